@@ -1,0 +1,161 @@
+// Package balancer fetches from the first of an ordered list of upstreams that
+// can answer, and carries on from the next when one fails, even in the middle
+// of a body.
+//
+// A [Lane] is an upstream with its gates: which of them shuts when, and what
+// opens it again, follows from the Reason of each outcome (DESIGN.md, the table
+// over Reason). A [Balancer] asks the lanes whose gates stand open, in the
+// order of its [Strategy], each at most once a request; when none is left it
+// tries, once, those that are shut on a guess.
+package balancer
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/pullchain/pullchain"
+)
+
+// Config describes the Balancer of one registry.
+type Config struct {
+	Registry string // canonical name
+	Strategy Strategy
+	Lanes    []*Lane // in the configured order
+}
+
+// A Balancer is a [pullchain.Fetcher] over the Lanes of one registry.
+// It is safe for concurrent use.
+type Balancer struct {
+	registry  string
+	strategy  Strategy
+	lanes     []*Lane
+	known     *knowledge
+	failovers failoverLog
+	hedges    hedgeBudget
+	leaders   [pullchain.NumClasses]atomic.Pointer[Lane]
+}
+
+// New returns a Balancer over cfg.Lanes.
+func New(cfg Config) *Balancer {
+	if cfg.Strategy == "" {
+		cfg.Strategy = Ordered
+	}
+	return &Balancer{registry: cfg.Registry, strategy: cfg.Strategy, lanes: cfg.Lanes, known: newKnowledge()}
+}
+
+// Budgets to the first byte, and attempts in all, of one request
+// (FAULTS.md 9). A body has no total limit: stalls end it, size does not.
+const (
+	manifestBudget = 15 * time.Second
+	blobBudget     = 30 * time.Second
+	maxAttempts    = 6
+)
+
+func budget(req pullchain.Request) time.Duration {
+	if req.Class() == pullchain.ClassBlob {
+		return blobBudget
+	}
+	return manifestBudget
+}
+
+// Fetch returns the first lane's answer that is right, or the error that says
+// most about why there is none: a *pullchain.Error with the Attempts behind it.
+// Its Status is 429 when every path is rate limited, and 504 when the time for
+// a first byte ran out.
+//
+// A blob's Body outlives its lane: when reading fails, it goes on at the same
+// byte from another. It ends in an error rather than deliver a complete wrong
+// blob.
+func (b *Balancer) Fetch(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
+	t := &trail{began: time.Now()}
+	won, err := b.answer(ctx, req, t)
+	if err != nil {
+		return pullchain.Response{}, err
+	}
+	b.failovers.record(b.registry, req, t, won.lane)
+	resp := won.resp
+	if won.streams() {
+		resp.Body = b.body(ctx, req, won, t)
+	} else {
+		won.finish()
+	}
+	resp.Attempts = t.attempts()
+	return resp, nil
+}
+
+// answer finds a lane that answers req, or the verdict.
+func (b *Balancer) answer(ctx context.Context, req pullchain.Request, t *trail) (*answer, error) {
+	lanes, shuts := b.choose(req, nil, t)
+	won := b.race(ctx, req, lanes, t)
+	if won == nil && t.failOpen() && ctx.Err() == nil {
+		won = b.force(ctx, req, shuts, t)
+	}
+	if won == nil {
+		return nil, t.verdict(ctx)
+	}
+	b.leaders[req.Class()].Store(won.lane)
+	return won, nil
+}
+
+// choose returns the lanes that may be asked, in order, and the gates of the
+// others. avoid, if not nil, comes last: it has just failed.
+func (b *Balancer) choose(req pullchain.Request, avoid *Lane, t *trail) ([]*Lane, []*shut) {
+	now := time.Now()
+	var candidates []candidate
+	var shuts []*shut
+	for i, l := range b.lanes {
+		if req.Digest == "" && !l.cfg.Resolve {
+			continue // it may say what a digest holds, not what a tag means (F17)
+		}
+		if err := b.known.absent(l, req, now); err != nil {
+			t.gate(l, gateAbsent, err)
+			continue
+		}
+		if s := l.shut(req, now); s != nil {
+			t.gate(l, s.gate, s.err(now))
+			shuts = append(shuts, s)
+			continue
+		}
+		candidates = append(candidates, l.candidate(i, req.Class(), now))
+	}
+	leader := ""
+	if l := b.leaders[req.Class()].Load(); l != nil {
+		leader = l.Name()
+	}
+	var lanes, last []*Lane
+	for _, c := range order(b.strategy, req, candidates, leader) {
+		if l := b.lanes[c.index]; l == avoid {
+			last = append(last, l)
+		} else {
+			lanes = append(lanes, l)
+		}
+	}
+	lanes = append(lanes, last...)
+	return lanes[:min(len(lanes), maxAttempts)], shuts
+}
+
+// candidate returns the lane as its order is decided.
+func (l *Lane) candidate(index int, class pullchain.Class, now time.Time) candidate {
+	quota := l.up.Facts().Quota
+	inFlight := int(l.inFlight.Load())
+	wait := l.ledger.expected(class)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return candidate{
+		name:     l.up.Name(),
+		index:    index,
+		wait:     wait,
+		inFlight: inFlight,
+		full:     inFlight >= l.cfg.MaxConnections,
+		weight:   l.cfg.Weight,
+		metered:  l.cfg.Metered,
+		settled:  l.latch.settled(now),
+		quotaLow: quota.Low() && now.Sub(quota.At) < quotaFresh,
+		noRange:  l.ignores,
+	}
+}
+
+// quotaFresh is how long a reading of a quota is believed. A reading from a
+// spent window would keep a lane that has long been full again behind others.
+const quotaFresh = 10 * time.Minute

@@ -1,0 +1,96 @@
+package balancer
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Strategy is how a chain orders the lanes that may be asked.
+type Strategy string
+
+// The strategies.
+const (
+	Ordered Strategy = "ordered" // as configured
+	Fastest Strategy = "fastest" // least expected wait, with hysteresis
+	Spread  Strategy = "spread"  // by rendezvous hash of the content, so that mirrors' caches stay warm
+)
+
+// ParseStrategy returns the strategy that s names. The words of Clash are read
+// as ours: fallback, url-test, load-balance. The empty string is Ordered.
+func ParseStrategy(s string) (Strategy, error) {
+	switch s {
+	case "", "ordered", "fallback":
+		return Ordered, nil
+	case "fastest", "url-test":
+		return Fastest, nil
+	case "spread", "load-balance":
+		return Spread, nil
+	}
+	return "", fmt.Errorf("%q is none of ordered, fastest, spread", s)
+}
+
+// BreakerConfig tunes a lane's breakers; there is one for each class. The zero
+// value has the defaults of FAULTS.md 9.
+type BreakerConfig struct {
+	Failures    int           `toml:"failures"`     // in a row that trip it; 0: 5 (fewer for graver failures)
+	Ratio       float64       `toml:"ratio"`        // of failures in the window that trips it; 0: 0.5
+	MinRequests int           `toml:"min_requests"` // in the window before Ratio counts; 0: 10
+	Open        time.Duration `toml:"open"`         // how long it stays open, times the trips lately; 0: 30s
+	OpenMax     time.Duration `toml:"open_max"`     // at the most; 0: 300s
+}
+
+// Validate reports every field that cannot be used, by its TOML name.
+func (c BreakerConfig) Validate() error {
+	var errs []error
+	if c.Failures < 0 {
+		errs = append(errs, errors.New("failures: must not be negative"))
+	}
+	if c.Ratio < 0 || c.Ratio > 1 {
+		errs = append(errs, errors.New("ratio: must be between 0 and 1"))
+	}
+	if c.MinRequests < 0 {
+		errs = append(errs, errors.New("min_requests: must not be negative"))
+	}
+	if c.Open < 0 || c.OpenMax < 0 {
+		errs = append(errs, errors.New("open, open_max: must not be negative"))
+	}
+	if c.OpenMax > 0 && c.OpenMax < c.Open {
+		errs = append(errs, errors.New("open_max: must not be less than open"))
+	}
+	return errors.Join(errs...)
+}
+
+// withDefaults returns c with every zero field filled in.
+func (c BreakerConfig) withDefaults() BreakerConfig {
+	if c.Failures == 0 {
+		c.Failures = 5
+	}
+	if c.Ratio == 0 {
+		c.Ratio = 0.5
+	}
+	if c.MinRequests == 0 {
+		c.MinRequests = 10
+	}
+	if c.Open == 0 {
+		c.Open = 30 * time.Second
+	}
+	if c.OpenMax == 0 {
+		c.OpenMax = max(300*time.Second, c.Open)
+	}
+	return c
+}
+
+// LaneConfig is what the balancer has to know of an upstream that the upstream
+// does not tell. Lanes whose LaneConfig and upstream are equal are carried over
+// a reload with all that they have learnt.
+type LaneConfig struct {
+	Authoritative  bool    // its "not found" is final
+	Resolve        bool    // tags may be asked of it
+	Metered        bool    // sorted after the free ones
+	Weight         float64 // for fastest and spread; 0: 1
+	MaxConnections int     // requests at once before others are preferred; 0: 32 (FAULTS.md 9)
+	Egress         *Egress // shared by all lanes behind the same proxy; nil: direct
+	Via            string  // the egress's name, for people; "direct" without one
+	Breaker        BreakerConfig
+}

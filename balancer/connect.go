@@ -1,0 +1,121 @@
+package balancer
+
+import (
+	"context"
+	"net/http/httptrace"
+	"sync"
+	"time"
+
+	"github.com/pullchain/pullchain"
+)
+
+// silentAfter is how long a connection may take before the next lane is
+// started beside it. The kernel would wait for minutes, and our own limit is
+// five seconds; a SYN that is answered at all is answered within this
+// (FAULTS.md F02).
+const silentAfter = time.Second
+
+// A connectWatch notices that an attempt does not get a connection. It is fed
+// by the HTTP transport, through the attempt's context.
+type connectWatch struct {
+	fire func()
+
+	mu        sync.Mutex
+	timer     *time.Timer // runs from the first sign of dialling until a connection is had
+	stopped   bool
+	fired     bool
+	reached   bool // some connection was had before: the origin is there
+	connected bool // TCP works: it is TLS, or a proxy's far side, that is silent
+}
+
+// watchConnect returns a watch that calls fire, once, when dialling has gone on
+// for silentAfter.
+func watchConnect(fire func()) *connectWatch { return &connectWatch{fire: fire} }
+
+// attach returns ctx with the hooks that feed the watch.
+func (w *connectWatch) attach(ctx context.Context) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		DNSStart:     func(httptrace.DNSStartInfo) { w.arm() },
+		ConnectStart: func(_, _ string) { w.arm() },
+		ConnectDone: func(_, _ string, err error) {
+			if err == nil {
+				w.mu.Lock()
+				w.connected = true
+				w.mu.Unlock()
+			}
+		},
+		GotConn: func(httptrace.GotConnInfo) { w.disarm() },
+	})
+}
+
+func (w *connectWatch) arm() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.timer == nil && !w.stopped {
+		w.timer = time.AfterFunc(silentAfter, w.expired)
+	}
+}
+
+func (w *connectWatch) expired() {
+	w.mu.Lock()
+	fire := w.timer != nil && !w.stopped && !w.fired
+	w.fired = w.fired || fire
+	w.mu.Unlock()
+	if fire {
+		w.fire()
+	}
+}
+
+func (w *connectWatch) disarm() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+	w.timer, w.reached, w.connected = nil, true, false
+}
+
+// stop ends the watch: its attempt is over.
+func (w *connectWatch) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stopped = true
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+}
+
+// silent reports whether the attempt is still without the connection that it
+// has waited for too long.
+func (w *connectWatch) silent() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.fired && w.timer != nil
+}
+
+// blame says whose fault the silence is: behind an egress whose own port does
+// not answer, the egress's; after a first connection, that of the place that a
+// redirect led to; else the upstream's.
+func (w *connectWatch) blame(l *Lane) *pullchain.Error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	e := &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeConnTimeout, Upstream: l.Name(), Err: errSilent}
+	switch {
+	case l.cfg.Egress != nil && !w.connected && !w.reached:
+		e.Reason, e.Code = pullchain.Egress, pullchain.CodeEgressProxy
+	case !w.reached:
+		e.Scope = pullchain.ScopeUpstream
+	}
+	return e
+}
+
+// silent holds the lane as soon as one of its requests meets silence, so that
+// the next does not have to find out again.
+func (l *Lane) silent(pullchain.Request) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	e := &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeConnTimeout, Scope: pullchain.ScopeUpstream, Upstream: l.Name(), Err: errSilent}
+	l.hold = hold{until: now.Add(holdSilent), cause: e}
+	l.lastError, l.lastFailed = e, now
+}

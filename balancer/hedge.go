@@ -1,0 +1,96 @@
+package balancer
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/pullchain/pullchain"
+)
+
+var errSilent = errors.New("no connection within a second")
+
+// hedgeFloor is the least time a manifest is waited for before another lane is
+// asked beside: a slow answer, not just one that is not yet here.
+const hedgeFloor = 250 * time.Millisecond
+
+// hedgeDelay is how long this lane may take for a manifest before it is hedged.
+func (l *Lane) hedgeDelay() time.Duration {
+	return max(hedgeFloor, l.ledger.percentile(pullchain.ClassManifest, 0.95))
+}
+
+// Limits on load that is not owed to a request of its own: hedges may be three
+// in a hundred requests of a chain, and a fifth of what a lane has in flight
+// (FAULTS.md 9). A few are always allowed.
+const (
+	hedgeShare = 0.03
+	extraShare = 0.2
+	extraMin   = 3
+)
+
+// A hedgeBudget keeps a chain's hedges to their share of its requests.
+// It is safe for concurrent use.
+type hedgeBudget struct {
+	mu     sync.Mutex
+	credit float64
+	primed bool
+}
+
+// earn adds what one request allows.
+func (h *hedgeBudget) earn() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.prime()
+	h.credit = min(h.credit+hedgeShare, extraMin)
+}
+
+// spend takes one hedge from the budget, if it has one.
+func (h *hedgeBudget) spend() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.prime()
+	if h.credit < 1 {
+		return false
+	}
+	h.credit--
+	return true
+}
+
+func (h *hedgeBudget) prime() {
+	if !h.primed {
+		h.primed, h.credit = true, extraMin
+	}
+}
+
+// mayJoin reports whether next may be started beside a. Beside a silent lane it
+// always may: that is failover, and a is doing nothing. Beside a slow one it is
+// a hedge, which costs the next lane a request nobody may need, so not where
+// requests cost money or the last of a quota.
+func (r *race) mayJoin(a *attempt, next *Lane) bool {
+	if !r.runs(a) {
+		return false
+	}
+	if a.watch.silent() {
+		return true
+	}
+	if a.call.req.Class() != pullchain.ClassManifest || next.cfg.Metered || !next.mayTakeExtra() {
+		return false
+	}
+	if counted(r.req) && next.up.Facts().Quota.Low() {
+		return false
+	}
+	return r.b.hedges.spend()
+}
+
+func (r *race) runs(a *attempt) bool {
+	for _, other := range r.running {
+		if other == a {
+			return true
+		}
+	}
+	return false
+}
+
+func (l *Lane) mayTakeExtra() bool {
+	return float64(l.extra.Load()) < max(extraMin, extraShare*float64(l.inFlight.Load()))
+}

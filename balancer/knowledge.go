@@ -1,0 +1,78 @@
+package balancer
+
+import (
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullchain/pullchain"
+)
+
+// gateAbsent is not a gate of the lane, but of one thing on it: it has just
+// said that it has not got it.
+const gateAbsent = "absent"
+
+// knowledge is what a chain has learnt of content. It is bounded, and safe for
+// concurrent use.
+type knowledge struct {
+	sizes    *lru.Cache[digest.Digest, int64]
+	absences *lru.Cache[absentKey, absence]
+}
+
+type absentKey struct {
+	lane *Lane
+	op   pullchain.Op
+	repo string
+	ref  string
+}
+
+type absence struct {
+	until time.Time
+	err   *pullchain.Error
+}
+
+const (
+	sizesKept  = 16384
+	absentKept = 4096
+	absentFor  = 30 * time.Second // FAULTS.md 9: negative cache
+)
+
+func newKnowledge() *knowledge {
+	sizes, _ := lru.New[digest.Digest, int64](sizesKept) // fails only for a size below one
+	absent, _ := lru.New[absentKey, absence](absentKept)
+	return &knowledge{sizes: sizes, absences: absent}
+}
+
+// learnSizes remembers how long a manifest says its parts are. A body without a
+// length, or with a wrong one, is found out by it (FAULTS.md F18, F19).
+func (k *knowledge) learnSizes(links []pullchain.Descriptor) {
+	for _, link := range links {
+		k.sizes.Add(link.Digest, link.Size)
+	}
+}
+
+func (k *knowledge) size(d digest.Digest) (int64, bool) { return k.sizes.Get(d) }
+
+// learnAbsent remembers that l has not got what req asks for, or does not let
+// us have it. Public mirrors ban those who keep asking (PROTOCOL.md 4.2).
+func (k *knowledge) learnAbsent(l *Lane, req pullchain.Request, err error) {
+	e, ok := errorsAs(err)
+	if !ok || e.Reason != pullchain.NotFound && e.Reason != pullchain.Denied {
+		return
+	}
+	k.absences.Add(keyOf(l, req), absence{until: time.Now().Add(absentFor), err: e})
+}
+
+// absent returns what l said when it was asked for req lately, or nil.
+func (k *knowledge) absent(l *Lane, req pullchain.Request, now time.Time) *pullchain.Error {
+	a, ok := k.absences.Get(keyOf(l, req))
+	if !ok || !now.Before(a.until) {
+		return nil
+	}
+	return a.err
+}
+
+func keyOf(l *Lane, req pullchain.Request) absentKey {
+	return absentKey{lane: l, op: req.Op, repo: req.Repo, ref: req.Reference() + "?" + req.Query}
+}

@@ -1,0 +1,113 @@
+package balancer
+
+import (
+	"cmp"
+	"hash/fnv"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/pullchain/pullchain"
+)
+
+// A candidate is what the order of lanes is decided by: a lane whose gates all
+// stand open, as plain values.
+type candidate struct {
+	name     string
+	index    int           // in the configuration
+	wait     time.Duration // expected to first byte; 0 when nothing is known
+	inFlight int
+	full     bool // at its limit of connections
+	weight   float64
+	metered  bool
+	settled  bool // has proved itself since it was last in trouble
+	quotaLow bool
+	noRange  bool // cannot do what a ranged request needs
+}
+
+// hysteresis is how much better another lane must be before the fastest one is
+// left for it.
+const hysteresis = 0.8
+
+// order returns the candidates in the order in which to ask them. It is pure:
+// leader is the lane that the last request of this class was sent to, whom
+// "fastest" leaves only for one that is a fifth faster.
+func order(strategy Strategy, req pullchain.Request, lanes []candidate, leader string) []candidate {
+	out := slices.Clone(lanes)
+	score := func(c candidate) float64 { return float64(c.index) }
+	switch strategy {
+	case Fastest:
+		score = func(c candidate) float64 { return fastestScore(c, leader) }
+	case Spread:
+		key := spreadKey(req)
+		score = func(c candidate) float64 { return -rendezvous(key, c) }
+	}
+	slices.SortStableFunc(out, func(a, b candidate) int {
+		return cmp.Or(
+			compareBool(a.noRange && !req.Range.Whole(), b.noRange && !req.Range.Whole()),
+			compareBool(!a.settled, !b.settled),
+			compareBool(a.quotaLow && counted(req), b.quotaLow && counted(req)),
+			compareBool(a.metered, b.metered),
+			compareBool(a.full, b.full),
+			cmp.Compare(score(a), score(b)),
+			cmp.Compare(a.index, b.index),
+		)
+	})
+	return out
+}
+
+// counted reports whether Docker Hub would count req as a pull: the GET of a
+// manifest (PROTOCOL.md 4.1).
+func counted(req pullchain.Request) bool { return req.Op == pullchain.Manifest && !req.Head }
+
+// fastestScore is the time a request may expect to wait: that of the past,
+// times those who wait already, for its weight. A lane never tried scores zero,
+// so that it is tried.
+func fastestScore(c candidate, leader string) float64 {
+	s := float64(c.wait) * float64(1+c.inFlight) / c.weight
+	if c.name == leader {
+		s *= hysteresis
+	}
+	return s
+}
+
+// spreadKey is what a request is spread by: the content, so that each mirror
+// sees the same content again.
+func spreadKey(req pullchain.Request) string {
+	if req.Digest != "" {
+		return req.Digest.String()
+	}
+	return req.Repo + ":" + req.Tag
+}
+
+// rendezvous is the weighted highest-random-weight score of c for key
+// (Thaler and Ravishankar 1998; weights by -w/ln(h)).
+func rendezvous(key string, c candidate) float64 {
+	h := fnv.New64a()
+	h.Write([]byte(key))
+	h.Write([]byte{0})
+	h.Write([]byte(c.name))
+	unit := (float64(mix(h.Sum64())>>11) + 0.5) / (1 << 53)
+	return -c.weight / math.Log(unit)
+}
+
+// mix finishes FNV, whose high bits hardly depend on the last bytes written
+// (the finaliser of MurmurHash3).
+func mix(x uint64) uint64 {
+	x ^= x >> 33
+	x *= 0xff51afd7ed558ccd
+	x ^= x >> 33
+	x *= 0xc4ceb9fe1a85ec53
+	return x ^ x>>33
+}
+
+// compareBool sorts false before true.
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
+}

@@ -1,0 +1,259 @@
+package balancer
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/pullchain/pullchain"
+)
+
+// errLost cancels the attempts that another one was faster than.
+var errLost = errors.New("another lane answered first")
+
+// A race is one request on its way to one or, when the first is silent, several
+// lanes at once.
+type race struct {
+	b       *Balancer
+	req     pullchain.Request
+	trail   *trail
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	results chan *attempt // every attempt, once it has ended
+	nudges  chan *attempt // attempts that have kept us waiting
+	won     atomic.Bool   // an attempt has succeeded
+	running []*attempt
+	limit   *time.Timer // ends the race when the budget is spent
+	lastErr error       // of the attempt that ended last
+}
+
+// An attempt is one lane's part in a race.
+type attempt struct {
+	race   *race
+	lane   *Lane
+	call   *call
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	start  time.Time
+	hedge  bool
+	watch  *connectWatch
+	timer  *time.Timer // nudges when a hedge is due
+	resp   pullchain.Response
+	err    error
+}
+
+// race asks lanes in order, the next as soon as one has failed, or beside it
+// when it keeps us waiting. It returns the first good answer, or nil when there
+// is none; the trail knows why.
+func (b *Balancer) race(ctx context.Context, req pullchain.Request, lanes []*Lane, t *trail) *answer {
+	if len(lanes) == 0 {
+		return nil
+	}
+	b.hedges.earn()
+	r := newRace(ctx, b, req, t, len(lanes))
+	return r.finish(r.run(r.start(lanes, false)))
+}
+
+// newRace returns a race with room for n attempts. It must be finished.
+func newRace(ctx context.Context, b *Balancer, req pullchain.Request, t *trail, n int) *race {
+	r := &race{b: b, req: req, trail: t, results: make(chan *attempt, n), nudges: make(chan *attempt, 2*n)}
+	r.ctx, r.cancel = context.WithCancelCause(ctx)
+	r.limit = time.AfterFunc(budget(req)-time.Since(t.began), func() { r.cancel(context.DeadlineExceeded) })
+	return r
+}
+
+// finish ends the race that winner has won; nil if nobody has.
+func (r *race) finish(winner *attempt) *answer {
+	r.limit.Stop()
+	if winner == nil {
+		r.cancel(errLost)
+		return nil
+	}
+	return &answer{lane: winner.lane, call: winner.call, resp: winner.resp, cancel: r.cancel}
+}
+
+// run waits for the attempts that have been started, and starts more of lanes
+// as it comes to it. It returns the first that succeeds.
+func (r *race) run(lanes []*Lane) *attempt {
+	for len(r.running) > 0 {
+		select {
+		case a := <-r.results:
+			r.ended(a)
+			if a.err == nil {
+				r.settleLosers()
+				return a
+			}
+			if r.decisive(a.err) {
+				r.settleLosers()
+				return nil
+			}
+			if len(r.running) == 0 {
+				lanes = r.start(lanes, false)
+			}
+		case a := <-r.nudges:
+			if len(lanes) > 0 && r.mayJoin(a, lanes[0]) {
+				lanes = r.start(lanes, true)
+			}
+		case <-r.ctx.Done():
+			r.settleLosers()
+			return nil
+		}
+	}
+	return nil
+}
+
+// start begins an attempt at the first lane that lets it through, and returns
+// the lanes after that.
+func (r *race) start(lanes []*Lane, beside bool) []*Lane {
+	for i, l := range lanes {
+		c, s := l.begin(r.req, false, beside)
+		if s != nil { // its gate shut since it was chosen
+			r.trail.gate(l, s.gate, s.err(time.Now()))
+			continue
+		}
+		r.launch(l, c, beside)
+		return lanes[i+1:]
+	}
+	return nil
+}
+
+func (r *race) launch(l *Lane, c *call, beside bool) {
+	a := &attempt{race: r, lane: l, call: c, start: time.Now(), hedge: beside}
+	a.ctx, a.cancel = context.WithCancelCause(r.ctx)
+	a.watch = watchConnect(func() { l.silent(c.req); r.nudges <- a })
+	if r.req.Class() == pullchain.ClassManifest {
+		a.timer = time.AfterFunc(l.hedgeDelay(), func() { r.nudges <- a })
+	}
+	r.running = append(r.running, a)
+	go a.run()
+}
+
+// run makes the attempt and reports it. A success that comes after another
+// attempt's is thrown away here, where its body is.
+func (a *attempt) run() {
+	resp, err := a.fetch()
+	a.watch.stop()
+	if err == nil && !a.race.won.CompareAndSwap(false, true) {
+		resp.Body.Close()
+		resp, err = pullchain.Response{}, errLost
+	}
+	a.resp, a.err = resp, err
+	if err != nil {
+		a.cancel(nil)
+	}
+	a.race.results <- a
+}
+
+// shortWait is a pause that a registry asks for and that is over before
+// another would have answered, as GHCR's of a millisecond (PROTOCOL.md 4.1).
+const shortWait = 100 * time.Millisecond
+
+func (a *attempt) fetch() (pullchain.Response, error) {
+	ctx := a.watch.attach(a.ctx)
+	resp, err := a.race.b.ask(ctx, a.lane, a.race.req)
+	if e, ok := errorsAs(err); ok && e.Code == pullchain.CodeThrottle && e.RetryAfter > 0 && e.RetryAfter <= shortWait {
+		select {
+		case <-time.After(e.RetryAfter):
+			return a.race.b.ask(ctx, a.lane, a.race.req)
+		case <-ctx.Done():
+		}
+	}
+	return resp, err
+}
+
+// ended takes note of a that its goroutine has reported.
+func (r *race) ended(a *attempt) {
+	r.forget(a)
+	took := time.Since(a.start)
+	err := a.err
+	if cause := context.Cause(r.ctx); err != nil && errors.Is(cause, context.DeadlineExceeded) {
+		err = outOfTime(a.lane)
+	}
+	r.trail.tried(a, took, err)
+	r.lastErr = err
+	if err != nil {
+		a.call.end(err)
+		r.b.known.learnAbsent(a.lane, r.req, err)
+		return
+	}
+	a.lane.ledger.waited(r.req.Class(), took)
+	a.lane.remember(r.req, a.resp)
+	r.b.known.learnSizes(a.resp.Links)
+}
+
+func (r *race) forget(a *attempt) {
+	a.stopTimers()
+	for i, other := range r.running {
+		if other == a {
+			r.running = append(r.running[:i], r.running[i+1:]...)
+			return
+		}
+	}
+}
+
+func (a *attempt) stopTimers() {
+	a.watch.stop()
+	if a.timer != nil {
+		a.timer.Stop()
+	}
+}
+
+// settleLosers ends what still runs when the race is decided. A lane that never
+// connected is to blame for that; the others were merely slower.
+func (r *race) settleLosers() {
+	for _, a := range r.running {
+		a.stopTimers()
+		err := error(&pullchain.Error{Reason: pullchain.Canceled, Code: pullchain.CodeCanceled, Upstream: a.lane.Name(), Err: errLost})
+		switch {
+		case a.watch.silent():
+			err = a.watch.blame(a.lane)
+		case errors.Is(context.Cause(r.ctx), context.DeadlineExceeded):
+			err = outOfTime(a.lane)
+		}
+		r.trail.tried(a, time.Since(a.start), err)
+		a.call.end(err)
+		a.cancel(errLost)
+	}
+	r.running = nil
+}
+
+// decisive reports whether err ends the race: nobody else can do better.
+func (r *race) decisive(err error) bool {
+	e, ok := errorsAs(err)
+	if !ok {
+		return !pullchain.ReasonOf(err).Failover()
+	}
+	return !e.Reason.Failover() || e.Reason == pullchain.NotFound && e.Final
+}
+
+func outOfTime(l *Lane) *pullchain.Error {
+	return &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeHeaderTimeout, Upstream: l.Name(), Status: statusOutOfTime, Err: context.DeadlineExceeded}
+}
+
+// An answer is the winner of a race. It must be closed once, with nil or with
+// what turned out to be wrong with it.
+type answer struct {
+	lane   *Lane
+	call   *call
+	resp   pullchain.Response
+	cancel context.CancelCauseFunc
+}
+
+// streams reports whether bytes are still to come from the lane.
+func (w *answer) streams() bool {
+	_, whole := w.resp.Body.(*wholeBody)
+	return !whole && w.call.req.Op == pullchain.Blob && !w.call.req.Head
+}
+
+// finish ends an answer that holds all of its bytes already.
+func (w *answer) finish() {
+	w.call.end(nil)
+	w.cancel(nil)
+}
+
+func (w *answer) close(err error) {
+	w.resp.Body.Close()
+	w.call.end(err)
+	w.cancel(nil)
+}

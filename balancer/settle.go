@@ -1,0 +1,159 @@
+package balancer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/pullchain/pullchain"
+)
+
+// ask makes one attempt at l and makes sure that the answer fits the question.
+func (b *Balancer) ask(ctx context.Context, l *Lane, req pullchain.Request) (pullchain.Response, error) {
+	resp, err := l.up.Fetch(ctx, req)
+	if err != nil {
+		return pullchain.Response{}, l.ownWords(err)
+	}
+	if req.Op != pullchain.Blob {
+		return resp, nil
+	}
+	fitted, err := b.fit(req, resp)
+	if err != nil {
+		resp.Body.Close()
+		return pullchain.Response{}, l.ownWords(err)
+	}
+	if req.Head || !req.Range.Whole() || fitted.Size < 0 || fitted.Size > wholeMax {
+		return fitted, nil
+	}
+	defer resp.Body.Close()
+	whole, err := readWhole(req, fitted)
+	if err != nil {
+		return pullchain.Response{}, l.ownWords(err)
+	}
+	return whole, nil
+}
+
+// ownWords completes an error with the lane's name, and takes the last word
+// from a "not found" of a lane that has not got it.
+func (l *Lane) ownWords(err error) error {
+	e, ok := errorsAs(err)
+	if !ok {
+		return err
+	}
+	own := *e
+	own.Upstream = l.Name()
+	own.Final = e.Final && l.cfg.Authoritative
+	return &own
+}
+
+// fit checks a blob's answer against what is known of the blob, and cuts the
+// range that was asked for out of an answer that ignored it.
+func (b *Balancer) fit(req pullchain.Request, resp pullchain.Response) (pullchain.Response, error) {
+	if known, ok := b.known.size(req.Digest); ok {
+		if resp.Size >= 0 && resp.Size != known {
+			return resp, mismatch(pullchain.CodeWrongSize, "%d bytes, its manifest says %d", resp.Size, known)
+		}
+		resp.Size = known
+	}
+	if req.Head || req.Range.Whole() || resp.Status == http.StatusPartialContent {
+		return resp, nil
+	}
+	return cutOut(req.Range, resp)
+}
+
+// skipMax is how much of a blob is read and thrown away to get to a range that
+// the lane did not honour. Beyond it another lane is cheaper (FAULTS.md F46).
+const skipMax = 32 << 20
+
+// cutOut turns a whole body into the range that was asked for.
+func cutOut(want pullchain.Range, resp pullchain.Response) (pullchain.Response, error) {
+	if resp.Size < 0 {
+		return resp, mismatch(pullchain.CodeWrongRange, "it ignored the range, and the size is not known")
+	}
+	got := want
+	if got.From < 0 {
+		got = pullchain.Range{From: max(0, resp.Size+got.From), To: resp.Size}
+	}
+	if got.To == 0 || got.To > resp.Size {
+		got.To = resp.Size
+	}
+	if got.From >= resp.Size {
+		return resp, &pullchain.Error{Reason: pullchain.Invalid, Code: pullchain.CodeWrongRange, Status: http.StatusRequestedRangeNotSatisfiable, Size: resp.Size}
+	}
+	if got.From > skipMax {
+		return resp, mismatch(pullchain.CodeWrongRange, "it ignored a range that begins at %d", got.From)
+	}
+	resp.Status, resp.Range = http.StatusPartialContent, got
+	resp.Body = &cut{rc: resp.Body, skip: got.From, left: got.To - got.From}
+	return resp, nil
+}
+
+// A cut reads a part of a body that has more.
+type cut struct {
+	rc         io.ReadCloser
+	skip, left int64
+}
+
+func (c *cut) Read(p []byte) (int, error) {
+	for c.skip > 0 {
+		n, err := io.CopyN(io.Discard, c.rc, c.skip)
+		c.skip -= n
+		if err != nil {
+			return 0, unexpected(err)
+		}
+	}
+	if c.left == 0 {
+		return 0, io.EOF
+	}
+	n, err := c.rc.Read(p[:min(int64(len(p)), c.left)])
+	c.left -= int64(n)
+	if err == io.EOF && c.left > 0 {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+func (c *cut) Close() error { return c.rc.Close() }
+
+// wholeMax is up to what size a blob is read and verified before it is answered
+// at all: image configurations and small layers. Whatever is wrong with it is
+// then a failover like any other, that no client can notice.
+const wholeMax = 256 << 10
+
+// A wholeBody is a body that has been read and verified.
+type wholeBody struct{ bytes.Reader }
+
+// Close does nothing: there is no connection behind it.
+func (*wholeBody) Close() error { return nil }
+
+func readWhole(req pullchain.Request, resp pullchain.Response) (pullchain.Response, error) {
+	content := make([]byte, resp.Size)
+	if _, err := io.ReadFull(resp.Body, content); err != nil {
+		return resp, unexpected(err)
+	}
+	if n, _ := resp.Body.Read(make([]byte, 1)); n > 0 {
+		return resp, mismatch(pullchain.CodeWrongSize, "more than %d bytes", resp.Size)
+	}
+	if got := req.Digest.Algorithm().FromBytes(content); got != req.Digest {
+		return resp, mismatch(pullchain.CodeDigestMismatch, "asked for %s, got %s", req.Digest, got)
+	}
+	whole := &wholeBody{}
+	whole.Reset(content)
+	resp.Body = whole
+	return resp, nil
+}
+
+// unexpected is what it means that a body ended early.
+func unexpected(err error) error {
+	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
+		return &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeTruncated, Err: io.ErrUnexpectedEOF}
+	}
+	return err
+}
+
+func mismatch(code pullchain.Code, format string, args ...any) error {
+	return &pullchain.Error{Reason: pullchain.Corrupt, Code: code, Err: fmt.Errorf(format, args...)}
+}

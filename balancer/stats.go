@@ -1,0 +1,101 @@
+package balancer
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/pullchain/pullchain"
+)
+
+// A laneLedger counts what a lane did and how long it took.
+// It is safe for concurrent use.
+type laneLedger struct {
+	mu      sync.Mutex
+	classes [pullchain.NumClasses]classLedger
+	rate    float64 // bytes/s of blob bodies, moving average; 0 before the first
+}
+
+type classLedger struct {
+	requests, failures uint64
+	outcomes           map[pullchain.Code]uint64
+	waits              [128]time.Duration // ring of times to first byte
+	n                  int                // waits seen
+	ewma               time.Duration
+}
+
+// ewmaShare is the weight of the newest sample in the moving averages.
+const ewmaShare = 0.2
+
+func (s *laneLedger) count(class pullchain.Class, e *pullchain.Error, _ time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := &s.classes[class]
+	c.requests++
+	if e == nil || e.Reason == pullchain.Canceled {
+		return
+	}
+	c.failures++
+	if c.outcomes == nil {
+		c.outcomes = map[pullchain.Code]uint64{}
+	}
+	c.outcomes[e.Code]++
+}
+
+// waited records a time to first byte.
+func (s *laneLedger) waited(class pullchain.Class, d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := &s.classes[class]
+	c.waits[c.n%len(c.waits)] = d
+	c.n++
+	if c.ewma == 0 {
+		c.ewma = d
+		return
+	}
+	c.ewma += time.Duration(ewmaShare * float64(d-c.ewma))
+}
+
+// flowed records n bytes of a blob that arrived over d of waiting for them.
+func (s *laneLedger) flowed(n int64, d time.Duration) {
+	if n < rateSample || d <= 0 {
+		return
+	}
+	rate := float64(n) / d.Seconds()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.rate == 0 {
+		s.rate = rate
+		return
+	}
+	s.rate += ewmaShare * (rate - s.rate)
+}
+
+// rateSample is the least that says anything of a lane's throughput.
+const rateSample = 64 << 10
+
+func (s *laneLedger) throughput() float64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rate
+}
+
+func (s *laneLedger) expected(class pullchain.Class) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.classes[class].ewma
+}
+
+// percentile returns the p-th part of the recent times to first byte, 0 when
+// there were none. p is between 0 and 1.
+func (s *laneLedger) percentile(class pullchain.Class, p float64) time.Duration {
+	s.mu.Lock()
+	c := &s.classes[class]
+	waits := slices.Clone(c.waits[:min(c.n, len(c.waits))])
+	s.mu.Unlock()
+	if len(waits) == 0 {
+		return 0
+	}
+	slices.Sort(waits)
+	return waits[min(int(p*float64(len(waits))), len(waits)-1)]
+}

@@ -1,0 +1,262 @@
+package balancer
+
+import (
+	"context"
+	"errors"
+	"hash"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullchain/pullchain"
+)
+
+// A stream reads the bytes [from, end) of a blob and, when its lane fails, goes
+// on at the same byte from another. It is not safe for concurrent use, but
+// Close may be called while Read waits.
+type stream struct {
+	b     *Balancer
+	ctx   context.Context
+	req   pullchain.Request
+	trail *trail
+	won   *answer // the lane that is read from; nil when there is none
+
+	size      int64 // of the whole blob; -1 if unknown
+	from, end int64 // end is -1 if unknown
+	pos       int64 // the next byte wanted
+	segments  []segment
+	resumes   int   // since progress was last made
+	mark      int64 // where pos was then
+	pace      pace
+	err       error // final
+}
+
+// A segment is a run of bytes that one lane sent.
+type segment struct {
+	lane *Lane
+	from int64
+}
+
+// A resume must bring this much, or the end, to count as progress; so many that
+// do not in a row end the stream (FAULTS.md 9 allows 6 attempts).
+const (
+	resumeProgress = 64 << 10
+	maxResumes     = 6
+)
+
+func (s *stream) Read(p []byte) (int, error) {
+	if s.err != nil {
+		return 0, s.err
+	}
+	for {
+		if s.end >= 0 && s.pos >= s.end {
+			s.finish(nil)
+			return 0, io.EOF
+		}
+		n, err := s.readOnce(p)
+		if n > 0 {
+			return n, nil // an error with it comes again with the next read
+		}
+		if err == nil {
+			continue
+		}
+		if err == io.EOF && s.end < 0 {
+			return 0, io.EOF // the reader of a whole blob checks what it got
+		}
+		if err := s.resume(unexpected(err)); err != nil {
+			s.err = err
+			return 0, err
+		}
+	}
+}
+
+// readOnce reads from the lane at hand, and keeps its pace.
+func (s *stream) readOnce(p []byte) (int, error) {
+	if s.end >= 0 {
+		p = p[:min(int64(len(p)), s.end-s.pos)]
+	}
+	began := time.Now()
+	n, err := s.won.resp.Body.Read(p)
+	s.pos += int64(n)
+	if slow := s.pace.add(n, time.Since(began)); slow && err == nil && s.b.fasterThan(s.pace.rate, s.won.lane, s.rest()) {
+		s.pace.giveUp = true
+	}
+	if s.pace.giveUp && n == 0 {
+		return 0, &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeStall, Upstream: s.won.lane.Name(), Err: errSlow}
+	}
+	if s.pos-s.mark >= resumeProgress {
+		s.resumes, s.mark = 0, s.pos
+	}
+	return n, err
+}
+
+// rest is the request for what is still to come.
+func (s *stream) rest() pullchain.Request {
+	req := s.req
+	req.Range = pullchain.Range{From: s.pos}
+	if s.end >= 0 && s.end != s.size {
+		req.Range.To = s.end
+	}
+	return req
+}
+
+// resume blames the lane at hand for cause and opens another at the same byte.
+// It returns nil when there is one to go on with.
+func (s *stream) resume(cause error) error {
+	failed := s.won
+	cause = failed.lane.ownWords(cause)
+	failed.close(cause)
+	s.won = nil
+	if s.ctx.Err() != nil {
+		return &pullchain.Error{Reason: pullchain.Canceled, Code: pullchain.CodeCanceled, Err: context.Cause(s.ctx)}
+	}
+	if s.size < 0 {
+		return cause // nobody knows what a later byte of it would be
+	}
+	s.trail.cut(failed.lane, s.pos, cause)
+	wait := resumeBackoff()
+	for ; s.resumes < maxResumes; s.resumes++ {
+		if s.open(failed.lane) {
+			s.resumes++
+			return nil
+		}
+		select {
+		case <-time.After(wait.NextBackOff()):
+		case <-s.ctx.Done():
+			return &pullchain.Error{Reason: pullchain.Canceled, Code: pullchain.CodeCanceled, Err: context.Cause(s.ctx)}
+		}
+	}
+	return errors.Join(cause, s.trail.verdict(s.ctx))
+}
+
+// resumeBackoff is the wait between rounds over all lanes in which none could
+// go on. Between lanes there is no wait.
+func resumeBackoff() backoff.BackOff {
+	return backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(200*time.Millisecond), backoff.WithMaxInterval(4*time.Second), backoff.WithMaxElapsedTime(0))
+}
+
+// open asks the lanes, failed last, for the rest of the blob.
+func (s *stream) open(failed *Lane) bool {
+	req := s.rest()
+	s.trail.restart()
+	lanes, shuts := s.b.choose(req, failed, s.trail)
+	won := s.b.race(s.ctx, req, lanes, s.trail)
+	if won == nil && s.ctx.Err() == nil {
+		won = s.b.force(s.ctx, req, shuts, s.trail)
+	}
+	if won == nil {
+		return false
+	}
+	if !s.fits(won) {
+		return false
+	}
+	s.b.failovers.record(s.b.registry, req, s.trail, won.lane)
+	s.won, s.pace = won, pace{}
+	s.segments = append(s.segments, segment{lane: won.lane, from: s.pos})
+	return true
+}
+
+// fits checks that won goes on with the same blob at the right byte. A 206 of
+// another object would splice two blobs into one (FAULTS.md F46).
+func (s *stream) fits(won *answer) bool {
+	resp := won.resp
+	same := resp.Size < 0 || resp.Size == s.size
+	if same && (resp.Status == http.StatusPartialContent && resp.Range.From == s.pos || s.pos == 0) {
+		return true
+	}
+	won.close(won.lane.ownWords(mismatch(pullchain.CodeWrongSize, "a part of something else: %d bytes in all, not %d", resp.Size, s.size)))
+	return false
+}
+
+// finish ends the stream's business with its lane: all is read, or nobody
+// wants the rest.
+func (s *stream) finish(err error) {
+	if s.won == nil {
+		return
+	}
+	s.won.lane.ledger.flowed(s.pace.bytes, s.pace.waited)
+	s.won.close(err)
+	s.won = nil
+}
+
+// blame holds a wrong digest against the lane that sent the bytes. When several
+// did, nobody knows which of them lied, and none is shut out for it.
+func (s *stream) blame(err error) {
+	for _, seg := range s.segments {
+		if seg.lane != s.segments[0].lane {
+			s.finish(nil)
+			return
+		}
+	}
+	s.finish(s.segments[0].lane.ownWords(err))
+}
+
+// Close frees the lane. Closing early is nobody's fault.
+func (s *stream) Close() error {
+	if s.won != nil && (s.end < 0 || s.pos < s.end) {
+		s.finish(&pullchain.Error{Reason: pullchain.Canceled, Code: pullchain.CodeCanceled, Err: errClosed})
+	}
+	s.finish(nil)
+	if s.err == nil {
+		s.err = errClosed
+	}
+	return nil
+}
+
+var (
+	errClosed = errors.New("body closed")
+	errSlow   = errors.New("much slower than another lane")
+)
+
+// pace measures how fast a lane sends, by the time spent waiting for it: a slow
+// client does not make a lane slow (FAULTS.md F21).
+type pace struct {
+	bytes  int64
+	waited time.Duration
+
+	windowBytes int64
+	window      time.Duration
+	rate        float64 // of the last full window, bytes/s
+	giveUp      bool
+}
+
+const (
+	paceWindow = 20 * time.Second
+	paceFloor  = 32 << 10 // bytes/s
+	paceBetter = 4        // times as fast another lane must be to change over
+)
+
+// add counts n bytes that took d, and reports whether a window has just ended
+// that was too slow.
+func (p *pace) add(n int, d time.Duration) bool {
+	p.bytes += int64(n)
+	p.waited += d
+	p.windowBytes += int64(n)
+	p.window += d
+	if p.window < paceWindow {
+		return false
+	}
+	p.rate = float64(p.windowBytes) / p.window.Seconds()
+	p.windowBytes, p.window = 0, 0
+	return p.rate < paceFloor
+}
+
+// fasterThan reports whether another lane that may be asked for req is known to
+// be much faster than rate.
+func (b *Balancer) fasterThan(rate float64, than *Lane, req pullchain.Request) bool {
+	now := time.Now()
+	for _, l := range b.lanes {
+		if l != than && l.ledger.throughput() > paceBetter*rate && l.shut(req, now) == nil {
+			return true
+		}
+	}
+	return false
+}
+
+func digestOf(algorithm digest.Algorithm, h hash.Hash) digest.Digest {
+	return digest.NewDigest(algorithm, h)
+}

@@ -1,0 +1,201 @@
+package balancer
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/pullchain/pullchain"
+)
+
+// A trail is every try behind one answer, and the verdict over them when there
+// is none. No trace, no trust (FAULTS.md 7b.6). It is safe for concurrent use.
+type trail struct {
+	began time.Time
+
+	mu    sync.Mutex
+	tries []pullchain.Attempt
+	cuts  int // bodies that failed midway
+	since int // index of the first try since the last restart
+}
+
+// restart begins a new round of tries, with a budget of its own: the first
+// bytes are long out, and it is the rest that is looked for.
+func (t *trail) restart() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.began = time.Now()
+	if t.resumedLocked() {
+		t.since = max(len(t.tries)-1, 0) // the cut itself belongs to the round
+	}
+}
+
+// cut records that l's body failed at offset.
+func (t *trail) cut(l *Lane, offset int64, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.tries = append(t.tries, pullchain.Attempt{Upstream: l.Name(), Offset: offset, Start: time.Now(), Err: err})
+	t.cuts++
+}
+
+// resumed reports whether a body has been cut before.
+func (t *trail) resumed() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.resumedLocked()
+}
+
+func (t *trail) resumedLocked() bool { return t.cuts > 0 }
+
+// recent returns the tries of this round.
+func (t *trail) recent() []pullchain.Attempt {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.tries[t.since:])
+}
+
+// lastStart is when the last try began.
+func (t *trail) lastStart() time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.tries) == 0 {
+		return t.began
+	}
+	return t.tries[len(t.tries)-1].Start
+}
+
+// gate records that l was not asked.
+func (t *trail) gate(l *Lane, gate string, err *pullchain.Error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.tries = append(t.tries, pullchain.Attempt{Upstream: l.Name(), Gate: gate, Start: time.Now(), Err: err})
+}
+
+// tried records how an attempt went; err is nil for the one that served.
+func (t *trail) tried(a *attempt, took time.Duration, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.tries = append(t.tries, pullchain.Attempt{
+		Upstream: a.lane.Name(), Offset: max(a.race.req.Range.From, 0), Start: a.start, Took: took, Hedge: a.hedge, Err: err,
+	})
+}
+
+func (t *trail) attempts() []pullchain.Attempt {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.tries)
+}
+
+// failOpen reports whether lanes that are shut on a guess deserve a try: nobody
+// has answered, not even with a "no".
+func (t *trail) failOpen() bool {
+	for _, a := range t.attempts() {
+		switch pullchain.ReasonOf(a.Err) {
+		case pullchain.NotFound, pullchain.Denied, pullchain.Invalid, pullchain.Canceled:
+			return false
+		}
+	}
+	return true
+}
+
+// statusOutOfTime marks the verdict on a request whose budget was spent.
+const statusOutOfTime = http.StatusGatewayTimeout
+
+// verdict sums the tries up in one error: the one that says most about trying
+// again. One lane that is down and one that has not got it are "down", not "not
+// found".
+func (t *trail) verdict(ctx context.Context) error {
+	tries := t.attempts()
+	if ctx.Err() != nil {
+		return &pullchain.Error{Reason: pullchain.Canceled, Code: pullchain.CodeCanceled, Attempts: tries, Err: context.Cause(ctx)}
+	}
+	last := lastWords(tries)
+	if len(last) == 0 {
+		return &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeNoUpstream, Attempts: tries, Err: errNoLane}
+	}
+	best := slices.MaxFunc(last, func(a, b *pullchain.Error) int { return cmp.Compare(weight(a), weight(b)) })
+	v := &pullchain.Error{Reason: best.Reason, Code: best.Code, Status: best.Status, Size: best.Size, Attempts: tries, RetryAfter: soonest(last)}
+	switch {
+	case best.Reason == pullchain.Limited && all(last, pullchain.Limited):
+		v.Status = http.StatusTooManyRequests
+	case best.Reason == pullchain.Limited || best.Reason == pullchain.Egress:
+		v.Reason = pullchain.Unavailable
+		v.Status = 0
+	}
+	causes := make([]error, len(last))
+	for i, e := range last {
+		causes[i] = e
+	}
+	v.Err = errors.Join(causes...)
+	return v
+}
+
+var errNoLane = errors.New("no upstream of this registry may be asked for it")
+
+// lastWords returns each lane's last error, in the order of the first tries.
+// That a race was lost is not a word on the matter.
+func lastWords(tries []pullchain.Attempt) []*pullchain.Error {
+	var names []string
+	last := map[string]*pullchain.Error{}
+	for _, a := range tries {
+		e, ok := asError(a.Err)
+		if !ok || errors.Is(a.Err, errLost) {
+			continue
+		}
+		if last[a.Upstream] == nil {
+			names = append(names, a.Upstream)
+		}
+		last[a.Upstream] = e
+	}
+	words := make([]*pullchain.Error, len(names))
+	for i, name := range names {
+		words[i] = last[name]
+	}
+	return words
+}
+
+// weight orders errors by how much they decide.
+func weight(e *pullchain.Error) int {
+	switch e.Reason {
+	case pullchain.Invalid, pullchain.Canceled:
+		return 6
+	case pullchain.NotFound:
+		if e.Final {
+			return 5
+		}
+		return 0
+	case pullchain.Limited:
+		return 4
+	case pullchain.Unavailable, pullchain.Egress:
+		return 3
+	case pullchain.Corrupt, pullchain.Refused:
+		return 2
+	case pullchain.Denied:
+		return 1
+	}
+	return 0
+}
+
+func all(errs []*pullchain.Error, reason pullchain.Reason) bool {
+	for _, e := range errs {
+		if e.Reason != reason {
+			return false
+		}
+	}
+	return true
+}
+
+// soonest is when it is worth coming back: the earliest that any lane named.
+func soonest(errs []*pullchain.Error) time.Duration {
+	var least time.Duration
+	for _, e := range errs {
+		if e.RetryAfter > 0 && (least == 0 || e.RetryAfter < least) {
+			least = e.RetryAfter
+		}
+	}
+	return least
+}

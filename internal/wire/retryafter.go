@@ -1,0 +1,71 @@
+package wire
+
+import (
+	"math"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// The bounds of a wait that an upstream may impose (FAULTS.md F06).
+const (
+	MinRetryAfter = time.Second
+	MaxRetryAfter = 6 * time.Hour
+)
+
+// ParseRetryAfter reads a Retry-After header, seconds or an HTTP-date (RFC 9110
+// 10.2.3), as a wait from now. A date in the past and garbage are 0: nothing was
+// said. The answer's own Date makes the better now, where there is one: then the
+// peer's clock may be wrong.
+func ParseRetryAfter(value string, now time.Time) time.Duration {
+	value = strings.Trim(value, " \t")
+	if seconds, ok := parseSize(value); ok {
+		return inSeconds(seconds)
+	}
+	at, err := http.ParseTime(value)
+	if err != nil {
+		return 0
+	}
+	return max(0, at.Sub(now))
+}
+
+// inSeconds saturates instead of wrapping round into the past.
+func inSeconds(n int64) time.Duration {
+	if n > int64(math.MaxInt64/time.Second) {
+		return math.MaxInt64
+	}
+	return time.Duration(n) * time.Second
+}
+
+// RetryAfterText finds the wait that GHCR writes into the text of its 429, as in
+// "retry-after: 1.16ms, allowed: 44000/minute" (PROTOCOL.md 4.1). It is 0 if body
+// says nothing that can be read. Bare numbers are seconds.
+func RetryAfterText(body string) time.Duration {
+	const key = "retry-after:"
+	body = strings.ToLower(body[:min(len(body), MaxError)])
+	_, rest, found := strings.Cut(body, key)
+	if !found {
+		return 0
+	}
+	word := strings.TrimLeft(rest, " \t")
+	if i := strings.IndexAny(word, ", \t\r\n\"'}<;"); i >= 0 {
+		word = word[:i]
+	}
+	if seconds, ok := parseSize(word); ok {
+		return inSeconds(seconds)
+	}
+	d, err := time.ParseDuration(word)
+	if err != nil {
+		return 0
+	}
+	return max(0, d)
+}
+
+// ClampRetryAfter bounds a wait to [MinRetryAfter] … [MaxRetryAfter]. A wait of 0
+// or less stays 0, because it means that the upstream did not say.
+func ClampRetryAfter(d time.Duration) time.Duration {
+	if d <= 0 {
+		return 0
+	}
+	return min(max(d, MinRetryAfter), MaxRetryAfter)
+}

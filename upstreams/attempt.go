@@ -1,0 +1,186 @@
+package upstreams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/wire"
+)
+
+// userAgent is what upstreams see; public mirrors ban what hides its name.
+const userAgent = "pullchain/1 (+https://github.com/pullchain/pullchain)"
+
+// An attempt is one request to the upstream: at most one replay after a
+// challenge, one after a presigned URL that had expired, and the redirects.
+type attempt struct {
+	u      *Upstream
+	req    pullchain.Request
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	offOrigin bool // the answer in hand came from where a redirect led
+}
+
+// run asks the registry and turns its answer into a Response.
+func (a *attempt) run() (pullchain.Response, error) {
+	resp, err := a.send()
+	if err != nil {
+		return pullchain.Response{}, err
+	}
+	got, err := a.respond(resp)
+	if err != nil {
+		resp.Body.Close()
+		return pullchain.Response{}, err
+	}
+	return got, nil
+}
+
+// send returns the answer with a status below 400, whatever hops it took. A
+// CDN that refuses a presigned URL gets one more chance with a fresh one: the
+// URL had expired, which is no fault of the registry (FAULTS.md F14).
+func (a *attempt) send() (*http.Response, error) {
+	var refused *pullchain.Error
+	for range 2 {
+		resp, err := a.ask()
+		if err != nil {
+			return nil, err
+		}
+		resp, err = a.follow(resp)
+		if err != nil {
+			return nil, err
+		}
+		if resp.StatusCode < 300 {
+			return resp, nil
+		}
+		refused = a.refusal(resp)
+		if refused.Code != pullchain.CodeSignedURL {
+			break
+		}
+	}
+	return nil, refused
+}
+
+// ask sends the request to the upstream's own origin, logged in. A challenge is
+// answered once; a second 401 is the upstream's last word (FAULTS.md F15).
+func (a *attempt) ask() (*http.Response, error) {
+	a.offOrigin = false
+	repo := a.u.prefix + a.req.Repo
+	for replay := false; ; replay = true {
+		login, err := a.u.auth.Header(a.ctx, repo)
+		if err != nil {
+			return nil, err
+		}
+		resp, err := a.hop(a.u.url(a.req), login)
+		if err != nil {
+			return nil, err
+		}
+		a.u.facts.learn(resp)
+		if resp.StatusCode != http.StatusUnauthorized || replay {
+			return resp, nil
+		}
+		if login != "" {
+			a.u.auth.Reject(repo, login)
+		}
+		err = a.u.auth.Learn(resp, repo)
+		discard(resp)
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// url returns where the upstream keeps what req asks for.
+func (u *Upstream) url(req pullchain.Request) *url.URL {
+	req.Repo = u.prefix + req.Repo
+	at := *u.origin
+	at.Path = u.base + strings.TrimPrefix(wire.Path(req), "/v2")
+	if req.Op == pullchain.Tags || req.Op == pullchain.Referrers {
+		at.RawQuery = req.Query
+	}
+	return &at
+}
+
+// hop makes one HTTP request. The login and the upstream's own headers go to
+// its origin alone; a hop that a redirect led to gets the allow-list of
+// FAULTS.md 6: Accept, Range, User-Agent.
+func (a *attempt) hop(to *url.URL, login pullchain.Secret) (*http.Response, error) {
+	method := http.MethodGet
+	if a.req.Head {
+		method = http.MethodHead
+	}
+	r, err := http.NewRequestWithContext(a.ctx, method, to.String(), nil)
+	if err != nil {
+		return nil, &pullchain.Error{Reason: pullchain.Invalid, Code: pullchain.CodeInvalid, Err: err}
+	}
+	r.Header.Set("User-Agent", userAgent)
+	r.Header.Set("Accept-Encoding", "identity") // a re-encoded body has another digest (PROTOCOL.md 4.4)
+	if a.req.Op != pullchain.Blob {
+		r.Header["Accept"] = []string{accept(a.req)}
+	}
+	if a.req.Op == pullchain.Blob && !a.req.Head && !a.req.Range.Whole() {
+		r.Header.Set("Range", wire.FormatRange(a.req.Range))
+	}
+	if !a.offOrigin {
+		for name, value := range a.u.cfg.Headers {
+			r.Header.Set(name, value.Reveal())
+		}
+		if login != "" {
+			r.Header.Set("Authorization", login.Reveal())
+		}
+	}
+	return a.u.transport(a.req.Class(), !a.offOrigin).RoundTrip(r)
+}
+
+// accept returns the media types to ask for: the client's, or all that there
+// are. Which digest a tag resolves to depends on it (PROTOCOL.md 4.4).
+func accept(req pullchain.Request) string {
+	switch {
+	case req.Op == pullchain.Tags:
+		return "application/json"
+	case req.Op == pullchain.Referrers:
+		return wire.TypeOCIIndex
+	case len(req.Accept) > 0:
+		return strings.Join(req.Accept, ", ")
+	}
+	return strings.Join(wire.DefaultAccept, ", ")
+}
+
+// maxErrorBody is how much of an error answer is read (FAULTS.md 5).
+const maxErrorBody = 64 << 10
+
+// refusal reads an answer of 300 or more to the end and says what it means.
+func (a *attempt) refusal(resp *http.Response) *pullchain.Error {
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
+	resp.Body.Close()
+	e := classifyStatus(answer{
+		status:    resp.StatusCode,
+		header:    resp.Header,
+		body:      body,
+		offOrigin: a.offOrigin,
+		blob:      a.req.Op == pullchain.Blob,
+	})
+	if e.Reason == pullchain.NotFound && a.offOrigin {
+		e.Final = false
+	}
+	return e
+}
+
+// discard reads what little is left of an answer nobody wants, so that its
+// connection can be used again.
+func discard(resp *http.Response) {
+	io.CopyN(io.Discard, resp.Body, maxErrorBody)
+	resp.Body.Close()
+}
+
+// errTooManyHops ends a chase of redirects.
+var errTooManyHops = errors.New("more than 5 redirects")
+
+func blocked(code pullchain.Code, format string, args ...any) error {
+	return &pullchain.Error{Reason: pullchain.Refused, Code: code, Err: fmt.Errorf(format, args...)}
+}

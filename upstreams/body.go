@@ -1,0 +1,139 @@
+package upstreams
+
+import (
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/pullchain/pullchain"
+)
+
+var errStalled = errors.New("no byte arrived in time")
+
+// stream returns resp's body with a guard against stalls, which net/http does
+// not have (FAULTS.md 11.7). Closing it ends the attempt.
+func (a *attempt) stream(resp *http.Response) *body {
+	b := &body{a: a, rc: resp.Body}
+	b.timer = time.AfterFunc(a.u.limits.stall, func() { a.cancel(errStalled) })
+	b.timer.Stop()
+	return b
+}
+
+// A body is what an upstream sends. Its errors say what went wrong: a stall, a
+// cut, a reset, or the end of the request's own context.
+type body struct {
+	a     *attempt
+	rc    io.ReadCloser
+	timer *time.Timer // runs only while Read waits for the upstream
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	b.timer.Reset(b.a.u.limits.stall)
+	n, err := b.rc.Read(p)
+	b.timer.Stop()
+	if err == nil || err == io.EOF {
+		return n, err
+	}
+	return n, b.explain(err)
+}
+
+func (b *body) Close() error {
+	b.timer.Stop()
+	err := b.rc.Close()
+	b.a.cancel(nil)
+	return err
+}
+
+func (b *body) explain(err error) error {
+	name := b.a.u.cfg.Name
+	switch cause := context.Cause(b.a.ctx); {
+	case errors.Is(cause, errStalled):
+		return &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeStall, Upstream: name,
+			Err: fmt.Errorf("%w: %v", errStalled, b.a.u.limits.stall)}
+	case errors.Is(cause, context.DeadlineExceeded):
+		return &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeHeaderTimeout, Upstream: name, Err: cause}
+	case cause != nil:
+		return &pullchain.Error{Reason: pullchain.Canceled, Code: pullchain.CodeCanceled, Upstream: name, Err: cause}
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeTruncated, Upstream: name, Err: err}
+	}
+	e := classifyTransport(err, b.a.offOrigin)
+	b.a.u.h2.observe(e)
+	e.Upstream = name
+	return e
+}
+
+// maxInflation bounds what an encoded body may grow to: a small answer must not
+// become an endless one (FAULTS.md F47).
+const maxInflation = 200
+
+func encoded(resp *http.Response) bool {
+	switch strings.ToLower(resp.Header.Get("Content-Encoding")) {
+	case "", "identity":
+		return false
+	}
+	return true
+}
+
+// decoded returns rc without the Content-Encoding that some CDN put around it
+// although identity was asked for. The digest, which the caller checks, decides
+// whether that was right. It closes rc when it fails.
+func decoded(resp *http.Response, rc *body) (io.ReadCloser, error) {
+	if !encoded(resp) {
+		return rc, nil
+	}
+	encoding := strings.ToLower(resp.Header.Get("Content-Encoding"))
+	if encoding != "gzip" && encoding != "x-gzip" {
+		rc.Close()
+		return nil, corrupt(pullchain.CodeEncoded, "Content-Encoding %q", clip(encoding))
+	}
+	in := &counted{r: rc}
+	zr, err := gzip.NewReader(in)
+	if err != nil {
+		rc.Close()
+		if _, ok := errors.AsType[*pullchain.Error](err); ok {
+			return nil, err
+		}
+		return nil, corrupt(pullchain.CodeEncoded, "labelled gzip, but: %w", err)
+	}
+	return &inflated{zr: zr, in: in, closer: rc}, nil
+}
+
+type counted struct {
+	r io.Reader
+	n int64
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+type inflated struct {
+	zr     *gzip.Reader
+	in     *counted
+	out    int64
+	closer io.Closer
+}
+
+func (i *inflated) Read(p []byte) (int, error) {
+	n, err := i.zr.Read(p)
+	i.out += int64(n)
+	if i.out > maxInflation*max(i.in.n, 1<<10) {
+		return 0, corrupt(pullchain.CodeEncoded, "inflates more than %d times", maxInflation)
+	}
+	if err != nil && err != io.EOF {
+		if _, ok := errors.AsType[*pullchain.Error](err); !ok {
+			err = corrupt(pullchain.CodeEncoded, "%w", err)
+		}
+	}
+	return n, err
+}
+
+func (i *inflated) Close() error { return i.closer.Close() }

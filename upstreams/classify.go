@@ -1,0 +1,192 @@
+package upstreams
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/egress"
+	"github.com/pullchain/pullchain/internal/wire"
+)
+
+// An answer is what classifyStatus judges by: all the evidence, no I/O.
+type answer struct {
+	status    int
+	header    http.Header
+	body      []byte // at most 64 KiB of it
+	offOrigin bool   // it came from where a redirect led
+	blob      bool
+	now       time.Time // zero: time.Now
+}
+
+// classifyStatus says what an answer of 300 or more means. It is the one place
+// where a status becomes a Reason (FAULTS.md 7).
+func classifyStatus(a answer) *pullchain.Error {
+	if a.now.IsZero() {
+		a.now = time.Now()
+	}
+	e := &pullchain.Error{
+		Status:     a.status,
+		RetryAfter: wire.ParseRetryAfter(a.header.Get("Retry-After"), a.now),
+		Quota:      wire.ParseQuota(a.header, a.now),
+	}
+	if code, message := wire.ParseError(a.body); message != "" || code != "" {
+		e.Err = fmt.Errorf("%s %q", cmp.Or(string(code), "it says"), message)
+	}
+	switch {
+	case workerQuotaSpent(a):
+		e.Reason, e.Code, e.Scope = pullchain.Limited, pullchain.CodeWorkerQuota, pullchain.ScopeUpstream
+		e.RetryAfter = untilMidnightUTC(a.now)
+	case a.status == http.StatusTooManyRequests:
+		classifyLimit(a, e)
+	case a.status == http.StatusServiceUnavailable && e.RetryAfter > 0:
+		e.Reason, e.Code = pullchain.Limited, pullchain.CodeServerError
+	case a.offOrigin && (a.status == 400 || a.status == 401 || a.status == 403):
+		e.Reason, e.Code = pullchain.Unavailable, pullchain.CodeSignedURL
+	case a.status == http.StatusNotFound || a.status == http.StatusGone:
+		e.Reason, e.Code = pullchain.NotFound, pullchain.CodeNotFound
+		e.Final = !isHTML(a) // a parked host's 404 page says nothing of the registry
+	case a.status == http.StatusUnauthorized:
+		e.Reason, e.Code = pullchain.Denied, pullchain.CodeUnauthorized
+	case a.status == http.StatusRequestedRangeNotSatisfiable && a.blob:
+		e.Reason, e.Code = pullchain.Invalid, pullchain.CodeWrongRange
+		if got, err := wire.ParseContentRange(a.header.Get("Content-Range")); err == nil {
+			e.Size = max(got.Total, 0)
+		}
+	case a.status >= 520 && a.status <= 530:
+		e.Reason, e.Code, e.Scope = pullchain.Unavailable, pullchain.CodeOriginDown, scopeOf(a.offOrigin)
+	case a.status >= 500, a.status == http.StatusRequestTimeout, a.status == http.StatusTooEarly,
+		a.status == http.StatusRequestHeaderFieldsTooLarge:
+		e.Reason, e.Code = pullchain.Unavailable, pullchain.CodeServerError
+	case a.status == http.StatusForbidden:
+		e.Reason, e.Code = pullchain.Denied, pullchain.CodeForbidden
+	case a.status >= 400:
+		e.Reason, e.Code = pullchain.Denied, pullchain.CodeUnexpected
+	default: // a redirect without a place to go, a 304 to nothing
+		e.Reason, e.Code = pullchain.Unavailable, pullchain.CodeUnexpected
+	}
+	return e
+}
+
+// minBan is the least time to leave an upstream alone that has called us
+// abusive: asking again extends the ban (FAULTS.md F09).
+const minBan = time.Minute
+
+// classifyLimit tells the kinds of 429 apart. Hub's pull quota is OCI JSON and
+// speaks of manifests; its abuse limit is plain text and Cloudflare's is HTML,
+// and both speak of everything; GHCR asks for milliseconds (PROTOCOL.md 4.1).
+func classifyLimit(a answer, e *pullchain.Error) {
+	e.Reason = pullchain.Limited
+	code, _ := wire.ParseError(a.body)
+	wait := wire.RetryAfterText(string(a.body))
+	switch {
+	case wait > 0 && wait < time.Second && e.RetryAfter == 0:
+		e.Code, e.RetryAfter = pullchain.CodeThrottle, wait
+		return
+	case code != "":
+		e.Code = pullchain.CodeQuota
+	default:
+		e.Code, e.Scope = pullchain.CodeAbuse, scopeOf(a.offOrigin)
+		e.RetryAfter = max(e.RetryAfter, minBan)
+	}
+	if e.RetryAfter > 0 {
+		e.RetryAfter = wire.ClampRetryAfter(e.RetryAfter)
+	}
+}
+
+// workerQuotaSpent recognises Cloudflare's error 1027: the relay's requests of
+// the day are used up, and come back at midnight UTC (FAULTS.md F10).
+func workerQuotaSpent(a answer) bool {
+	if a.status != http.StatusTooManyRequests && a.status < 500 {
+		return false
+	}
+	cloudflare := a.header.Get("CF-RAY") != "" || strings.EqualFold(a.header.Get("Server"), "cloudflare")
+	return cloudflare && bytes.Contains(a.body, []byte("1027"))
+}
+
+func untilMidnightUTC(now time.Time) time.Duration {
+	y, m, d := now.UTC().Date()
+	return time.Date(y, m, d+1, 0, 0, 0, 0, time.UTC).Sub(now)
+}
+
+func isHTML(a answer) bool {
+	return strings.HasPrefix(strings.ToLower(a.header.Get("Content-Type")), "text/html") || looksLikeHTML(a.body)
+}
+
+// scopeOf says how much a failure of a host means: the upstream's own host is
+// in the way of everything, a CDN only of the class it serves.
+func scopeOf(offOrigin bool) pullchain.Scope {
+	if offOrigin {
+		return pullchain.ScopeClass
+	}
+	return pullchain.ScopeUpstream
+}
+
+// classifyTransport says what a failure to get an answer at all means.
+func classifyTransport(err error, offOrigin bool) *pullchain.Error {
+	if e, ok := errors.AsType[*pullchain.Error](err); ok {
+		return e
+	}
+	if code, ok := egress.ProxyFailure(err); ok {
+		return &pullchain.Error{Reason: pullchain.Egress, Code: code, Scope: pullchain.ScopeUpstream, Err: err}
+	}
+	e := &pullchain.Error{Reason: pullchain.Unavailable, Scope: scopeOf(offOrigin), Err: err}
+	text := err.Error()
+	switch {
+	case isType[*net.DNSError](err):
+		e.Code = pullchain.CodeDNS
+	case isCertificateError(err):
+		e.Code = pullchain.CodeTLSCert
+	case errors.Is(err, syscall.ECONNREFUSED):
+		e.Code = pullchain.CodeConnRefused
+	case isDial(err):
+		e.Code = pullchain.CodeConnTimeout // unreachable and silent alike: no way there
+	case isType[tls.RecordHeaderError](err), isType[tls.AlertError](err), strings.Contains(text, "tls: "), strings.Contains(text, "TLS handshake"):
+		e.Code = pullchain.CodeTLSHandshake
+	case strings.Contains(text, "ENHANCE_YOUR_CALM"):
+		e.Reason, e.Code, e.RetryAfter = pullchain.Limited, pullchain.CodeThrottle, minBan
+	case strings.Contains(text, "http2: ") || strings.Contains(text, "stream error"):
+		e.Code, e.Scope = pullchain.CodeHTTP2, pullchain.ScopeClass
+	case strings.Contains(text, "response headers exceeded"):
+		e.Code, e.Scope = pullchain.CodeHeaderTooLarge, pullchain.ScopeClass
+	case errors.Is(err, context.DeadlineExceeded), isTimeout(err):
+		e.Code, e.Scope = pullchain.CodeHeaderTimeout, pullchain.ScopeClass
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE),
+		strings.Contains(text, "connection closed"), strings.Contains(text, "server closed idle connection"):
+		e.Code, e.Scope = pullchain.CodeConnReset, pullchain.ScopeClass
+	default:
+		e.Code, e.Scope = pullchain.CodeUnexpected, pullchain.ScopeClass
+	}
+	return e
+}
+
+func isType[T error](err error) bool {
+	_, ok := errors.AsType[T](err)
+	return ok
+}
+
+func isCertificateError(err error) bool {
+	return isType[*tls.CertificateVerificationError](err) || isType[x509.UnknownAuthorityError](err) ||
+		isType[x509.HostnameError](err) || isType[x509.CertificateInvalidError](err)
+}
+
+func isDial(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "dial"
+}
+
+func isTimeout(err error) bool {
+	t, ok := errors.AsType[net.Error](err)
+	return ok && t.Timeout()
+}

@@ -1,0 +1,138 @@
+package upstreams
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/pullchain/pullchain"
+)
+
+// Trust says what an upstream may be believed about. The words are those of
+// containerd's hosts.toml capabilities.
+type Trust string
+
+// The levels of trust.
+const (
+	TrustResolve Trust = "resolve" // may say which digest a tag names
+	TrustPull    Trust = "pull"    // may only serve what a digest proves
+)
+
+// Config describes one upstream: one path to one registry. The zero value of a
+// field means its default.
+type Config struct {
+	Name               string                      `toml:"name"`
+	URL                string                      `toml:"url"`                  // scheme://host[:port][/prefix]
+	Authoritative      *bool                       `toml:"authoritative"`        // its 404 is final; nil: true for the registry's own origin
+	Trust              Trust                       `toml:"trust"`                // "": resolve for the origin, else pull
+	Username           string                      `toml:"username"`             // login at the registry or its token server
+	PasswordFile       string                      `toml:"password_file"`        // read by the configuration into Password
+	TokenFile          string                      `toml:"token_file"`           // read by the configuration into Token
+	Password           pullchain.Secret            `toml:"-"`                    // what PasswordFile holds
+	Token              pullchain.Secret            `toml:"-"`                    // what TokenFile holds
+	Headers            map[string]pullchain.Secret `toml:"headers"`              // sent to this origin only, never past a redirect
+	CAFile             string                      `toml:"ca_file"`              // PEM; trusted in addition to the system's roots
+	InsecureSkipVerify bool                        `toml:"insecure_skip_verify"` // this origin only; never its token server
+	AllowPrivate       bool                        `toml:"allow_private"`        // redirects and realms may point at private addresses
+	RedirectHosts      []string                    `toml:"redirect_hosts"`       // globs; empty: any public host
+	AuthHosts          []string                    `toml:"auth_hosts"`           // token servers that may see the login, besides the same domain
+	MaxConnections     int                         `toml:"max_connections"`      // to one host; 0: 64
+	Timeouts           Timeouts                    `toml:"timeouts"`
+}
+
+// Timeouts bound the phases of one attempt. There is no limit on a whole blob:
+// a stall ends it, slowness does not.
+type Timeouts struct {
+	Connect time.Duration `toml:"connect"` // TCP and TLS each; 0: 5s and 8s
+	Header  time.Duration `toml:"header"`  // request to response headers; 0: 10s for manifests, 20s for blobs
+	Stall   time.Duration `toml:"stall"`   // no byte of a body for so long; 0: 10s
+}
+
+// Defaults of FAULTS.md 6 and F21.
+const (
+	DefaultConnect        = 5 * time.Second
+	DefaultTLS            = 8 * time.Second
+	DefaultManifestHeader = 10 * time.Second
+	DefaultBlobHeader     = 20 * time.Second
+	DefaultStall          = 10 * time.Second
+	DefaultMaxConnections = 64
+)
+
+// Validate reports every field that cannot be used, by its TOML name.
+func (c Config) Validate() error {
+	var errs []error
+	bad := func(field, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%s: %s", field, fmt.Sprintf(format, args...)))
+	}
+	if c.Name == "" {
+		bad("name", "is required: it is what the dashboard, the log and the state are keyed by")
+	}
+	if _, err := c.origin(); err != nil {
+		errs = append(errs, err)
+	}
+	switch c.Trust {
+	case "", TrustResolve, TrustPull:
+	default:
+		bad("trust", "%q is neither %q nor %q", c.Trust, TrustResolve, TrustPull)
+	}
+	if (c.PasswordFile != "") != (c.Username != "") {
+		bad("username", "username and password_file go together")
+	}
+	if c.TokenFile != "" && c.PasswordFile != "" {
+		bad("token_file", "is an alternative to username and password_file: give one of them")
+	}
+	for name := range c.Headers {
+		if forbiddenHeader(name) {
+			bad("headers", "%q is set by pullchain itself", name)
+		}
+	}
+	for _, glob := range c.RedirectHosts {
+		if _, err := path.Match(glob, "host"); err != nil {
+			bad("redirect_hosts", "%q is not a glob", glob)
+		}
+	}
+	if c.MaxConnections < 0 {
+		bad("max_connections", "must not be negative")
+	}
+	for name, d := range map[string]time.Duration{"connect": c.Timeouts.Connect, "header": c.Timeouts.Header, "stall": c.Timeouts.Stall} {
+		if d < 0 {
+			bad("timeouts."+name, "must not be negative")
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// origin parses URL, whose rules are its own: no login in it, no query, and
+// only HTTP.
+func (c Config) origin() (*url.URL, error) {
+	if c.URL == "" {
+		return nil, errors.New("url: is required, as in https://registry-1.docker.io")
+	}
+	u, err := url.Parse(c.URL)
+	switch {
+	case err != nil:
+		return nil, errors.New("url: is not a URL, write https://host[:port][/prefix]")
+	case u.Scheme != "https" && u.Scheme != "http":
+		return nil, fmt.Errorf("url: scheme %q is not http or https", u.Scheme)
+	case u.Host == "":
+		return nil, errors.New("url: has no host")
+	case u.User != nil:
+		return nil, errors.New("url: must not hold a login: use username and password_file")
+	case u.RawQuery != "" || u.Fragment != "":
+		return nil, errors.New("url: must not have a query or fragment")
+	}
+	u.Path, u.RawPath = strings.TrimSuffix(u.Path, "/"), ""
+	return u, nil
+}
+
+func forbiddenHeader(name string) bool {
+	switch strings.ToLower(name) {
+	case "host", "accept", "accept-encoding", "range", "if-range", "authorization", "cookie",
+		"connection", "content-length", "transfer-encoding", "te", "upgrade", "expect":
+		return true
+	}
+	return strings.HasPrefix(strings.ToLower(name), "proxy-")
+}

@@ -1,0 +1,50 @@
+package upstreams
+
+import (
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/wire"
+)
+
+// facts is what the origin's answers have told in passing.
+type facts struct {
+	mu   sync.Mutex
+	last pullchain.Facts
+}
+
+// learn reads an answer of the upstream's own origin.
+func (f *facts) learn(resp *http.Response) {
+	now := time.Now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if q := wire.ParseQuota(resp.Header, now); q != nil {
+		f.last.Quota = q
+	}
+	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		f.last.Skew = skew(date, now)
+	}
+	if resp.TLS != nil && len(resp.TLS.PeerCertificates) > 0 {
+		leaf := resp.TLS.PeerCertificates[0]
+		f.last.TLSExpiry, f.last.TLSIssuer = leaf.NotAfter, leaf.Issuer.CommonName
+	}
+}
+
+// skew is how far the far end's clock is ahead of ours. Date has whole seconds
+// and the answer took a while, so less than two seconds is none.
+func skew(date, now time.Time) time.Duration {
+	d := date.Sub(now)
+	if d.Abs() < 2*time.Second {
+		return 0
+	}
+	return d.Round(time.Second)
+}
+
+// Facts returns what has been learnt of the far end so far.
+func (u *Upstream) Facts() pullchain.Facts {
+	u.facts.mu.Lock()
+	defer u.facts.mu.Unlock()
+	return u.facts.last
+}

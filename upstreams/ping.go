@@ -1,0 +1,81 @@
+package upstreams
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/regauth"
+)
+
+// Ping asks for /v2/ and returns nil if a registry answers: 200, or the 401
+// that asks for a login. A captive portal, a parked mirror or a block page is
+// an error, whatever its status (FAULTS.md F26). The challenge is remembered,
+// so that the first pull asks for its token ahead instead of being refused
+// first.
+func (u *Upstream) Ping(ctx context.Context) error {
+	a := &attempt{u: u, req: pullchain.Request{Op: pullchain.Manifest}}
+	a.ctx, a.cancel = context.WithCancelCause(ctx)
+	defer a.cancel(nil)
+	if err := a.ping(); err != nil {
+		return u.explain(ctx, a, err)
+	}
+	return nil
+}
+
+func (a *attempt) ping() error {
+	to := *a.u.origin
+	to.Path = a.u.base + "/"
+	resp, err := a.hop(&to, "")
+	if err != nil {
+		return err
+	}
+	a.u.facts.learn(resp)
+	if resp.StatusCode == http.StatusUnauthorized {
+		defer discard(resp)
+		if !isChallenge(resp) {
+			return corrupt(pullchain.CodeNotRegistry, "HTTP 401 without a registry's challenge")
+		}
+		return a.u.auth.Learn(resp, "")
+	}
+	if resp, err = a.follow(resp); err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return a.refusal(resp)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(a.stream(resp), maxErrorBody))
+	if err != nil {
+		return err
+	}
+	if !isRegistry(resp, body) {
+		return corrupt(pullchain.CodeNotRegistry, "/v2/ answers %q, which no registry does", clip(resp.Header.Get("Content-Type")))
+	}
+	return nil
+}
+
+// isRegistry looks for evidence that a 200 to /v2/ comes from a registry.
+// Several that are do not send the version header, but none sends a page.
+func isRegistry(resp *http.Response, body []byte) bool {
+	if mediaType(resp) == "text/html" || looksLikeHTML(body) {
+		return false
+	}
+	if strings.HasPrefix(resp.Header.Get("Docker-Distribution-Api-Version"), "registry/") {
+		return true
+	}
+	text := bytes.TrimSpace(body)
+	return len(text) == 0 || text[0] == '{' || bytes.HasPrefix(text, []byte("true"))
+}
+
+func isChallenge(resp *http.Response) bool {
+	for _, c := range regauth.ParseChallenges(resp.Header.Values("WWW-Authenticate")) {
+		if c.Scheme == "bearer" && c.Params["realm"] != "" || c.Scheme == "basic" {
+			return true
+		}
+	}
+	return false
+}

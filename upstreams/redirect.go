@@ -1,0 +1,72 @@
+package upstreams
+
+import (
+	"net/http"
+	"net/url"
+	"path"
+
+	"github.com/pullchain/pullchain"
+)
+
+// maxHops is how many redirects one attempt follows.
+const maxHops = 5
+
+// follow chases redirects by rules of our own, because those of http.Client
+// keep logins across ports and send custom headers and the Referer to every
+// hop (FAULTS.md 11.4): at most five, never to a place twice, never where the
+// guard or redirect_hosts forbid, never with the login, and always with the
+// method and the Range of the first request. It returns the first answer that
+// is not a redirect.
+func (a *attempt) follow(resp *http.Response) (*http.Response, error) {
+	seen := map[string]bool{resp.Request.URL.String(): true}
+	for hops := 0; isRedirect(resp.StatusCode); hops++ {
+		from := resp.Request.URL
+		to, err := from.Parse(resp.Header.Get("Location"))
+		discard(resp)
+		switch {
+		case err != nil || resp.Header.Get("Location") == "":
+			return nil, &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeUnexpected, Status: resp.StatusCode}
+		case hops == maxHops:
+			return nil, blocked(pullchain.CodeRedirectLoop, "%w", errTooManyHops)
+		case seen[to.String()]:
+			return nil, blocked(pullchain.CodeRedirectLoop, "redirected back to %s", to.Host)
+		}
+		seen[to.String()] = true
+		if err := a.mayFollow(from, to); err != nil {
+			return nil, err
+		}
+		a.offOrigin = true
+		if resp, err = a.hop(to, ""); err != nil {
+			return nil, err
+		}
+		if a.req.Op == pullchain.Blob {
+			a.u.redirects.Store(to.Host != a.u.origin.Host)
+		}
+	}
+	return resp, nil
+}
+
+// mayFollow returns an error unless the upstream at from may send us to to.
+func (a *attempt) mayFollow(from, to *url.URL) error {
+	if err := a.u.guard.Check(to, from); err != nil {
+		return err
+	}
+	if len(a.u.cfg.RedirectHosts) == 0 || to.Host == a.u.origin.Host {
+		return nil
+	}
+	for _, glob := range a.u.cfg.RedirectHosts {
+		if ok, _ := path.Match(glob, to.Hostname()); ok {
+			return nil
+		}
+	}
+	return blocked(pullchain.CodeRedirectBlocked, "redirected to %q, which redirect_hosts does not name", to.Hostname())
+}
+
+func isRedirect(status int) bool {
+	switch status {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
+		http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		return true
+	}
+	return false
+}

@@ -1,0 +1,232 @@
+package upstreams
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/wire"
+)
+
+// What is read whole is read with a limit (FAULTS.md 5, CVE-2023-2253 and kin).
+const (
+	maxManifest = 8 << 20
+	maxTags     = 1 << 20
+)
+
+// respond turns an answer of 200 or 206 into a Response, or says what is wrong
+// with it. On success the Response owns resp.Body.
+func (a *attempt) respond(resp *http.Response) (pullchain.Response, error) {
+	if mediaType(resp) == "text/html" {
+		return pullchain.Response{}, corrupt(pullchain.CodeNotRegistry, "a web page instead of %s", a.req.Op)
+	}
+	out := pullchain.Response{
+		Status:    http.StatusOK,
+		MediaType: resp.Header.Get("Content-Type"),
+		Digest:    a.req.Digest,
+		Size:      resp.ContentLength,
+		Quota:     wire.ParseQuota(resp.Header, time.Now()),
+		Body:      http.NoBody,
+	}
+	var err error
+	switch {
+	case a.req.Op == pullchain.Blob:
+		err = a.blob(resp, &out)
+	case resp.StatusCode != http.StatusOK:
+		err = corrupt(pullchain.CodeUnexpected, "HTTP %d for a %s", resp.StatusCode, a.req.Op)
+	case a.req.Op == pullchain.Manifest && a.req.Head:
+		err = a.manifestHead(resp, &out)
+	case a.req.Op == pullchain.Manifest:
+		err = a.manifest(resp, &out)
+	default:
+		err = a.list(resp, &out)
+	}
+	return out, err
+}
+
+// manifestHead checks what the headers of a manifest claim.
+func (a *attempt) manifestHead(resp *http.Response, out *pullchain.Response) error {
+	defer a.finish(resp)
+	if resp.ContentLength > maxManifest {
+		return tooLarge(resp.ContentLength)
+	}
+	if !wire.IsManifestType(mediaType(resp)) {
+		return corrupt(pullchain.CodeWrongType, "manifest of type %q", clip(out.MediaType))
+	}
+	if resp.Header.Get("Content-Encoding") != "" {
+		out.Size = -1 // the length is that of the encoded body
+	}
+	claimed, err := claimedDigest(resp)
+	if err != nil {
+		return err
+	}
+	if claimed == "" {
+		return nil
+	}
+	if a.req.Digest != "" && claimed.Algorithm() == a.req.Digest.Algorithm() && claimed != a.req.Digest {
+		return corrupt(pullchain.CodeDigestMismatch, "asked for %s, offered %s", a.req.Digest, claimed)
+	}
+	if a.req.Digest == "" {
+		out.Digest = claimed
+	}
+	return nil
+}
+
+// manifest reads the whole document and answers only for bytes that hash to
+// what was asked for. What the upstream says of the digest and the type is
+// compared, never believed (FAULTS.md F26-F28, GHSA-qv35).
+func (a *attempt) manifest(resp *http.Response, out *pullchain.Response) error {
+	body, err := a.readAll(resp, maxManifest)
+	if err != nil {
+		return err
+	}
+	if looksLikeHTML(body) {
+		return corrupt(pullchain.CodeNotRegistry, "a web page instead of a manifest")
+	}
+	claimed, err := claimedDigest(resp)
+	if err != nil {
+		return err
+	}
+	want, algorithm := a.req.Digest, digest.Canonical
+	switch {
+	case want != "":
+		algorithm = want.Algorithm()
+	case claimed != "":
+		algorithm = claimed.Algorithm()
+	}
+	out.Digest = algorithm.FromBytes(body)
+	if want != "" && out.Digest != want {
+		return corrupt(pullchain.CodeDigestMismatch, "asked for %s, got %s", want, out.Digest)
+	}
+	if claimed != "" && claimed.Algorithm() == algorithm && claimed != out.Digest {
+		return corrupt(pullchain.CodeDigestMismatch, "its header says %s, its bytes are %s", claimed, out.Digest)
+	}
+	inside, links, err := wire.ParseManifest(mediaType(resp), body)
+	if err != nil {
+		return &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeWrongType, Err: err}
+	}
+	if !wire.IsManifestType(mediaType(resp)) {
+		// The bytes are proved right by the digest that was asked for; only the
+		// label is wrong, and the document carries its own.
+		if want == "" || !wire.IsManifestType(inside) {
+			return corrupt(pullchain.CodeWrongType, "manifest of type %q", clip(out.MediaType))
+		}
+		out.MediaType = inside
+	}
+	out.Links = links
+	out.Size = int64(len(body))
+	out.Body = io.NopCloser(bytes.NewReader(body))
+	return nil
+}
+
+// list reads a page of tags or referrers.
+func (a *attempt) list(resp *http.Response, out *pullchain.Response) error {
+	limit := int64(maxTags)
+	if a.req.Op == pullchain.Referrers {
+		limit = maxManifest
+	}
+	out.Digest = "" // the digest asked for is that of the subject
+	out.Header = http.Header{}
+	for _, name := range []string{"Link", "OCI-Filters-Applied"} {
+		if values := resp.Header.Values(name); len(values) > 0 {
+			out.Header[http.CanonicalHeaderKey(name)] = values
+		}
+	}
+	if a.req.Head {
+		a.finish(resp)
+		return nil
+	}
+	body, err := a.readAll(resp, limit)
+	if err != nil {
+		return err
+	}
+	if text := bytes.TrimSpace(body); len(text) == 0 || text[0] != '{' {
+		return corrupt(pullchain.CodeNotRegistry, "a %s list that is no JSON object", a.req.Op)
+	}
+	out.Size = int64(len(body))
+	out.Body = io.NopCloser(bytes.NewReader(body))
+	return nil
+}
+
+// readAll reads a body that must fit into limit bytes, giving up when it stalls.
+func (a *attempt) readAll(resp *http.Response, limit int64) ([]byte, error) {
+	defer a.finish(resp)
+	if resp.ContentLength > limit {
+		return nil, tooLarge(resp.ContentLength)
+	}
+	body, err := decoded(resp, a.stream(resp))
+	if err != nil {
+		return nil, err
+	}
+	content, err := io.ReadAll(io.LimitReader(body, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(content)) > limit {
+		return nil, tooLarge(int64(len(content)))
+	}
+	return content, nil
+}
+
+// finish frees the connection of an answer that has been read.
+func (a *attempt) finish(resp *http.Response) {
+	discard(resp)
+	a.cancel(nil)
+}
+
+// claimedDigest returns the Docker-Content-Digest of an answer, or "".
+func claimedDigest(resp *http.Response) (digest.Digest, error) {
+	value := resp.Header.Get("Docker-Content-Digest")
+	if value == "" {
+		return "", nil
+	}
+	d, err := wire.CheckDigest(value)
+	if err != nil {
+		return "", &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeDigestMismatch, Err: err}
+	}
+	return d, nil
+}
+
+func mediaType(resp *http.Response) string {
+	t, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if err != nil {
+		t, _, _ = strings.Cut(resp.Header.Get("Content-Type"), ";")
+	}
+	return strings.ToLower(strings.TrimSpace(t))
+}
+
+func looksLikeHTML(body []byte) bool {
+	return bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n\uFEFF"), []byte("<"))
+}
+
+// clip shortens text that an upstream wrote, for %q (FAULTS.md 5: 256 B).
+func clip(s string) string {
+	if len(s) > 256 {
+		s = s[:256]
+	}
+	return s
+}
+
+func corrupt(code pullchain.Code, format string, args ...any) error {
+	return &pullchain.Error{Reason: pullchain.Corrupt, Code: code, Err: fmt.Errorf(format, args...)}
+}
+
+// errTooLarge is a manifest or list beyond its limit.
+var errTooLarge = errors.New("larger than pullchain accepts")
+
+// tooLarge refuses one document. It says nothing of the upstream's others, so
+// no gate is shut for it (FAULTS.md F25).
+func tooLarge(size int64) error {
+	return &pullchain.Error{
+		Reason: pullchain.Refused, Code: pullchain.CodeTooLarge, Scope: pullchain.ScopeRequest,
+		Err: fmt.Errorf("manifest exceeds %d bytes (%d or more): %w", maxManifest, size, errTooLarge),
+	}
+}

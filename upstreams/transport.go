@@ -1,0 +1,108 @@
+package upstreams
+
+import (
+	"crypto/x509"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/egress"
+)
+
+// limits are cfg's time-outs with the defaults filled in.
+type limits struct {
+	connect, tls, manifestHeader, blobHeader, stall time.Duration
+}
+
+func (c Config) limits() limits {
+	l := limits{DefaultConnect, DefaultTLS, DefaultManifestHeader, DefaultBlobHeader, DefaultStall}
+	if c.Timeouts.Connect > 0 {
+		l.connect, l.tls = c.Timeouts.Connect, c.Timeouts.Connect
+	}
+	if c.Timeouts.Header > 0 {
+		l.manifestHeader, l.blobHeader = c.Timeouts.Header, c.Timeouts.Header
+	}
+	if c.Timeouts.Stall > 0 {
+		l.stall = c.Timeouts.Stall
+	}
+	return l
+}
+
+// dial makes the transports. Each has its own tls.Config and pool: two
+// upstreams on one host with two logins share nothing (FAULTS.md 6).
+func (u *Upstream) dial(proxy egress.Config, roots *x509.CertPool) error {
+	base := egress.TransportConfig{
+		Egress:             proxy,
+		Guard:              u.guard,
+		RootCAs:            roots,
+		InsecureSkipVerify: u.cfg.InsecureSkipVerify,
+		ConnectTimeout:     u.limits.connect,
+		TLSTimeout:         u.limits.tls,
+		MaxConnections:     u.cfg.MaxConnections,
+	}
+	for _, t := range []struct {
+		into   **http.Transport
+		http1  bool
+		header time.Duration
+	}{
+		{&u.api, false, u.limits.manifestHeader},
+		{&u.http1, true, u.limits.manifestHeader},
+		{&u.blobs, true, u.limits.blobHeader},
+	} {
+		cfg := base
+		cfg.HTTP1, cfg.HeaderTimeout = t.http1, t.header
+		transport, err := egress.NewTransport(cfg)
+		if err != nil {
+			return err
+		}
+		*t.into = transport
+	}
+	return nil
+}
+
+// transport picks the connections for one hop of a request. A blob's bytes
+// never come over HTTP/2, but the registry's "look over there" may: it is small,
+// and its connection is already warm from the manifest.
+func (u *Upstream) transport(class pullchain.Class, firstHop bool) *http.Transport {
+	if class == pullchain.ClassBlob && !(firstHop && u.redirects.Load()) {
+		return u.blobs
+	}
+	if u.h2.broken() {
+		return u.http1
+	}
+	return u.api
+}
+
+// h2Health falls back to HTTP/1.1 when an upstream's HTTP/2 keeps failing:
+// three failures in a minute, for an hour (FAULTS.md F45).
+type h2Health struct {
+	mu    sync.Mutex
+	fails []time.Time
+	until time.Time
+}
+
+func (h *h2Health) observe(e *pullchain.Error) {
+	if e.Code != pullchain.CodeHTTP2 {
+		return
+	}
+	now := time.Now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	recent := h.fails[:0]
+	for _, at := range h.fails {
+		if now.Sub(at) < time.Minute {
+			recent = append(recent, at)
+		}
+	}
+	h.fails = append(recent, now)
+	if len(h.fails) >= 3 {
+		h.fails, h.until = nil, now.Add(time.Hour)
+	}
+}
+
+func (h *h2Health) broken() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return time.Now().Before(h.until)
+}

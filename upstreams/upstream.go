@@ -1,0 +1,184 @@
+// Package upstreams fetches from one registry over one path: it knows how this
+// upstream spells names, how to log in, which egress to dial through and how far
+// to follow its redirects. A call is one attempt; trying again, or elsewhere, is
+// the balancer's business.
+//
+// Whatever an upstream answers becomes either a [pullchain.Response] that can
+// be trusted as far as headers go, or a [pullchain.Error] whose Reason says
+// what to do next. Manifests are read whole and verified before they are
+// returned; blobs stream.
+package upstreams
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"sync/atomic"
+
+	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/egress"
+	"github.com/pullchain/pullchain/internal/regauth"
+)
+
+// An Upstream is one path to one registry. It is a [pullchain.Fetcher] and safe
+// for concurrent use.
+type Upstream struct {
+	cfg    Config
+	origin *url.URL // scheme and host alone
+	base   string   // path in front of a repository: "/v2", or what the URL says
+	prefix string   // put in front of every repository's name, with its slash; may be empty
+	auth   *regauth.Source
+	guard  *egress.Guard
+
+	api   *http.Transport // manifests, tokens, pings: HTTP/2 where offered
+	blobs *http.Transport // HTTP/1.1: ranges over one HTTP/2 connection share one throttle
+	http1 *http.Transport // stands in for api once HTTP/2 has failed too often
+
+	facts      facts
+	h2         h2Health
+	redirects  atomic.Bool // blobs were last redirected elsewhere, so their first hop is small
+	limits     limits
+}
+
+// New returns the upstream that cfg describes, dialling through proxy. It
+// returns an error if cfg is not valid or its CA file cannot be used. Close
+// frees the idle connections.
+func New(cfg Config, proxy egress.Config) (*Upstream, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	full, err := cfg.origin()
+	if err != nil {
+		return nil, err
+	}
+	roots, err := loadRoots(cfg.CAFile)
+	if err != nil {
+		return nil, err
+	}
+	u := &Upstream{
+		cfg:    cfg,
+		origin: &url.URL{Scheme: full.Scheme, Host: full.Host},
+		limits: cfg.limits(),
+	}
+	u.base, u.prefix = splitPath(full.Path)
+	u.guard, err = egress.NewGuard(egress.GuardConfig{
+		Trusted:      []string{hostPort(full)},
+		AllowPrivate: cfg.AllowPrivate,
+		AllowHTTP:    full.Scheme == "http",
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := u.dial(proxy, roots); err != nil {
+		return nil, err
+	}
+	u.auth = regauth.New(regauth.Config{
+		Upstream:  cfg.Name,
+		Origin:    u.origin,
+		Username:  cfg.Username,
+		Password:  cfg.Password,
+		Token:     cfg.Token,
+		AuthHosts: cfg.AuthHosts,
+		Headers:   cfg.Headers,
+		Guard:     u.guard,
+		Client:    &http.Client{Transport: u.api, CheckRedirect: keepRedirects},
+	})
+	return u, nil
+}
+
+// Name returns the name that the configuration gives this upstream.
+func (u *Upstream) Name() string { return u.cfg.Name }
+
+// Close drops idle connections. Bodies that are being read go on.
+func (u *Upstream) Close() {
+	u.auth.Close()
+	for _, t := range []*http.Transport{u.api, u.blobs, u.http1} {
+		t.CloseIdleConnections()
+	}
+}
+
+// NeedsToken reports whether fetching req would first have to ask the token
+// server. It is how a lane knows that a cooling token server is in the way.
+func (u *Upstream) NeedsToken(req pullchain.Request) bool {
+	return u.auth.NeedsToken(u.prefix + req.Repo)
+}
+
+// Fetch makes one attempt at req. The errors it returns are *pullchain.Error
+// with Upstream, Reason and Code set.
+func (u *Upstream) Fetch(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
+	a := &attempt{u: u, req: req}
+	a.ctx, a.cancel = context.WithCancelCause(ctx)
+	resp, err := a.run()
+	if err != nil {
+		a.cancel(nil)
+		return pullchain.Response{}, u.explain(ctx, a, err)
+	}
+	return resp, nil
+}
+
+// explain completes err with what only this upstream knows.
+func (u *Upstream) explain(ctx context.Context, a *attempt, err error) error {
+	if ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled) {
+		return &pullchain.Error{Reason: pullchain.Canceled, Code: pullchain.CodeCanceled, Upstream: u.cfg.Name, Err: context.Cause(ctx)}
+	}
+	var e *pullchain.Error
+	if !errors.As(err, &e) {
+		e = classifyTransport(err, a.offOrigin)
+	}
+	u.h2.observe(e)
+	failed := *e
+	failed.Upstream = u.cfg.Name
+	return &failed
+}
+
+// splitPath tells the API's path from a prefix of repositories. A URL that ends
+// in /v2 says where the API is, as containerd's override_path does; any other
+// path is a project that holds the registry's repositories, as a Harbor proxy
+// project does: /v2/<project>/<repository>.
+func splitPath(p string) (base, prefix string) {
+	if p == "/v2" || strings.HasSuffix(p, "/v2") {
+		return p, ""
+	}
+	if p == "" {
+		return "/v2", ""
+	}
+	return "/v2", strings.TrimPrefix(p, "/") + "/"
+}
+
+// loadRoots returns the system's roots and those of the PEM file, or nil for
+// the system's alone.
+func loadRoots(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("ca_file: %w", err)
+	}
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		roots = x509.NewCertPool()
+	}
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("ca_file: %s holds no PEM certificate", file)
+	}
+	return roots, nil
+}
+
+// hostPort returns u's host with the port its scheme implies.
+func hostPort(u *url.URL) string {
+	if u.Port() != "" {
+		return u.Host
+	}
+	if u.Scheme == "http" {
+		return u.Host + ":80"
+	}
+	return u.Host + ":443"
+}
+
+func keepRedirects(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
