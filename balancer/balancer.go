@@ -11,6 +11,7 @@ package balancer
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -99,8 +100,8 @@ func (b *Balancer) answer(ctx context.Context, req pullchain.Request, t *trail) 
 }
 
 // choose returns the lanes that may be asked, in order, and the gates of the
-// others. avoid, if not nil, comes last: it has just failed.
-func (b *Balancer) choose(req pullchain.Request, avoid *Lane, t *trail) ([]*Lane, []*shut) {
+// others. Those of avoid, which have failed this very request, come last.
+func (b *Balancer) choose(req pullchain.Request, avoid []*Lane, t *trail) ([]*Lane, []*shut) {
 	now := time.Now()
 	var candidates []candidate
 	var shuts []*shut
@@ -123,15 +124,11 @@ func (b *Balancer) choose(req pullchain.Request, avoid *Lane, t *trail) ([]*Lane
 	if l := b.leaders[req.Class()].Load(); l != nil {
 		leader = l.Name()
 	}
-	var lanes, last []*Lane
+	var lanes []*Lane
 	for _, c := range order(b.strategy, req, candidates, leader) {
-		if l := b.lanes[c.index]; l == avoid {
-			last = append(last, l)
-		} else {
-			lanes = append(lanes, l)
-		}
+		lanes = append(lanes, b.lanes[c.index])
 	}
-	lanes = append(lanes, last...)
+	slices.SortStableFunc(lanes, func(a, b *Lane) int { return slices.Index(avoid, a) - slices.Index(avoid, b) })
 	return lanes[:min(len(lanes), maxAttempts)], shuts
 }
 

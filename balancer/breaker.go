@@ -27,8 +27,9 @@ var errExcluded = errors.New("excluded")
 // a trip threshold that depends on the failure, and an open time that grows
 // with the trips.
 type breaker struct {
-	cfg BreakerConfig
-	cb  *gobreaker.TwoStepCircuitBreaker[struct{}]
+	cfg  BreakerConfig
+	cb   *gobreaker.TwoStepCircuitBreaker[struct{}]
+	tell func(tripped bool) // called when it trips and when it closes; must not use cb
 
 	threshold atomic.Uint32 // failures in a row that trip it, by the failure being counted
 	graver    atomic.Bool   // the failure being counted speaks of the whole upstream
@@ -44,8 +45,8 @@ type breaker struct {
 	latest error // the failure being counted
 }
 
-func newBreaker(name string, cfg BreakerConfig) *breaker {
-	b := &breaker{cfg: cfg.withDefaults()}
+func newBreaker(name string, cfg BreakerConfig, tell func(tripped bool)) *breaker {
+	b := &breaker{cfg: cfg.withDefaults(), tell: tell}
 	b.threshold.Store(uint32(b.cfg.Failures))
 	b.cb = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		Name:          name,
@@ -69,7 +70,13 @@ func (b *breaker) readyToTrip(c gobreaker.Counts) bool {
 
 // changed is called by cb under its mutex, so it must not ask cb anything.
 func (b *breaker) changed(_ string, _, to gobreaker.State) {
-	now := time.Now()
+	b.enter(to, time.Now())
+	if to != gobreaker.StateHalfOpen {
+		b.tell(to == gobreaker.StateOpen)
+	}
+}
+
+func (b *breaker) enter(to gobreaker.State, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch to {

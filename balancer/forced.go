@@ -70,6 +70,12 @@ func (l *Lane) vouch() {
 	l.vouched = time.Now().Add(vouchFor)
 }
 
+func (l *Lane) isVouched(now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return now.Before(l.vouched)
+}
+
 // force makes the one try that is left when every gate is shut on a guess:
 // first the lanes that may be down, then those that may be limited, soonest
 // first. It returns the answer, or nil.

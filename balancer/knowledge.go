@@ -3,7 +3,7 @@ package balancer
 import (
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/maypok86/otter/v2"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullchain/pullchain"
@@ -16,8 +16,8 @@ const gateAbsent = "absent"
 // knowledge is what a chain has learnt of content. It is bounded, and safe for
 // concurrent use.
 type knowledge struct {
-	sizes    *lru.Cache[digest.Digest, int64]
-	absences *lru.Cache[absentKey, absence]
+	sizes    *otter.Cache[digest.Digest, int64]
+	absences *otter.Cache[absentKey, absence]
 }
 
 type absentKey struct {
@@ -39,20 +39,21 @@ const (
 )
 
 func newKnowledge() *knowledge {
-	sizes, _ := lru.New[digest.Digest, int64](sizesKept) // fails only for a size below one
-	absent, _ := lru.New[absentKey, absence](absentKept)
-	return &knowledge{sizes: sizes, absences: absent}
+	return &knowledge{
+		sizes:    otter.Must(&otter.Options[digest.Digest, int64]{MaximumSize: sizesKept}),
+		absences: otter.Must(&otter.Options[absentKey, absence]{MaximumSize: absentKept}),
+	}
 }
 
 // learnSizes remembers how long a manifest says its parts are. A body without a
 // length, or with a wrong one, is found out by it (FAULTS.md F18, F19).
 func (k *knowledge) learnSizes(links []pullchain.Descriptor) {
 	for _, link := range links {
-		k.sizes.Add(link.Digest, link.Size)
+		k.sizes.Set(link.Digest, link.Size)
 	}
 }
 
-func (k *knowledge) size(d digest.Digest) (int64, bool) { return k.sizes.Get(d) }
+func (k *knowledge) size(d digest.Digest) (int64, bool) { return k.sizes.GetIfPresent(d) }
 
 // learnAbsent remembers that l has not got what req asks for, or does not let
 // us have it. Public mirrors ban those who keep asking (PROTOCOL.md 4.2).
@@ -61,12 +62,12 @@ func (k *knowledge) learnAbsent(l *Lane, req pullchain.Request, err error) {
 	if !ok || e.Reason != pullchain.NotFound && e.Reason != pullchain.Denied {
 		return
 	}
-	k.absences.Add(keyOf(l, req), absence{until: time.Now().Add(absentFor), err: e})
+	k.absences.Set(keyOf(l, req), absence{until: time.Now().Add(absentFor), err: e})
 }
 
 // absent returns what l said when it was asked for req lately, or nil.
 func (k *knowledge) absent(l *Lane, req pullchain.Request, now time.Time) *pullchain.Error {
-	a, ok := k.absences.Get(keyOf(l, req))
+	a, ok := k.absences.GetIfPresent(keyOf(l, req))
 	if !ok || !now.Before(a.until) {
 		return nil
 	}

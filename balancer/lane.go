@@ -65,7 +65,7 @@ func NewLane(up Upstream, cfg LaneConfig) *Lane {
 	}
 	l := &Lane{up: up, cfg: cfg}
 	for class := range l.breakers {
-		l.breakers[class] = newBreaker(up.Name()+" "+pullchain.Class(class).String(), cfg.Breaker)
+		l.breakers[class] = newBreaker(up.Name()+" "+pullchain.Class(class).String(), cfg.Breaker, l.breakerChanged)
 	}
 	return l
 }
@@ -100,6 +100,19 @@ func (l *Lane) SetVerdict(up bool, err error) {
 	case !up:
 		l.latch.trouble()
 	case was:
+		l.latch.recovered(time.Now())
+	}
+}
+
+// breakerChanged takes note that one of the lane's breakers has tripped or
+// closed. It is called under the breaker's mutex: l.mu is never held while a
+// breaker is asked anything.
+func (l *Lane) breakerChanged(tripped bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if tripped {
+		l.latch.trouble()
+	} else {
 		l.latch.recovered(time.Now())
 	}
 }
@@ -147,7 +160,7 @@ func (l *Lane) begin(req pullchain.Request, force, extra bool) (*call, *shut) {
 	}
 	c := &call{lane: l, req: req, began: now, extra: extra}
 	var ok bool
-	if c.breaker, ok = l.breakers[req.Class()].begin(now); !ok && !force {
+	if c.breaker, ok = l.breakers[req.Class()].begin(now); !ok && !force && !l.isVouched(now) {
 		return nil, l.breakerShut(req.Class(), now)
 	}
 	if l.up.NeedsToken(req) {

@@ -80,6 +80,9 @@ func (l *Lane) Probe(ctx context.Context) error {
 	l.cfg.Egress.ok()
 	l.mu.Lock()
 	l.quarantine.lift()
+	if l.evidence.manifest.Op == 0 {
+		l.latch.success(time.Now()) // it has served nothing yet that could be asked for again
+	}
 	l.mu.Unlock()
 	l.prove(ctx)
 	return nil

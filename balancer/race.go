@@ -9,8 +9,11 @@ import (
 	"github.com/pullchain/pullchain"
 )
 
-// errLost cancels the attempts that another one was faster than.
-var errLost = errors.New("another lane answered first")
+// Why attempts are canceled, apart from the client.
+var (
+	errLost      = errors.New("another lane answered first")
+	errOutOfTime = errors.New("the time for a first byte is spent")
+)
 
 // A race is one request on its way to one or, when the first is silent, several
 // lanes at once.
@@ -59,7 +62,7 @@ func (b *Balancer) race(ctx context.Context, req pullchain.Request, lanes []*Lan
 func newRace(ctx context.Context, b *Balancer, req pullchain.Request, t *trail, n int) *race {
 	r := &race{b: b, req: req, trail: t, results: make(chan *attempt, n), nudges: make(chan *attempt, 2*n)}
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
-	r.limit = time.AfterFunc(budget(req)-time.Since(t.began), func() { r.cancel(context.DeadlineExceeded) })
+	r.limit = time.AfterFunc(budget(req)-time.Since(t.began), func() { r.cancel(errOutOfTime) })
 	return r
 }
 
@@ -167,7 +170,7 @@ func (r *race) ended(a *attempt) {
 	r.forget(a)
 	took := time.Since(a.start)
 	err := a.err
-	if cause := context.Cause(r.ctx); err != nil && errors.Is(cause, context.DeadlineExceeded) {
+	if cause := context.Cause(r.ctx); err != nil && errors.Is(cause, errOutOfTime) {
 		err = outOfTime(a.lane)
 	}
 	r.trail.tried(a, took, err)
@@ -208,7 +211,7 @@ func (r *race) settleLosers() {
 		switch {
 		case a.watch.silent():
 			err = a.watch.blame(a.lane)
-		case errors.Is(context.Cause(r.ctx), context.DeadlineExceeded):
+		case errors.Is(context.Cause(r.ctx), errOutOfTime):
 			err = outOfTime(a.lane)
 		}
 		r.trail.tried(a, time.Since(a.start), err)
@@ -228,7 +231,7 @@ func (r *race) decisive(err error) bool {
 }
 
 func outOfTime(l *Lane) *pullchain.Error {
-	return &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeHeaderTimeout, Upstream: l.Name(), Status: statusOutOfTime, Err: context.DeadlineExceeded}
+	return &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeHeaderTimeout, Upstream: l.Name(), Status: statusOutOfTime, Err: errOutOfTime}
 }
 
 // An answer is the winner of a race. It must be closed once, with nil or with

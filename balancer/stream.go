@@ -6,6 +6,7 @@ import (
 	"hash"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -119,7 +120,7 @@ func (s *stream) resume(cause error) error {
 	s.trail.cut(failed.lane, s.pos, cause)
 	wait := resumeBackoff()
 	for ; s.resumes < maxResumes; s.resumes++ {
-		if s.open(failed.lane) {
+		if s.open() {
 			s.resumes++
 			return nil
 		}
@@ -139,11 +140,11 @@ func resumeBackoff() backoff.BackOff {
 		backoff.WithInitialInterval(200*time.Millisecond), backoff.WithMaxInterval(4*time.Second), backoff.WithMaxElapsedTime(0))
 }
 
-// open asks the lanes, failed last, for the rest of the blob.
-func (s *stream) open(failed *Lane) bool {
+// open asks the lanes for the rest of the blob, those that have failed it last.
+func (s *stream) open() bool {
 	req := s.rest()
 	s.trail.restart()
-	lanes, shuts := s.b.choose(req, failed, s.trail)
+	lanes, shuts := s.b.choose(req, s.failed(), s.trail)
 	won := s.b.race(s.ctx, req, lanes, s.trail)
 	if won == nil && s.ctx.Err() == nil {
 		won = s.b.force(s.ctx, req, shuts, s.trail)
@@ -158,6 +159,16 @@ func (s *stream) open(failed *Lane) bool {
 	s.won, s.pace = won, pace{}
 	s.segments = append(s.segments, segment{lane: won.lane, from: s.pos})
 	return true
+}
+
+// failed returns the lanes that have sent parts of the blob, which all of them
+// failed to finish, the latest last.
+func (s *stream) failed() []*Lane {
+	var lanes []*Lane
+	for _, seg := range s.segments {
+		lanes = append(slices.DeleteFunc(lanes, func(l *Lane) bool { return l == seg.lane }), seg.lane)
+	}
+	return lanes
 }
 
 // fits checks that won goes on with the same blob at the right byte. A 206 of

@@ -84,10 +84,13 @@ func (t *trail) tried(a *attempt, took time.Duration, err error) {
 	})
 }
 
+// attempts returns every try so far, in the order in which they were begun.
 func (t *trail) attempts() []pullchain.Attempt {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return slices.Clone(t.tries)
+	tries := slices.Clone(t.tries)
+	slices.SortStableFunc(tries, func(a, b pullchain.Attempt) int { return a.Start.Compare(b.Start) })
+	return tries
 }
 
 // failOpen reports whether lanes that are shut on a guess deserve a try: nobody

@@ -61,7 +61,7 @@ func classifyStatus(a answer) *pullchain.Error {
 		e.Reason, e.Code = pullchain.Denied, pullchain.CodeUnauthorized
 	case a.status == http.StatusRequestedRangeNotSatisfiable && a.blob:
 		e.Reason, e.Code = pullchain.Invalid, pullchain.CodeWrongRange
-		if got, err := wire.ParseContentRange(a.header.Get("Content-Range")); err == nil {
+		if got, err := wire.ParseContentRange(a.header.Get("Content-Range")); errors.Is(err, wire.ErrUnsatisfied) {
 			e.Size = max(got.Total, 0)
 		}
 	case a.status >= 520 && a.status <= 530:

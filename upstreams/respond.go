@@ -110,12 +110,12 @@ func (a *attempt) manifest(resp *http.Response, out *pullchain.Response) error {
 		return corrupt(pullchain.CodeDigestMismatch, "its header says %s, its bytes are %s", claimed, out.Digest)
 	}
 	inside, links, err := wire.ParseManifest(mediaType(resp), body)
-	if err != nil {
+	if err != nil && !errors.Is(err, wire.ErrMediaType) {
 		return &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeWrongType, Err: err}
 	}
-	if !wire.IsManifestType(mediaType(resp)) {
+	if err != nil || !wire.IsManifestType(mediaType(resp)) {
 		// The bytes are proved right by the digest that was asked for; only the
-		// label is wrong, and the document carries its own.
+		// label is wrong, and the document carries its own (F27).
 		if want == "" || !wire.IsManifestType(inside) {
 			return corrupt(pullchain.CodeWrongType, "manifest of type %q", clip(out.MediaType))
 		}

@@ -39,10 +39,10 @@ type Upstream struct {
 	blobs *http.Transport // HTTP/1.1: ranges over one HTTP/2 connection share one throttle
 	http1 *http.Transport // stands in for api once HTTP/2 has failed too often
 
-	facts      facts
-	h2         h2Health
-	redirects  atomic.Bool // blobs were last redirected elsewhere, so their first hop is small
-	limits     limits
+	facts     facts
+	h2        h2Health
+	redirects atomic.Bool // blobs were last redirected elsewhere, so their first hop is small
+	limits    limits
 }
 
 // New returns the upstream that cfg describes, dialling through proxy. It

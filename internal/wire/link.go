@@ -30,8 +30,8 @@ func ParseLink(values []string, base *url.URL) (next *url.URL, ok bool) {
 }
 
 func resolveLink(target string, base *url.URL) (*url.URL, bool) {
-	if strings.ContainsAny(target, "\\ \t\"") || hasControl(target) {
-		return nil, false // browsers and servers disagree on these
+	if strings.ContainsAny(target, "\\ \"") {
+		return nil, false // browsers and servers disagree on these; Parse refuses control bytes
 	}
 	next, err := url.Parse(target)
 	if err != nil {
@@ -74,10 +74,8 @@ func cutLink(s string) (target string, isNext bool, rest string) {
 			isNext = hasRelation(value, "next")
 		}
 	}
-	if _, after, found := strings.Cut(s, ","); found {
-		return target, isNext && !anchored, after
-	}
-	return target, isNext && !anchored, ""
+	_, rest, _ = strings.Cut(s, ",")
+	return target, isNext && !anchored, rest
 }
 
 // cutParam takes `name=value` or `name="quoted"` off s, up to the next ";" or ",".

@@ -42,6 +42,7 @@ func TestParseLink(t *testing.T) {
 		{[]string{`</a>; rel="nextish"`}, ""},
 		{[]string{`</a>; rel=prev; rel=next`}, ""},
 		{[]string{`</a>; rel=next; anchor="/b"`}, ""},
+		{[]string{`</a>; rel=next; anchor="/b", </c>; rel=prev`}, ""},
 		{[]string{`</a>; title="rel=next`}, ""},
 		{[]string{`<file:///etc/passwd>; rel="next"`}, ""},
 		{[]string{`<javascript:alert(1)>; rel="next"`}, ""},

@@ -15,8 +15,9 @@ import (
 )
 
 // ErrMediaType is in the error of [ParseManifest] when the document is sound and
-// only the Content-Type it came with is wrong or too vague. The caller may serve
-// it as the type returned, if its bytes hash to the digest asked for (FAULTS.md F27).
+// only the Content-Type it came with names another kind of manifest. The caller
+// may serve it as the type returned, if its bytes hash to the digest asked for
+// (FAULTS.md F27).
 var ErrMediaType = errors.New("content type does not agree with the manifest")
 
 // maxMediaType bounds the media types kept of descriptors (RFC 6838 4.2: 127 + 1 + 127).
@@ -28,6 +29,10 @@ const maxMediaType = 255
 // index's manifests; a manifest's config, then its layers. Descriptors with a
 // digest algorithm that pullchain does not read are left out; so is the subject,
 // which is not needed to pull.
+//
+// A contentType that is no manifest's (application/json, text/plain, nothing)
+// contradicts nothing and is no error: the caller, who sees that [IsManifestType]
+// is false of it, decides as with [ErrMediaType].
 //
 // A document that two readers could take for two things is an error: one with
 // layers and manifests both, with a key of these twice or in another case, or
@@ -47,7 +52,7 @@ func ParseManifest(contentType string, body []byte) (mediaTypeInside string, lin
 	if links, err = doc.links(); err != nil {
 		return "", nil, fmt.Errorf("manifest: %w", err)
 	}
-	if bare := BareType(contentType); bare != mediaTypeInside {
+	if bare := BareType(contentType); bare != mediaTypeInside && IsManifestType(bare) {
 		err = fmt.Errorf("manifest is %s, sent as %s: %w", mediaTypeInside, quote(bare), ErrMediaType)
 	}
 	return mediaTypeInside, links, err

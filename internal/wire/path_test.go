@@ -68,6 +68,8 @@ func TestParseRefuses(t *testing.T) {
 		{"/v1/", "", 404, CodeNameUnknown},
 		{"/v20/", "", 404, CodeNameUnknown},
 		{"v2/", "", 404, CodeNameUnknown},
+		{"/v2alpine/tags/list", "", 404, CodeNameUnknown},
+		{"/v2.alpine/tags/list", "", 404, CodeNameUnknown},
 		{"/V2/", "", 404, CodeNameUnknown},
 		{"/v2/alpine", "", 404, CodeNameUnknown},
 		{"/v2/_catalog/", "", 404, CodeNameUnknown},

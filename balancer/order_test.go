@@ -1,0 +1,107 @@
+package balancer
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullchain/pullchain"
+)
+
+func TestOrder(t *testing.T) {
+	t.Parallel()
+	lane := func(name string, index int, set ...func(*candidate)) candidate {
+		c := candidate{name: name, index: index, weight: 1, settled: true}
+		for _, f := range set {
+			f(&c)
+		}
+		return c
+	}
+	wait := func(d time.Duration) func(*candidate) { return func(c *candidate) { c.wait = d } }
+	busy := func(n int) func(*candidate) { return func(c *candidate) { c.inFlight = n } }
+	full := func(c *candidate) { c.full = true }
+	metered := func(c *candidate) { c.metered = true }
+	unsettled := func(c *candidate) { c.settled = false }
+	quotaLow := func(c *candidate) { c.quotaLow = true }
+	noRange := func(c *candidate) { c.noRange = true }
+	heavy := func(w float64) func(*candidate) { return func(c *candidate) { c.weight = w } }
+
+	get := pullchain.Request{Op: pullchain.Manifest, Tag: "1"}
+	head := pullchain.Request{Op: pullchain.Manifest, Tag: "1", Head: true}
+	blob := pullchain.Request{Op: pullchain.Blob, Digest: "sha256:1"}
+	part := pullchain.Request{Op: pullchain.Blob, Digest: "sha256:1", Range: pullchain.Range{From: 1}}
+
+	for _, tt := range []struct {
+		name     string
+		strategy Strategy
+		req      pullchain.Request
+		leader   string
+		lanes    []candidate
+		want     []string
+	}{
+		{"ordered: as configured", Ordered, get, "", []candidate{lane("a", 0), lane("b", 1)}, []string{"a", "b"}},
+		{"ordered: whatever the speed", Ordered, get, "b", []candidate{lane("a", 0, wait(time.Second)), lane("b", 1, wait(1))}, []string{"a", "b"}},
+		{"a lane that has yet to prove itself waits", Ordered, get, "", []candidate{lane("a", 0, unsettled), lane("b", 1)}, []string{"b", "a"}},
+		{"metered ones last", Ordered, get, "", []candidate{lane("a", 0, metered), lane("b", 1)}, []string{"b", "a"}},
+		{"full ones last", Ordered, blob, "", []candidate{lane("a", 0, full), lane("b", 1)}, []string{"b", "a"}},
+		{"a low quota is spared counted requests", Ordered, get, "", []candidate{lane("a", 0, quotaLow), lane("b", 1)}, []string{"b", "a"}},
+		{"but not HEADs", Ordered, head, "", []candidate{lane("a", 0, quotaLow), lane("b", 1)}, []string{"a", "b"}},
+		{"nor blobs", Ordered, blob, "", []candidate{lane("a", 0, quotaLow), lane("b", 1)}, []string{"a", "b"}},
+		{"a lane without ranges is last for a range", Ordered, part, "", []candidate{lane("a", 0, noRange), lane("b", 1)}, []string{"b", "a"}},
+		{"but not for a whole blob", Ordered, blob, "", []candidate{lane("a", 0, noRange), lane("b", 1)}, []string{"a", "b"}},
+		{"fastest", Fastest, get, "", []candidate{lane("a", 0, wait(90)), lane("b", 1, wait(50)), lane("c", 2, wait(70))}, []string{"b", "c", "a"}},
+		{"fastest: an untried lane is tried", Fastest, get, "a", []candidate{lane("a", 0, wait(10)), lane("b", 1)}, []string{"b", "a"}},
+		{"fastest: a tenth better is not enough to change", Fastest, get, "a", []candidate{lane("a", 0, wait(100)), lane("b", 1, wait(90))}, []string{"a", "b"}},
+		{"fastest: a quarter better is", Fastest, get, "a", []candidate{lane("a", 0, wait(100)), lane("b", 1, wait(75))}, []string{"b", "a"}},
+		{"fastest: those who wait count", Fastest, get, "", []candidate{lane("a", 0, wait(50), busy(3)), lane("b", 1, wait(90))}, []string{"b", "a"}},
+		{"fastest: weight counts", Fastest, get, "", []candidate{lane("a", 0, wait(50)), lane("b", 1, wait(90), heavy(2))}, []string{"b", "a"}},
+		{"fastest: equal ones as configured", Fastest, get, "", []candidate{lane("a", 0, wait(50)), lane("b", 1, wait(50))}, []string{"a", "b"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if diff := cmp.Diff(tt.want, names(order(tt.strategy, tt.req, tt.lanes, tt.leader))); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func names(lanes []candidate) []string {
+	var out []string
+	for _, c := range lanes {
+		out = append(out, c.name)
+	}
+	return out
+}
+
+// Spread gives each lane its share by weight, sends one digest to one lane, and
+// moves only the lost lane's digests when a lane is gone.
+func TestSpread(t *testing.T) {
+	t.Parallel()
+	lanes := []candidate{
+		{name: "a", index: 0, weight: 1, settled: true},
+		{name: "b", index: 1, weight: 1, settled: true},
+		{name: "c", index: 2, weight: 2, settled: true},
+	}
+	const total = 4000
+	share := map[string]int{}
+	for i := range total {
+		req := pullchain.Request{Op: pullchain.Blob, Digest: digest.FromString(fmt.Sprint(i))}
+		first := order(Spread, req, lanes, "")[0].name
+		share[first]++
+		if again := order(Spread, req, lanes, "b")[0].name; again != first {
+			t.Fatalf("%s went to %s and then to %s", req.Digest, first, again)
+		}
+		if left := order(Spread, req, lanes[1:], "")[0].name; first != "a" && left != first {
+			t.Fatalf("%s moved from %s to %s when a was lost", req.Digest, first, left)
+		}
+	}
+	for name, want := range map[string]int{"a": total / 4, "b": total / 4, "c": total / 2} {
+		if got := share[name]; got < want*9/10 || got > want*11/10 {
+			t.Errorf("%s got %d of %d, want about %d", name, got, total, want)
+		}
+	}
+}

@@ -1,0 +1,65 @@
+package admin_test
+
+import (
+	"time"
+
+	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/balancer"
+	"github.com/pullchain/pullchain/healthcheck"
+	"github.com/pullchain/pullchain/internal/admin"
+)
+
+// now is when everything in these tests happens.
+var now = time.Date(2026, 11, 21, 10, 42, 7, 0, time.UTC)
+
+func in(d time.Duration) *time.Time {
+	t := now.Add(d)
+	return &t
+}
+
+// lane is a lane in a state, with a code and for how long that lasts.
+func lane(order int, name, state string, code pullchain.Code, left time.Duration) balancer.LaneSnapshot {
+	l := balancer.LaneSnapshot{Upstream: name, Order: order, State: state, Code: code, Via: "direct", Trust: "resolve"}
+	if left > 0 {
+		l.Until = in(left)
+	}
+	return l
+}
+
+func chain(name string, pullable bool, lanes ...balancer.LaneSnapshot) balancer.Snapshot {
+	return balancer.Snapshot{Registry: name, Strategy: balancer.Ordered, Pullable: pullable, Lanes: lanes}
+}
+
+func passed(n int) []healthcheck.Result { return make([]healthcheck.Result, n) }
+
+// snapshot is a daemon with most of what can be the matter.
+func snapshot() admin.Snapshot {
+	hub := lane(1, "docker-hub", balancer.StateCooling, pullchain.CodeQuota, 14*time.Minute)
+	hub.Via = "home"
+	hub.Classes = []balancer.ClassSnapshot{{Class: "manifest", Requests: 900, Failures: 100}, {Class: "blob", Requests: 100}}
+	hub.Quota = &balancer.QuotaSnapshot{Limit: 100, WindowS: 21600, Source: "192.0.2.1", At: now.Add(-time.Minute)}
+	worker := lane(2, "cf-worker", balancer.StateServing, "", 0)
+	worker.Classes = []balancer.ClassSnapshot{{Class: "manifest", Requests: 100000, Failures: 1, TTFBp95MS: 410.2}}
+	docker := chain("docker.io", true, hub, worker)
+	docker.FailoversTotal = 12
+	docker.Failovers = []balancer.Failover{
+		{At: now, From: "docker-hub", To: "cf-worker", Phase: "manifest", Code: pullchain.CodeQuota, AddedMS: 38, Image: "docker.io/library/alpine:3.20"},
+		{At: now.Add(-time.Hour), From: "docker-hub", To: "cf-worker", Phase: "blob_mid", Code: pullchain.CodeStall, Offset: 1887436, AddedMS: 10003,
+			Image: "docker.io/library/alpine@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"},
+	}
+	ghcr := lane(1, "ghcr", balancer.StateServing, "", 0)
+	ghcr.Classes = []balancer.ClassSnapshot{{Class: "manifest", Requests: 12, TTFBp95MS: 3.25}}
+	quay := lane(1, "quay", balancer.StateDown, pullchain.CodeConnTimeout, 0)
+	quay.Error = "dial tcp: \x1b[2Jtimeout"
+	s := admin.Snapshot{
+		Schema: admin.Schema, Version: "0.1.0", Now: now, Started: now.Add(-time.Hour), UptimeS: 3600, Listen: "127.0.0.1:5151",
+		Config: admin.ConfigState{Source: "/etc/pullchain/pullchain.toml", LoadedAt: now.Add(-time.Hour), LastReloadOK: false,
+			LastReloadAt: in(-time.Minute), LastReloadError: "pullchain.toml:3:1: server: unknown key \"lisen\""},
+		Registries: []admin.Registry{
+			{Snapshot: docker, Probes: []healthcheck.TargetSnapshot{{Name: "docker-hub", Known: true, Up: true, History: passed(20)}, {Name: "cf-worker", Known: true, Up: true, Falling: 1, Fall: 3, History: append(passed(3), healthcheck.Result{Error: "no"})}}},
+			{Snapshot: chain("ghcr.io", true, ghcr)},
+			{Snapshot: chain("quay.io", false, quay), Probes: []healthcheck.TargetSnapshot{{Name: "quay", Known: true, Rising: 1, Rise: 2, History: []healthcheck.Result{{Error: "no"}, {}}}}},
+		},
+	}
+	return s
+}

@@ -1,0 +1,112 @@
+// Package phrase is the catalogue of what the program says to people, in
+// English and in Simplified Chinese. Log messages, JSON fields and the codes of
+// reasons are not in it: they are the same in every language.
+package phrase
+
+import (
+	"embed"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/BurntSushi/toml"
+)
+
+//go:embed en.toml zh.toml
+var files embed.FS
+
+// The languages.
+const (
+	English = "en"
+	Chinese = "zh"
+)
+
+// A Book is the catalogue in one language. It never changes.
+type Book struct {
+	lang  string
+	texts map[string]string // "status.registry" -> text with {placeholders}
+}
+
+var books = sync.OnceValue(func() map[string]*Book {
+	out := map[string]*Book{}
+	for _, lang := range []string{English, Chinese} {
+		data, err := files.ReadFile(lang + ".toml")
+		if err != nil {
+			panic(err) // it is embedded
+		}
+		tree := map[string]any{}
+		if err := toml.Unmarshal(data, &tree); err != nil {
+			panic(fmt.Sprintf("phrase: %s.toml: %v", lang, err)) // a test reads it
+		}
+		b := &Book{lang: lang, texts: map[string]string{}}
+		b.flatten("", tree)
+		out[lang] = b
+	}
+	return out
+})
+
+func (b *Book) flatten(prefix string, tree map[string]any) {
+	for key, value := range tree {
+		switch v := value.(type) {
+		case map[string]any:
+			b.flatten(prefix+key+".", v)
+		case string:
+			b.texts[prefix+key] = v
+		default:
+			panic(fmt.Sprintf("phrase: %s%s is no text", prefix, key))
+		}
+	}
+}
+
+// In returns the Book of a language or locale name, as in "zh", "zh-CN" or
+// "zh_CN.UTF-8". What is not Chinese is English.
+func In(locale string) *Book {
+	if isChinese(locale) {
+		return books()[Chinese]
+	}
+	return books()[English]
+}
+
+// Of returns the Book for a person: explicit, if it is not empty, else the
+// first of LC_ALL, LC_MESSAGES and LANG that is set (POSIX, "Internationalization
+// Variables"). env is os.Getenv, but for tests.
+func Of(explicit string, env func(string) string) *Book {
+	for _, locale := range []string{explicit, env("LC_ALL"), env("LC_MESSAGES"), env("LANG")} {
+		if locale != "" {
+			return In(locale)
+		}
+	}
+	return In(English)
+}
+
+func isChinese(locale string) bool {
+	l := strings.ToLower(locale)
+	rest, ok := strings.CutPrefix(l, "zh")
+	return ok && (rest == "" || strings.ContainsRune("-_.@", rune(rest[0])))
+}
+
+// Lang returns the language, English or Chinese.
+func (b *Book) Lang() string { return b.lang }
+
+// Has reports whether there is a text for key.
+func (b *Book) Has(key string) bool { return b.texts[key] != "" }
+
+// Keys returns all keys in order.
+func (b *Book) Keys() []string { return slices.Sorted(maps.Keys(b.texts)) }
+
+// Say returns the text for key with its {placeholders} filled in from pairs of
+// a name and a value, as in Say("back", "wait", "14 min"). A key without a text
+// is returned as it is, which people can still search for.
+func (b *Book) Say(key string, pairs ...any) string {
+	text, ok := b.texts[key]
+	if !ok {
+		return key
+	}
+	oldnew := make([]string, 0, len(pairs))
+	for i := 0; i+1 < len(pairs); i += 2 {
+		oldnew = append(oldnew, fmt.Sprintf("{%v}", pairs[i]), fmt.Sprint(pairs[i+1]))
+	}
+	return strings.NewReplacer(oldnew...).Replace(text)
+}

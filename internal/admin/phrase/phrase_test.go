@@ -1,0 +1,84 @@
+package phrase_test
+
+import (
+	"regexp"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pullchain/pullchain/internal/admin/phrase"
+)
+
+func TestLanguagesHaveTheSameKeys(t *testing.T) {
+	t.Parallel()
+	en, zh := phrase.In("en"), phrase.In("zh")
+	if len(en.Keys()) == 0 {
+		t.Fatal("the catalogue is empty")
+	}
+	if diff := cmp.Diff(en.Keys(), zh.Keys()); diff != "" {
+		t.Errorf("keys, English (-) and Chinese (+):\n%s", diff)
+	}
+}
+
+func TestLanguagesHaveTheSamePlaceholders(t *testing.T) {
+	t.Parallel()
+	en, zh := phrase.In("en"), phrase.In("zh")
+	for _, key := range en.Keys() {
+		if diff := cmp.Diff(placeholders(en.Say(key)), placeholders(zh.Say(key))); diff != "" {
+			t.Errorf("%s, English (-) and Chinese (+):\n%s", key, diff)
+		}
+	}
+}
+
+func placeholders(text string) []string {
+	out := regexp.MustCompile(`\{[a-z0-9_]+\}`).FindAllString(text, -1)
+	slices.Sort(out)
+	return out
+}
+
+func TestWhichLanguage(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name, explicit string
+		env            map[string]string
+		want           string
+	}{
+		{"nothing is said", "", nil, "en"},
+		{"a locale of a system", "", map[string]string{"LANG": "zh_CN.UTF-8"}, "zh"},
+		{"LC_ALL stands above LANG", "", map[string]string{"LC_ALL": "C", "LANG": "zh_CN.UTF-8"}, "en"},
+		{"LC_MESSAGES stands above LANG", "", map[string]string{"LC_MESSAGES": "zh_TW", "LANG": "de_DE"}, "zh"},
+		{"the flag stands above all", "en", map[string]string{"LC_ALL": "zh_CN.UTF-8"}, "en"},
+		{"a tag of the web", "zh-Hans-CN", nil, "zh"},
+		{"Zhuang is not Chinese", "zha", nil, "en"},
+		{"anything else", "fr", nil, "en"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			got := phrase.Of(tt.explicit, func(k string) string { return tt.env[k] }).Lang()
+			if got != tt.want {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestSay(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		lang, key string
+		pairs     []any
+		want      string
+	}{
+		{"en", "verdict.count", []any{"ok", 6, "all", 7}, "6 of 7 registries pullable."},
+		{"zh", "verdict.count", []any{"ok", 6, "all", 7}, "7 个仓库中 6 个可拉取。"},
+		{"en", "verdict.no_path", []any{"registry", "{upstream}"}, "{upstream} has no path."}, // values are not read again
+		{"en", "no.such.key", nil, "no.such.key"},
+	}
+	for _, tt := range tests {
+		if got := phrase.In(tt.lang).Say(tt.key, tt.pairs...); got != tt.want {
+			t.Errorf("Say(%s, %s) = %q, want %q", tt.lang, tt.key, got, tt.want)
+		}
+	}
+}

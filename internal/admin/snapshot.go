@@ -1,0 +1,74 @@
+package admin
+
+import (
+	"time"
+
+	"github.com/pullchain/pullchain/balancer"
+	"github.com/pullchain/pullchain/healthcheck"
+)
+
+// Schema is the version of the Snapshot's JSON. Fields may be added without a
+// new one; none changes its meaning or goes.
+const Schema = 1
+
+// A Snapshot is the daemon as it stands, as plain values: what the API, the
+// table and the verdict are made of. All fields are always present in JSON.
+type Snapshot struct {
+	Schema     int         `json:"schema"` // the constant Schema
+	Version    string      `json:"version"`
+	Now        time.Time   `json:"now"`
+	Started    time.Time   `json:"started"`
+	UptimeS    int64       `json:"uptime_s"`
+	Draining   bool        `json:"draining"` // the daemon is on its way out
+	Listen     string      `json:"listen"`   // the data listener, host:port
+	Config     ConfigState `json:"config"`
+	Verdict    Verdict     `json:"verdict"`
+	Registries []Registry  `json:"registries"` // in the configured order
+}
+
+// ConfigState says which configuration is in force and how the last attempt to
+// replace it went.
+type ConfigState struct {
+	Source          string     `json:"source"`    // a path, or "embedded"
+	LoadedAt        time.Time  `json:"loaded_at"` // of the one in force
+	LastReloadOK    bool       `json:"last_reload_ok"`
+	LastReloadAt    *time.Time `json:"last_reload_at"` // null if there was none
+	LastReloadError string     `json:"last_reload_error"`
+}
+
+// A Registry is a chain and the probes of its upstreams.
+type Registry struct {
+	balancer.Snapshot
+	Probes []healthcheck.TargetSnapshot `json:"probes"`
+}
+
+// Probe returns what is known of the probes of an upstream.
+func (r *Registry) Probe(upstream string) (healthcheck.TargetSnapshot, bool) {
+	for _, p := range r.Probes {
+		if p.Name == upstream {
+			return p, true
+		}
+	}
+	return healthcheck.TargetSnapshot{}, false
+}
+
+// Find returns the registry of that name, or nil.
+func (s *Snapshot) Find(name string) *Registry {
+	for i := range s.Registries {
+		if s.Registries[i].Registry == name {
+			return &s.Registries[i]
+		}
+	}
+	return nil
+}
+
+// Chains returns the snapshots of the chains alone, for [Judge].
+func (s *Snapshot) Chains() []balancer.Snapshot { return chains(s.Registries) }
+
+func chains(registries []Registry) []balancer.Snapshot {
+	out := make([]balancer.Snapshot, 0, len(registries))
+	for _, r := range registries {
+		out = append(out, r.Snapshot)
+	}
+	return out
+}

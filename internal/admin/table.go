@@ -1,0 +1,230 @@
+package admin
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/pullchain/pullchain/balancer"
+	"github.com/pullchain/pullchain/healthcheck"
+	"github.com/pullchain/pullchain/internal/admin/phrase"
+)
+
+// TableOptions say how a Snapshot is written for people. The zero value is the
+// whole of it, in English, without colour, in this machine's time zone.
+type TableOptions struct {
+	Book     *phrase.Book   // nil is English
+	Color    bool           // ANSI colours
+	Registry string         // only this one; empty is all
+	Zone     *time.Location // nil is time.Local
+}
+
+// maxFailovers is how many of the last failovers the table ends with.
+const maxFailovers = 5
+
+// WriteTable writes s for a person at a terminal: the verdict, one line for each
+// upstream, the quotas and the last failovers. Nothing that an upstream wrote
+// gets into it but words that we know.
+func WriteTable(w io.Writer, s Snapshot, o TableOptions) error {
+	t := table{Snapshot: s, book: o.Book, color: o.Color, zone: o.Zone}
+	if t.book == nil {
+		t.book = phrase.In(phrase.English)
+	}
+	if t.zone == nil {
+		t.zone = time.Local
+	}
+	if o.Registry != "" {
+		t.Registries = nil
+		if r := s.Find(o.Registry); r != nil {
+			t.Registries = []Registry{*r}
+		}
+	}
+	t.verdict()
+	t.chains()
+	t.quotas()
+	t.failovers()
+	t.notes()
+	_, err := io.WriteString(w, t.out.String())
+	return err
+}
+
+type table struct {
+	Snapshot
+	book  *phrase.Book
+	color bool
+	zone  *time.Location
+	out   strings.Builder
+}
+
+// line writes one line. What it says may come over the network, so whatever
+// could steer a terminal is taken out of the parts first, see [plain].
+func (t *table) line(text string) { t.out.WriteString(strings.TrimRight(text, " ") + "\n") }
+
+func (t *table) paint(color, text string) string {
+	if !t.color || color == "" || text == "" {
+		return text
+	}
+	return color + text + reset
+}
+
+func (t *table) verdict() {
+	v := judge(t.book, chains(t.Registries), t.Now)
+	if t.Draining {
+		t.line(t.paint(yellow, t.book.Say("level.draining")) + "  " + t.book.Say("verdict.draining"))
+		return
+	}
+	t.line(t.paint(levelColors[v.Level], t.book.Say("level."+v.Level)) + "  " + plain(v.Text))
+}
+
+// chains writes a line for each lane.
+func (t *table) chains() {
+	b := t.book
+	g := grid{rows: [][]cell{{
+		{text: b.Say("table.registry")}, {text: b.Say("table.path")}, {text: ""}, {text: b.Say("table.upstream")}, {text: b.Say("table.state")},
+		{text: b.Say("table.via")}, {text: b.Say("table.p95"), right: true}, {text: b.Say("table.ok"), right: true}, {text: b.Say("table.probes")}, {text: b.Say("table.why")},
+	}}}
+	for _, r := range t.Registries {
+		serving := servingLane(r.Snapshot)
+		for i := range r.Lanes {
+			l := &r.Lanes[i]
+			name, arrow := "", ""
+			if i == 0 {
+				name = r.Registry
+			}
+			if serving == l {
+				arrow = "▶"
+			}
+			g.rows = append(g.rows, []cell{
+				{text: name}, {text: fmt.Sprint(l.Order)}, {text: arrow}, {text: l.Upstream},
+				{text: b.Say("state." + l.State), color: stateColors[l.State]},
+				{text: l.Via}, {text: p95(*l), right: true}, {text: success(*l), right: true},
+				{text: bars(&r, l.Upstream)}, {text: t.reason(*l)},
+			})
+		}
+	}
+	g.write(t)
+}
+
+// reason says why a lane is in the state it is in, if that needs saying.
+func (t *table) reason(l balancer.LaneSnapshot) string {
+	switch {
+	case l.Code != "" || outOfOrderStates[l.State]:
+		return strings.TrimSpace(why(t.book, l)) + until(t.book, l, t.Now)
+	case l.State == balancer.StateUnknown:
+		return t.book.Say("table.not_probed")
+	}
+	return ""
+}
+
+// p95 is the time to the first byte of a manifest that 19 of 20 answers keep.
+func p95(l balancer.LaneSnapshot) string {
+	for _, c := range l.Classes {
+		if c.Class != "manifest" || c.TTFBp95MS <= 0 {
+			continue
+		}
+		if c.TTFBp95MS < 10 {
+			return fmt.Sprintf("%.1f ms", c.TTFBp95MS)
+		}
+		return fmt.Sprintf("%.0f ms", c.TTFBp95MS)
+	}
+	return "-"
+}
+
+// success is the share of requests that the lane answered well.
+func success(l balancer.LaneSnapshot) string {
+	var requests, failures uint64
+	for _, c := range l.Classes {
+		requests += c.Requests
+		failures += c.Failures
+	}
+	if requests == 0 {
+		return "-"
+	}
+	percent := 100 * float64(requests-min(failures, requests)) / float64(requests)
+	if failures > 0 && percent > 99.9 { // never round a failure away
+		percent = 99.9
+	}
+	return strings.TrimSuffix(fmt.Sprintf("%.1f", percent), ".0") + "%"
+}
+
+// maxBars is how many probes are shown.
+const maxBars = 12
+
+// bars shows the last probes of an upstream, the newest last: high passed, low
+// failed.
+func bars(r *Registry, upstream string) string {
+	p, ok := r.Probe(upstream)
+	if !ok {
+		return ""
+	}
+	history := p.History[max(0, len(p.History)-maxBars):]
+	var b strings.Builder
+	for _, h := range history {
+		if h.OK() {
+			b.WriteRune('▇')
+		} else {
+			b.WriteRune('▁')
+		}
+	}
+	return b.String() + count(p)
+}
+
+// count writes a verdict on its way to change as HAProxy does: 2 of 3 failures.
+func count(p healthcheck.TargetSnapshot) string {
+	switch {
+	case p.Up && p.Falling > 0:
+		return fmt.Sprintf(" %d/%d", p.Falling, p.Fall)
+	case !p.Up && p.Rising > 0:
+		return fmt.Sprintf(" %d/%d", p.Rising, p.Rise)
+	}
+	return ""
+}
+
+func (t *table) quotas() {
+	for _, r := range t.Registries {
+		for _, l := range r.Lanes {
+			if l.Quota == nil || l.Quota.Limit == 0 {
+				continue
+			}
+			q := l.Quota
+			t.line(plain(t.book.Say("table.quota", "registry", r.Registry, "upstream", l.Upstream,
+				"left", q.Remaining, "limit", q.Limit, "window", Wait(t.book, time.Duration(q.WindowS)*time.Second),
+				"at", q.At.In(t.zone).Format(time.TimeOnly))))
+		}
+	}
+}
+
+// failovers writes the newest ones of all registries.
+func (t *table) failovers() {
+	var last []balancer.Failover
+	var total uint64
+	for _, r := range t.Registries {
+		last = append(last, r.Failovers...)
+		total += r.FailoversTotal
+	}
+	if total == 0 {
+		return
+	}
+	newestFirst(last)
+	t.line(t.book.Say("table.failovers", "count", total))
+	for _, f := range last[:min(len(last), maxFailovers)] {
+		t.line("  " + plain(t.failover(f)))
+	}
+}
+
+func (t *table) failover(f balancer.Failover) string {
+	s := fmt.Sprintf("%s  %s → %s  %s  %s  +%d ms  %s", f.At.In(t.zone).Format(time.TimeOnly), f.From, f.To,
+		t.book.Say("phase."+f.Phase), f.Code, f.AddedMS, shortImage(f.Image))
+	if f.Phase == "blob_mid" {
+		s += "  " + t.book.Say("table.at_byte", "offset", f.Offset)
+	}
+	return s
+}
+
+func (t *table) notes() {
+	c := t.Config
+	if c.LastReloadAt != nil && !c.LastReloadOK {
+		t.line(t.paint(yellow, "! "+t.book.Say("table.reload_failed", "at", c.LastReloadAt.In(t.zone).Format(time.TimeOnly), "error", plain(c.LastReloadError))))
+	}
+}

@@ -1,0 +1,76 @@
+package admin_test
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pullchain/pullchain/internal/admin"
+	"github.com/pullchain/pullchain/internal/admin/phrase"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func TestTable(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		golden string
+		o      admin.TableOptions
+		change func(*admin.Snapshot)
+	}{
+		{"all.txt", admin.TableOptions{}, nil},
+		{"all.zh.txt", admin.TableOptions{Book: phrase.In("zh")}, nil},
+		{"color.txt", admin.TableOptions{Color: true}, nil},
+		{"one.txt", admin.TableOptions{Registry: "ghcr.io"}, nil},
+		{"draining.txt", admin.TableOptions{}, func(s *admin.Snapshot) { s.Draining = true; s.Registries = s.Registries[1:2] }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.golden, func(t *testing.T) {
+			t.Parallel()
+			s := snapshot()
+			if tt.change != nil {
+				tt.change(&s)
+			}
+			tt.o.Zone = time.UTC
+			var b strings.Builder
+			if err := admin.WriteTable(&b, s, tt.o); err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join("testdata", tt.golden)
+			if *update {
+				if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), b.String()); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", path, diff)
+			}
+		})
+	}
+}
+
+// A name or an error from elsewhere must not steer the terminal.
+func TestTableIsPlain(t *testing.T) {
+	t.Parallel()
+	s := snapshot()
+	s.Registries[0].Lanes[0].Upstream = "hub\x1b[31m\nFAKE"
+	s.Registries[0].Lanes[0].Code = "\x1b]0;title\a"
+	s.Registries[0].Failovers[0].Image = "x\x1b[2J"
+	s.Config.LastReloadError = "line\x1b[1A"
+	var b strings.Builder
+	if err := admin.WriteTable(&b, s, admin.TableOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if strings.ContainsAny(b.String(), "\x1b\a") || strings.Contains(b.String(), "\nFAKE") {
+		t.Errorf("control characters in the table:\n%q", b.String())
+	}
+}

@@ -1,0 +1,177 @@
+package admin
+
+import (
+	"strings"
+	"time"
+
+	"github.com/pullchain/pullchain/balancer"
+	"github.com/pullchain/pullchain/internal/admin/phrase"
+)
+
+// The levels of a Verdict.
+const (
+	LevelOK       = "ok"       // every registry is served as its configuration wants it
+	LevelDegraded = "degraded" // somebody should look, but there are pulls that work
+	LevelOutage   = "outage"   // no registry can be pulled from
+)
+
+// A Verdict is the state of everything in one word and one sentence.
+type Verdict struct {
+	Level string `json:"level"`
+	Text  string `json:"text"` // in English
+}
+
+// maxRemarks is how many registries the sentence speaks of one by one.
+const maxRemarks = 3
+
+// Judge returns the verdict on chains at the time now, as in "7 of 7 registries
+// pullable. docker.io on cf-worker: docker-hub is 429, back in 14 min."
+//
+// A chain is degraded when it has no path, when an upstream before the serving
+// one is out of order, when the serving one is itself ailing, or when only one
+// of several is left. A chain whose spare upstream is gone while others remain
+// is not: its table shows that.
+func Judge(chains []balancer.Snapshot, now time.Time) Verdict {
+	return judge(phrase.In(phrase.English), chains, now)
+}
+
+func judge(b *phrase.Book, chains []balancer.Snapshot, now time.Time) Verdict {
+	pullable := 0
+	var remarks []string
+	for _, c := range chains {
+		if c.Pullable {
+			pullable++
+		}
+		if r := remark(b, c, now); r != "" {
+			remarks = append(remarks, r)
+		}
+	}
+	v := Verdict{Level: LevelOK}
+	switch {
+	case pullable == 0:
+		v.Level = LevelOutage
+	case len(remarks) > 0:
+		v.Level = LevelDegraded
+	}
+	parts := []string{b.Say("verdict.count", "ok", pullable, "all", len(chains))}
+	if extra := len(remarks) - maxRemarks; extra > 0 {
+		remarks = append(remarks[:maxRemarks], b.Say("verdict.more", "count", extra))
+	}
+	v.Text = strings.Join(append(parts, remarks...), b.Say("verdict.space"))
+	return v
+}
+
+// remark says what is wrong with a chain, or nothing.
+func remark(b *phrase.Book, c balancer.Snapshot, now time.Time) string {
+	serving := servingLane(c)
+	before, after := outOfOrder(c, serving)
+	switch {
+	case !c.Pullable && len(before) == 0:
+		return b.Say("verdict.no_path", "registry", c.Registry)
+	case !c.Pullable:
+		return b.Say("verdict.no_path_because", "registry", c.Registry, "troubles", troubles(b, before, now))
+	case serving == nil:
+		return ""
+	case len(before) > 0:
+		return b.Say("verdict.on", "registry", c.Registry, "upstream", serving.Upstream, "troubles", troubles(b, before, now))
+	case serving.State == balancer.StateDegraded:
+		return b.Say("verdict.ailing", "registry", c.Registry, "trouble", Trouble(b, *serving, now))
+	case len(after) > 0 && len(after) == len(c.Lanes)-1:
+		return b.Say("verdict.last", "registry", c.Registry, "upstream", serving.Upstream, "troubles", troubles(b, after, now))
+	}
+	return ""
+}
+
+// servingLane returns the lane that a pull would be answered by, or nil.
+func servingLane(c balancer.Snapshot) *balancer.LaneSnapshot {
+	if !c.Pullable {
+		return nil
+	}
+	var second *balancer.LaneSnapshot
+	for i := range c.Lanes {
+		l := &c.Lanes[i]
+		switch l.State {
+		case balancer.StateServing:
+			return l
+		case balancer.StateDegraded, balancer.StateUnknown:
+			if second == nil {
+				second = l
+			}
+		}
+	}
+	return second
+}
+
+// outOfOrder returns the lanes that may not be asked: those before serving and
+// those after it. All are before nil.
+func outOfOrder(c balancer.Snapshot, serving *balancer.LaneSnapshot) (before, after []balancer.LaneSnapshot) {
+	for _, l := range c.Lanes {
+		switch {
+		case !outOfOrderStates[l.State]:
+		case serving == nil || l.Order < serving.Order:
+			before = append(before, l)
+		default:
+			after = append(after, l)
+		}
+	}
+	return before, after
+}
+
+var outOfOrderStates = map[string]bool{
+	balancer.StateCooling: true, balancer.StateOpen: true, balancer.StateHalfOpen: true, balancer.StateDown: true,
+	balancer.StateQuarantined: true, balancer.StateDrained: true, balancer.StateDisabled: true,
+}
+
+func troubles(b *phrase.Book, lanes []balancer.LaneSnapshot, now time.Time) string {
+	var out []string
+	for _, l := range lanes {
+		out = append(out, Trouble(b, l, now))
+	}
+	return strings.Join(out, b.Say("verdict.comma"))
+}
+
+// Trouble says in a few words what is wrong with a lane and until when, as in
+// "docker-hub is 429, back in 14 min".
+func Trouble(b *phrase.Book, l balancer.LaneSnapshot, now time.Time) string {
+	return l.Upstream + b.Say("verdict.subject_space") + why(b, l) + until(b, l, now)
+}
+
+// why is the predicate of the sentence about a lane: by its code, which says
+// most, else by its state.
+func why(b *phrase.Book, l balancer.LaneSnapshot) string {
+	if key := "why." + string(l.Code); l.Code != "" && b.Has(key) {
+		return b.Say(key)
+	}
+	if l.Code != "" {
+		return b.Say("why.other", "code", l.Code)
+	}
+	return b.Say("is." + l.State)
+}
+
+// until says when a lane will be asked again, if that is known.
+func until(b *phrase.Book, l balancer.LaneSnapshot, now time.Time) string {
+	if l.Until == nil || !l.Until.After(now) {
+		return ""
+	}
+	key := "verdict.next_try"
+	if l.State == balancer.StateCooling {
+		key = "verdict.back"
+	}
+	return b.Say(key, "wait", Wait(b, l.Until.Sub(now)))
+}
+
+// Wait writes a duration as people say it: "12 s", "14 min", "2 h 10 min". It
+// rounds up: nobody should come back too early.
+func Wait(b *phrase.Book, d time.Duration) string {
+	switch {
+	case d <= 90*time.Second:
+		return b.Say("wait.seconds", "s", max(1, int64((d+time.Second-1)/time.Second)))
+	case d <= 90*time.Minute:
+		return b.Say("wait.minutes", "min", int64((d+time.Minute-1)/time.Minute))
+	}
+	minutes := int64((d + time.Minute - 1) / time.Minute)
+	if minutes%60 == 0 {
+		return b.Say("wait.whole_hours", "h", minutes/60)
+	}
+	return b.Say("wait.hours", "h", minutes/60, "min", minutes%60)
+}

@@ -1,0 +1,149 @@
+package config
+
+import (
+	"maps"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/pullchain/pullchain/balancer"
+	"github.com/pullchain/pullchain/internal/egress"
+	"github.com/pullchain/pullchain/upstreams"
+)
+
+// registryName is what the name of a registry may be: a host, a host with a
+// port, or a word. It stands in paths and in metrics.
+var registryName = regexp.MustCompile(`^[a-z0-9]+([._-]+[a-z0-9]+)*(:[0-9]{1,5})?$`)
+
+func (c *checker) registries(at place) {
+	owner := map[string]string{} // of each name and alias
+	for i := range c.cfg.Registries {
+		r := &c.cfg.Registries[i]
+		here := at.item(i, r.Name)
+		c.registryNames(here, r, owner)
+		c.registry(here, r)
+	}
+}
+
+// registryNames checks that r's names can be names, and are nobody else's.
+func (c *checker) registryNames(at place, r *Registry, owner map[string]string) {
+	if r.Name == "" {
+		c.doc.blame(at, "name is required, as in \"docker.io\"")
+	}
+	for i, name := range append([]string{r.Name}, r.Aliases...) {
+		here := at.child("name")
+		if i > 0 {
+			here = at.child("aliases").item(i-1, "")
+		}
+		if name == "" && i == 0 {
+			continue
+		}
+		if !registryName.MatchString(name) || name == "v2" || len(name) > 255 {
+			c.doc.blame(here, "%q is not the name of a registry: lower case, host or host:port", name)
+			continue
+		}
+		if other, taken := owner[name]; taken {
+			c.doc.blame(here, "%q is already a name of the registry %q", name, other)
+			continue
+		}
+		owner[name] = r.Name
+	}
+}
+
+func (c *checker) registry(at place, r *Registry) {
+	if _, err := balancer.ParseStrategy(string(r.Strategy)); err != nil {
+		c.doc.blame(at.child("strategy"), "%v", err)
+	}
+	switch r.ClientAuth {
+	case "none":
+	case "passthrough":
+		c.doc.blame(at.child("client_auth"), "\"passthrough\" is not in this version; take the setting out")
+	default:
+		c.oneOf(at.child("client_auth"), r.ClientAuth, "none", "passthrough")
+	}
+	if len(r.Upstreams) == 0 {
+		c.doc.blame(at, "has no upstream: add [[registry.upstream]] with name and url")
+		return
+	}
+	c.trust(at, r)
+	seen := map[string]bool{}
+	for i := range r.Upstreams {
+		u := &r.Upstreams[i]
+		here := at.child("upstream").item(i, u.Name)
+		if seen[u.Name] && u.Name != "" {
+			c.doc.blame(here.child("name"), "another upstream of this registry is called so")
+		}
+		seen[u.Name] = true
+		c.upstream(here, u)
+	}
+}
+
+// trust makes sure that somebody may say what a tag means.
+func (c *checker) trust(at place, r *Registry) {
+	var called []string
+	for _, u := range r.Upstreams {
+		if u.Trust != upstreams.TrustPull || u.URL == "" {
+			return // without its URL nobody knows whether it is the origin
+		}
+		called = append(called, u.Name)
+	}
+	c.doc.blame(at, "no upstream is trusted to resolve tags, so no image could be pulled by its name: "+
+		"set trust = \"resolve\" on one of %s", names(called))
+}
+
+func (c *checker) upstream(at place, u *Upstream) {
+	c.room(at, u.Config.Validate())
+	c.room(at.child("probe"), u.Probe.Validate())
+	c.room(at.child("breaker"), u.Breaker.Validate())
+	if u.Name != "" && !label.MatchString(u.Name) {
+		c.doc.blame(at.child("name"), "a name has letters, digits, dots and dashes only, 64 at most")
+	}
+	if u.Weight < 0 {
+		c.doc.blame(at.child("weight"), "must not be negative")
+	}
+	if _, ok := c.cfg.Egress[u.Egress]; !ok && u.Egress != egress.Direct && u.Egress != egress.Environment {
+		c.noEgress(at.child("egress"), u.Egress)
+	}
+	if u.InsecureSkipVerify {
+		c.doc.warn(at.child("insecure_skip_verify"), "anybody on the way can read and change what this upstream sends; ca_file is the better way")
+	}
+	c.login(at, u)
+}
+
+func (c *checker) noEgress(at place, name string) {
+	known := append(slices.Sorted(maps.Keys(c.cfg.Egress)), egress.Direct, egress.Environment)
+	if s := suggest(name, known); s != "" {
+		c.doc.blame(at, "there is no [egress.%s]; did you mean %q?", plain(name), s)
+		return
+	}
+	c.doc.blame(at, "there is no [egress.%s]", plain(name))
+}
+
+// login checks what an upstream's login means for others. A mirror with a login
+// serves to everybody whatever the login may read, private images too, as the
+// documentation of the distribution registry's mirror mode warns (FAULTS.md 5).
+func (c *checker) login(at place, u *Upstream) {
+	key := "password_file"
+	if u.TokenFile != "" {
+		key = "token_file"
+	}
+	if u.TokenFile == "" && u.PasswordFile == "" {
+		return
+	}
+	if listen := c.cfg.Server.Listen; !loopback(listen) && !u.IKnow {
+		c.doc.blame(at.child(key), "everybody who can reach %s could pull what this login can read: "+
+			"let [server] listen on 127.0.0.1, or say i_know = true here", listen)
+	}
+	if to, err := url.Parse(u.URL); err == nil && strings.EqualFold(to.Scheme, "http") && !loopback(withPort(to.Host)) {
+		c.doc.warn(at.child("url"), "the login travels over plain http")
+	}
+}
+
+// withPort gives a host the port that loopback wants to see.
+func withPort(host string) string {
+	if strings.LastIndexByte(host, ':') > strings.LastIndexByte(host, ']') {
+		return host
+	}
+	return host + ":80"
+}

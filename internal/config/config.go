@@ -1,0 +1,180 @@
+// Package config reads the TOML file that says what pullchain serves and how.
+//
+// It is strict: a key that nothing reads, a value of the wrong type, a variable
+// that is not set or a setting that makes no sense is an [Error] with line and
+// column, and all of them are reported at once. It composes the Config structs
+// of the rooms that use them; what a setting means is said and judged there.
+//
+// A [Config] is a plain value: two that are deeply equal configure the same, so
+// that a reload can keep what did not change.
+package config
+
+import (
+	_ "embed"
+	"fmt"
+	"log/slog"
+
+	"github.com/pullchain/pullchain/balancer"
+	"github.com/pullchain/pullchain/healthcheck"
+	"github.com/pullchain/pullchain/internal/admin"
+	"github.com/pullchain/pullchain/internal/egress"
+	"github.com/pullchain/pullchain/internal/front"
+	"github.com/pullchain/pullchain/upstreams"
+)
+
+// Config is the whole file, complete and checked: every default that depends on
+// something else in it (an upstream's trust, the listeners) is filled in. Fields
+// of the rooms' own structs that were not set stay zero.
+type Config struct {
+	Server     front.Config             `toml:"server"`
+	Admin      admin.Config             `toml:"admin"`
+	Log        Log                      `toml:"log"`
+	Egress     map[string]egress.Config `toml:"egress"` // by name
+	Registries []Registry               `toml:"registry"`
+
+	File     string   `toml:"-"` // where it was read from; "embedded" for the default
+	Warnings []string `toml:"-"` // what is allowed but should not be so
+}
+
+// Log says what is logged, and how.
+type Log struct {
+	Level  string `toml:"level"`  // debug, info, warn or error; info if unset
+	Format string `toml:"format"` // auto (text on a terminal, else json), text or json; auto if unset
+}
+
+// SlogLevel returns Level in the terms of slog.
+func (l Log) SlogLevel() slog.Level {
+	var level slog.Level // the zero value is info
+	_ = level.UnmarshalText([]byte(l.Level))
+	return level
+}
+
+// Registry is one registry and its chain of upstreams, in order.
+type Registry struct {
+	Name       string            `toml:"name"`
+	Aliases    []string          `toml:"aliases"`
+	Strategy   balancer.Strategy `toml:"strategy"`
+	ClientAuth string            `toml:"client_auth"` // only "none" so far
+	Upstreams  []Upstream        `toml:"upstream"`
+}
+
+// Upstream is one path to a registry, and how its lane is judged.
+type Upstream struct {
+	upstreams.Config
+	Egress  string                 `toml:"egress"`  // a name from [egress], "direct" or "env"; direct if unset
+	Metered bool                   `toml:"metered"` // sorted after those that cost nothing
+	Weight  float64                `toml:"weight"`  // its share where a strategy uses it; 0 means 1
+	IKnow   bool                   `toml:"i_know"`  // serve what its login can read to everybody who can reach us
+	CASum   string                 `toml:"-"`       // SHA-256 of what CAFile holds, so that a new CA is a new upstream
+	Probe   healthcheck.Config     `toml:"probe"`
+	Breaker balancer.BreakerConfig `toml:"breaker"`
+}
+
+// Embedded is what File says of the default configuration.
+const Embedded = "embedded"
+
+//go:embed default.toml
+var defaultTOML []byte
+
+// Default returns the embedded configuration: nine registries, each straight to
+// its origin, through the proxy that the environment names.
+func Default() *Config {
+	c, err := Parse(Embedded, defaultTOML, nil)
+	if err != nil {
+		panic(fmt.Sprintf("the embedded configuration: %v", err)) // a test reads it
+	}
+	return c
+}
+
+// DefaultTOML returns the text of the embedded configuration, for people to
+// start from.
+func DefaultTOML() []byte { return append([]byte(nil), defaultTOML...) }
+
+// Parse reads a configuration from data. name stands for the file in errors.
+// env looks up the variables of ${NAME}; nil knows none. It opens no file: the
+// secrets that the configuration points at stay empty (see [Load]).
+//
+// The error joins one *[Error] for each mistake, in the order of the file.
+func Parse(name string, data []byte, env func(string) (string, bool)) (*Config, error) {
+	return parse(name, data, env, nil)
+}
+
+func parse(name string, data []byte, env func(string) (string, bool), open opener) (*Config, error) {
+	doc, err := newDocument(name, data)
+	if err != nil {
+		return nil, err
+	}
+	cfg := &Config{File: name}
+	d := decoder{doc: doc, env: env}
+	d.root(cfg)
+	cfg.fill()
+	if open != nil {
+		f := files{doc: doc, open: open}
+		f.read(cfg)
+	}
+	c := checker{doc: doc, cfg: cfg}
+	c.check()
+	cfg.Warnings = doc.remarks()
+	if err := doc.err(); err != nil {
+		return nil, err
+	}
+	return cfg, nil
+}
+
+// fill sets the defaults that no room sets for itself. A file without any
+// registry serves those of the embedded configuration.
+func (c *Config) fill() {
+	fillString(&c.Server.Listen, front.DefaultListen)
+	fillString(&c.Admin.Listen, admin.DefaultListen)
+	fillString(&c.Log.Level, "info")
+	fillString(&c.Log.Format, "auto")
+	if c.Server.DrainTimeout == 0 {
+		c.Server.DrainTimeout = front.DefaultDrainTimeout
+	}
+	if len(c.Registries) == 0 {
+		c.Registries = Default().Registries
+	}
+	for name, e := range c.Egress {
+		e.Name = name
+		c.Egress[name] = e
+	}
+	for i := range c.Registries {
+		c.Registries[i].fill()
+	}
+}
+
+func (r *Registry) fill() {
+	if s, err := balancer.ParseStrategy(string(r.Strategy)); err == nil {
+		r.Strategy = s
+	}
+	fillString(&r.ClientAuth, "none")
+	for i := range r.Upstreams {
+		u := &r.Upstreams[i]
+		fillString(&u.Egress, egress.Direct)
+		origin := r.isOrigin(u.URL)
+		if u.Authoritative == nil {
+			u.Authoritative = &origin
+		}
+		if u.Trust == "" {
+			u.Trust = upstreams.TrustPull
+			if origin {
+				u.Trust = upstreams.TrustResolve
+			}
+		}
+	}
+}
+
+func fillString(s *string, def string) {
+	if *s == "" {
+		*s = def
+	}
+}
+
+// EgressOf returns the egress that u dials through: one of the file, or one of
+// the two that need no table, "direct" and "env".
+func (c *Config) EgressOf(u Upstream) egress.Config {
+	if e, ok := c.Egress[u.Egress]; ok {
+		return e
+	}
+	return egress.Config{Name: u.Egress, URL: u.Egress}
+}

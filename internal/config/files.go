@@ -1,0 +1,169 @@
+package config
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/pullchain/pullchain"
+)
+
+const (
+	// maxSecret is how long a file with one secret may be. The longest that
+	// are used are JWTs of a few KiB.
+	maxSecret = 64 << 10
+
+	// maxPEM is how long a file of certificates may be: four times the bundle
+	// of all public CAs.
+	maxPEM = 1 << 20
+)
+
+// Load reads the configuration file at path, and the secrets and certificates
+// that it points at, whose paths count from the file's folder. Variables come
+// from the environment of the process. The empty path is [Default].
+//
+// The error joins one *[Error] for each mistake.
+func Load(path string) (*Config, error) {
+	if path == "" {
+		return Default(), nil
+	}
+	data, _, err := readFile(path, maxFile)
+	if err != nil {
+		return nil, &Error{File: path, Message: reason(err)}
+	}
+	return parse(path, data, os.LookupEnv, func(name string, limit int64) ([]byte, fs.FileMode, string, error) {
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(filepath.Dir(path), name)
+		}
+		data, mode, err := readFile(name, limit)
+		return data, mode, name, err
+	})
+}
+
+// An opener reads a file that the configuration names, and says where it is.
+type opener func(name string, limit int64) (data []byte, mode fs.FileMode, path string, err error)
+
+// readFile reads a file of at most limit bytes.
+func readFile(path string, limit int64) ([]byte, fs.FileMode, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, err
+	}
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = fmt.Errorf("is longer than %d bytes", limit)
+	}
+	return data, info.Mode(), err
+}
+
+// reason returns what err says, without the path that the message around it has.
+func reason(err error) string {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
+		return pe.Err.Error()
+	}
+	return err.Error()
+}
+
+// files reads what a configuration points at into it.
+type files struct {
+	doc  *document
+	open opener
+}
+
+func (f *files) read(cfg *Config) {
+	f.secret(place{}.child("admin").child("token_file"), cfg.Admin.TokenFile, &cfg.Admin.Token)
+	f.keyPair(place{}.child("server"), &cfg.Server.TLSCert, &cfg.Server.TLSKey)
+	for name, e := range cfg.Egress {
+		f.secret(place{}.child("egress").named(name).child("password_file"), e.PasswordFile, &e.Password)
+		cfg.Egress[name] = e
+	}
+	for i := range cfg.Registries {
+		r := &cfg.Registries[i]
+		for j := range r.Upstreams {
+			u := &r.Upstreams[j]
+			at := place{}.child("registry").item(i, r.Name).child("upstream").item(j, u.Name)
+			f.secret(at.child("password_file"), u.PasswordFile, &u.Password)
+			f.secret(at.child("token_file"), u.TokenFile, &u.Token)
+			f.authorities(at.child("ca_file"), u)
+		}
+	}
+}
+
+// secret reads the file called name, if there is a name, into s. The line end
+// that editors leave is no part of the secret.
+func (f *files) secret(at place, name string, s *pullchain.Secret) {
+	if name == "" {
+		return
+	}
+	data, mode, path, err := f.open(name, maxSecret)
+	if err != nil {
+		f.doc.fail(at, "%s: %s", path, reason(err))
+		return
+	}
+	text := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
+	switch {
+	case text == "":
+		f.doc.fail(at, "%s: is empty", path)
+	case strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }):
+		f.doc.fail(at, "%s: holds more than one line, or control characters", path)
+	}
+	if mode.Perm()&0o007 != 0 && runtime.GOOS != "windows" {
+		f.doc.warn(at, "every user of this machine can read %s: chmod o= %s", path, path)
+	}
+	*s = pullchain.Secret(text)
+}
+
+// authorities checks that u's CA file has certificates, and notes which.
+func (f *files) authorities(at place, u *Upstream) {
+	if u.CAFile == "" {
+		return
+	}
+	data, _, path, err := f.open(u.CAFile, maxPEM)
+	if err != nil {
+		f.doc.fail(at, "%s: %s", path, reason(err))
+		return
+	}
+	if !x509.NewCertPool().AppendCertsFromPEM(data) {
+		f.doc.fail(at, "%s: holds no PEM certificate", path)
+	}
+	sum := sha256.Sum256(data)
+	u.CAFile, u.CASum = path, hex.EncodeToString(sum[:])
+}
+
+// keyPair checks that the listener's certificate and key belong together.
+func (f *files) keyPair(at place, cert, key *string) {
+	if *cert == "" || *key == "" {
+		return
+	}
+	certPEM, _, certPath, err := f.open(*cert, maxPEM)
+	if err != nil {
+		f.doc.fail(at.child("tls_cert"), "%s: %s", certPath, reason(err))
+		return
+	}
+	keyPEM, mode, keyPath, err := f.open(*key, maxPEM)
+	if err != nil {
+		f.doc.fail(at.child("tls_key"), "%s: %s", keyPath, reason(err))
+		return
+	}
+	if _, err := tls.X509KeyPair(certPEM, keyPEM); err != nil {
+		f.doc.fail(at.child("tls_cert"), "%s", strings.TrimPrefix(err.Error(), "tls: "))
+	}
+	if mode.Perm()&0o007 != 0 && runtime.GOOS != "windows" {
+		f.doc.warn(at.child("tls_key"), "every user of this machine can read %s: chmod o= %s", keyPath, keyPath)
+	}
+	*cert, *key = certPath, keyPath
+}

@@ -1,0 +1,191 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"sync"
+
+	"github.com/pullchain/pullchain/balancer"
+	"github.com/pullchain/pullchain/healthcheck"
+	"github.com/pullchain/pullchain/internal/config"
+	"github.com/pullchain/pullchain/internal/egress"
+	"github.com/pullchain/pullchain/internal/front"
+	"github.com/pullchain/pullchain/upstreams"
+)
+
+// A chain is everything that a configuration builds and a reload replaces.
+type chain struct {
+	routes     *front.Routes
+	registries []registry
+	paths      map[pathID]*path
+	egresses   map[string]*gate
+
+	stop context.CancelFunc // ends the probing
+	done sync.WaitGroup
+}
+
+// A registry is one registry's part of the chain.
+type registry struct {
+	name     string
+	balancer *balancer.Balancer
+	checker  *healthcheck.Checker
+}
+
+// A pathID is the identity that a lane's state belongs to.
+type pathID struct{ registry, upstream string }
+
+// A path is an upstream, its lane, and what they were built from.
+type path struct {
+	cfg      config.Upstream
+	egress   egress.Config
+	gate     *balancer.Egress
+	upstream *upstreams.Upstream
+	lane     *balancer.Lane
+}
+
+// A gate is the shared gate of an egress, and what it was built from.
+type gate struct {
+	cfg    egress.Config
+	shared *balancer.Egress
+}
+
+// build makes the chain of cfg. What is configured as it was in old is taken
+// over with all that it has learnt; old is not touched, so that nothing is lost
+// when build fails.
+func build(cfg *config.Config, old *chain) (*chain, error) {
+	c := &chain{paths: map[pathID]*path{}, egresses: map[string]*gate{}, stop: func() {}}
+	var errs []error
+	var served []front.Registry
+	for _, r := range cfg.Registries {
+		reg, err := c.registry(cfg, r, old)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		c.registries = append(c.registries, reg)
+		served = append(served, front.Registry{Name: r.Name, Aliases: r.Aliases, Fetcher: reg.balancer})
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	routes, err := front.NewRoutes(served)
+	if err != nil {
+		return nil, err
+	}
+	c.routes = routes
+	return c, nil
+}
+
+func (c *chain) registry(cfg *config.Config, r config.Registry, old *chain) (registry, error) {
+	var lanes []*balancer.Lane
+	var jobs []healthcheck.Job
+	var errs []error
+	for _, u := range r.Upstreams {
+		p, err := c.path(cfg, r.Name, u, old)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("registry %q, upstream %q: %w", r.Name, u.Name, err))
+			continue
+		}
+		lanes = append(lanes, p.lane)
+		jobs = append(jobs, healthcheck.Job{Target: p.lane, Config: u.Probe})
+	}
+	return registry{
+		name:     r.Name,
+		balancer: balancer.New(balancer.Config{Registry: r.Name, Strategy: r.Strategy, Lanes: lanes}),
+		checker:  healthcheck.New(jobs, old.checker(r.Name)),
+	}, errors.Join(errs...)
+}
+
+// path returns the path for u, the old one if nothing about it has changed.
+func (c *chain) path(cfg *config.Config, registry string, u config.Upstream, old *chain) (*path, error) {
+	proxy := cfg.EgressOf(u)
+	shared := c.gate(proxy, old)
+	id := pathID{registry, u.Name}
+	if p := old.known(id); p != nil && p.gate == shared && reflect.DeepEqual(p.cfg, u) && reflect.DeepEqual(p.egress, proxy) {
+		c.paths[id] = p
+		return p, nil
+	}
+	up, err := upstreams.New(u.Config, proxy)
+	if err != nil {
+		return nil, err
+	}
+	lane := balancer.NewLane(up, balancer.LaneConfig{
+		Authoritative:  u.Authoritative != nil && *u.Authoritative,
+		Resolve:        u.Trust == upstreams.TrustResolve,
+		Metered:        u.Metered,
+		Weight:         u.Weight,
+		MaxConnections: u.MaxConnections,
+		Egress:         shared,
+		Via:            proxy.Name,
+		Breaker:        u.Breaker,
+	})
+	p := &path{cfg: u, egress: proxy, gate: shared, upstream: up, lane: lane}
+	c.paths[id] = p
+	return p, nil
+}
+
+// gate returns the gate that all lanes behind proxy share; nil for none.
+func (c *chain) gate(proxy egress.Config, old *chain) *balancer.Egress {
+	if proxy.URL == "" || proxy.URL == egress.Direct {
+		return nil
+	}
+	if g := c.egresses[proxy.Name]; g != nil {
+		return g.shared
+	}
+	g := &gate{cfg: proxy, shared: balancer.NewEgress(proxy.Name)}
+	if was := old.knownGate(proxy.Name); was != nil && reflect.DeepEqual(was.cfg, proxy) {
+		g = was
+	}
+	c.egresses[proxy.Name] = g
+	return g.shared
+}
+
+// The old chain may be nil, on the first build.
+
+func (c *chain) known(id pathID) *path {
+	if c == nil {
+		return nil
+	}
+	return c.paths[id]
+}
+
+func (c *chain) knownGate(name string) *gate {
+	if c == nil {
+		return nil
+	}
+	return c.egresses[name]
+}
+
+func (c *chain) checker(registry string) *healthcheck.Checker {
+	if c == nil {
+		return nil
+	}
+	for _, r := range c.registries {
+		if r.name == registry {
+			return r.checker
+		}
+	}
+	return nil
+}
+
+// start begins to probe, until ctx is done or the chain is stopped.
+func (c *chain) start(ctx context.Context) {
+	ctx, c.stop = context.WithCancel(ctx)
+	for _, r := range c.registries {
+		c.done.Go(func() { r.checker.Run(ctx) })
+	}
+}
+
+// close ends the probing and lets go of the paths that next has not taken over.
+// Bodies that are being read go on. next may be nil.
+func (c *chain) close(next *chain) {
+	c.stop()
+	c.done.Wait()
+	for id, p := range c.paths {
+		if next.known(id) != p {
+			p.upstream.Close()
+		}
+	}
+}

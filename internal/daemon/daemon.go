@@ -1,0 +1,213 @@
+// Package daemon builds the chain from a configuration, listens, reloads and
+// drains. It is the only room that knows all the others; it constructs and
+// connects them and does nothing else.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"reflect"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pullchain/pullchain/internal/admin"
+	"github.com/pullchain/pullchain/internal/config"
+	"github.com/pullchain/pullchain/internal/front"
+)
+
+// Options are what a Daemon needs beside its configuration.
+type Options struct {
+	Version string       // shown to people
+	Log     *slog.Logger // nil discards
+	Source  string       // where the configuration came from; empty: what it says itself
+}
+
+// A Daemon is a running pullchain. Its methods may be called at any time and
+// from several goroutines, except that Listen comes before Run.
+type Daemon struct {
+	opts    Options
+	cfg     *config.Config // the one it was started with: listeners do not reload
+	log     *slog.Logger
+	handler *front.Handler
+	server  *front.Server
+	admin   *http.Server
+	started time.Time
+
+	data, operator net.Listener
+	draining       atomic.Bool
+
+	mu     sync.Mutex      // serialises reloads
+	ctx    context.Context // of the probing; nil before Run
+	chain  atomic.Pointer[chain]
+	reload reloadState
+}
+
+// reloadState is how the last reload went. Guarded by Daemon.mu.
+type reloadState struct {
+	loaded time.Time // when the configuration in force was loaded
+	at     time.Time // when the last reload was tried; zero if never
+	err    error     // why it failed
+}
+
+// New builds the chain of cfg, which must be valid. It does not listen yet.
+func New(cfg *config.Config, opts Options) (*Daemon, error) {
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	if opts.Source == "" {
+		opts.Source = cfg.File
+	}
+	first, err := build(cfg, nil)
+	if err != nil {
+		return nil, err
+	}
+	d := &Daemon{opts: opts, cfg: cfg, log: opts.Log, started: time.Now()}
+	d.reload = reloadState{loaded: d.started}
+	d.chain.Store(first)
+	for _, warning := range cfg.Warnings {
+		d.log.Warn("configuration", "warning", warning)
+	}
+	return d, nil
+}
+
+// Listen binds both listeners, so that a port that is taken is an error here
+// and Addr is known.
+func (d *Daemon) Listen() error {
+	data, err := net.Listen("tcp", d.cfg.Server.ListenAddr())
+	if err != nil {
+		return fmt.Errorf("server.listen: %w", err)
+	}
+	operator, err := net.Listen("tcp", d.cfg.Admin.ListenAddr())
+	if err != nil {
+		data.Close()
+		return fmt.Errorf("admin.listen: %w", err)
+	}
+	d.data, d.operator = data, operator
+	server := d.cfg.Server
+	server.AdminURL = "http://" + operator.Addr().String() + "/"
+	d.handler = front.New(server, d.log)
+	d.handler.SetRoutes(d.chain.Load().routes)
+	if d.server, err = front.NewServer(server, d.handler, d.log); err != nil {
+		data.Close()
+		operator.Close()
+		return err
+	}
+	d.admin = &http.Server{
+		Handler:           admin.New(d.cfg.Admin, d.Snapshot),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		ErrorLog:          slog.NewLogLogger(d.log.Handler(), slog.LevelDebug),
+	}
+	return nil
+}
+
+// Addr returns the address of the data plane, once Listen has bound it.
+func (d *Daemon) Addr() string { return d.data.Addr().String() }
+
+// AdminAddr returns the address of the operator's plane.
+func (d *Daemon) AdminAddr() string { return d.operator.Addr().String() }
+
+// lameDuck is how long a load balancer gets to see that we are no longer ready
+// before we stop accepting (FAULTS.md F36). Nobody balances a loopback.
+const lameDuck = 5 * time.Second
+
+// Run serves and probes until ctx is done, then drains: not ready at once, no
+// new connections a little later, what is under way finished within
+// drain_timeout. It returns nil after an orderly end.
+func (d *Daemon) Run(ctx context.Context) error {
+	probing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	d.mu.Lock()
+	d.ctx = probing
+	d.chain.Load().start(probing)
+	d.mu.Unlock()
+
+	failed := make(chan error, 2)
+	var serving sync.WaitGroup
+	serving.Go(func() { failed <- d.server.Serve(d.data) })
+	serving.Go(func() {
+		if err := d.admin.Serve(d.operator); !errors.Is(err, http.ErrServerClosed) {
+			failed <- err
+		}
+	})
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	d.drain()
+	serving.Wait()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.chain.Load().close(nil)
+	return err
+}
+
+func (d *Daemon) drain() {
+	d.draining.Store(true)
+	if in := d.handler.InFlight(); in > 0 {
+		d.log.Info("draining", "in_flight", in, "timeout", d.cfg.Server.DrainTimeout)
+	}
+	if addr, ok := d.data.Addr().(*net.TCPAddr); ok && !addr.IP.IsLoopback() {
+		time.Sleep(lameDuck)
+	}
+	if err := d.server.Shutdown(context.Background()); err != nil {
+		d.log.Warn("drained", "error", err)
+	}
+	d.admin.Close()
+}
+
+// Reload builds the chain of cfg beside the one in force and swaps them. On an
+// error the old one stays, and what it knows with it (FAULTS.md F37). Requests
+// that are under way end on the chain they began on.
+func (d *Daemon) Reload(cfg *config.Config) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := time.Now()
+	d.reload.at = now
+	old := d.chain.Load()
+	next, err := build(cfg, old)
+	if err != nil {
+		d.reload.err = err
+		d.log.Error("reload failed, the old configuration stays", "error", err)
+		return err
+	}
+	d.reload.err, d.reload.loaded = nil, now
+	if !reflect.DeepEqual(cfg.Server, d.cfg.Server) || !reflect.DeepEqual(cfg.Admin, d.cfg.Admin) {
+		d.log.Warn("[server] and [admin] have changed: that takes a restart")
+	}
+	d.chain.Store(next)
+	if d.handler != nil {
+		d.handler.SetRoutes(next.routes)
+	}
+	old.close(next)
+	if d.ctx != nil {
+		next.start(d.ctx)
+	}
+	d.log.Info("configuration reloaded", "registries", len(next.registries), "kept", next.kept(old))
+	return nil
+}
+
+// ReloadFailed records that a configuration could not even be read.
+func (d *Daemon) ReloadFailed(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.reload.at, d.reload.err = time.Now(), err
+	d.log.Error("reload failed, the old configuration stays", "error", err)
+}
+
+// kept counts the paths taken over from old.
+func (c *chain) kept(old *chain) int {
+	n := 0
+	for id, p := range c.paths {
+		if old.known(id) == p {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,42 @@
+package daemon
+
+import (
+	"time"
+
+	"github.com/pullchain/pullchain/internal/admin"
+)
+
+// Snapshot returns the daemon as it stands, for people to read.
+func (d *Daemon) Snapshot() admin.Snapshot {
+	d.mu.Lock()
+	reload := d.reload
+	d.mu.Unlock()
+	now := time.Now()
+	s := admin.Snapshot{
+		Schema:   admin.Schema,
+		Version:  d.opts.Version,
+		Now:      now,
+		Started:  d.started,
+		UptimeS:  int64(now.Sub(d.started).Seconds()),
+		Draining: d.draining.Load(),
+		Config: admin.ConfigState{
+			Source:       d.opts.Source,
+			LoadedAt:     reload.loaded,
+			LastReloadOK: reload.err == nil,
+		},
+	}
+	if d.data != nil {
+		s.Listen = d.Addr()
+	}
+	if !reload.at.IsZero() {
+		s.Config.LastReloadAt = &reload.at
+	}
+	if reload.err != nil {
+		s.Config.LastReloadError = reload.err.Error()
+	}
+	for _, r := range d.chain.Load().registries {
+		s.Registries = append(s.Registries, admin.Registry{Snapshot: r.balancer.Snapshot(), Probes: r.checker.Snapshot()})
+	}
+	s.Verdict = admin.Judge(s.Chains(), now)
+	return s
+}

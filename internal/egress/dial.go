@@ -1,0 +1,87 @@
+package egress
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"net"
+	"net/url"
+	"time"
+)
+
+// A dialer opens the connections of one transport: to proxies and to what the
+// operator typed as they are, to everything else under the guard's eye.
+type dialer struct {
+	guard     *Guard
+	proxies   map[string]*url.URL
+	roots     *x509.CertPool
+	handshake time.Duration // limit for a proxy's TLS, and again for its SOCKS or CONNECT
+	open      *net.Dialer
+	guarded   *net.Dialer
+	memory    *addressMemory
+}
+
+// happyEyeballs is the wait before the other address family is tried
+// (RFC 8305 section 5; FAULTS.md 6).
+const happyEyeballs = 250 * time.Millisecond
+
+func newDialer(c TransportConfig, r route) *dialer {
+	open := net.Dialer{Timeout: c.ConnectTimeout, FallbackDelay: happyEyeballs, Resolver: c.Resolver}
+	guarded := open
+	guarded.Control = c.Guard.control
+	return &dialer{
+		guard:     c.Guard,
+		proxies:   r.proxies,
+		roots:     c.RootCAs,
+		handshake: c.TLSTimeout,
+		open:      &open,
+		guarded:   &guarded,
+		memory:    newAddressMemory(),
+	}
+}
+
+// dial is for http.Transport.DialContext. The address of a proxy is known by
+// its host:port; a target of the same spelling, which a NO_PROXY could make
+// direct, was already refused by [Guard.Check].
+func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if proxy, ok := d.proxies[address]; ok {
+		return d.dialProxy(ctx, network, proxy)
+	}
+	if d.guard.trusts(address) {
+		return d.memory.dial(ctx, d.open, network, address)
+	}
+	return d.memory.dial(ctx, d.guarded, network, address)
+}
+
+// dialProxy connects to a proxy, by TLS if its URL says so, and sets the time
+// that it has for its handshake.
+func (d *dialer) dialProxy(ctx context.Context, network string, proxy *url.URL) (net.Conn, error) {
+	conn, err := d.memory.dial(ctx, d.open, network, proxy.Host)
+	if err != nil {
+		return nil, err
+	}
+	if proxy.Scheme == "https" {
+		if conn, err = d.secure(ctx, conn, proxy.Hostname()); err != nil {
+			return nil, err
+		}
+	}
+	return newTunnel(conn, proxy, d.handshake)
+}
+
+// secure makes the TLS connection to a proxy. It always verifies: the login
+// that follows is worth more than an upstream's insecure_skip_verify.
+func (d *dialer) secure(ctx context.Context, conn net.Conn, host string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, d.handshake)
+	defer cancel()
+	secured := tls.Client(conn, &tls.Config{
+		ServerName: host,
+		RootCAs:    d.roots,
+		MinVersion: tls.VersionTLS12,
+		NextProtos: []string{"http/1.1"},
+	})
+	if err := secured.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return secured, nil
+}

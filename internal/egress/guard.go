@@ -1,0 +1,228 @@
+package egress
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"code.dny.dev/ssrf"
+
+	"github.com/pullchain/pullchain"
+)
+
+// GuardConfig says what an upstream may be led to. The zero value allows https
+// to ports 80 and 443 of public addresses.
+type GuardConfig struct {
+	// Trusted are the host:port that the operator typed into the configuration.
+	// They may be anything, 10.0.0.5:5000 included, and are not checked further.
+	Trusted []string
+
+	// AllowPrivate opens loopback, RFC 1918, unique local, 100.64.0.0/10 and
+	// 198.18.0.0/15 addresses, names that only exist in private networks, and
+	// every port. Link-local addresses and cloud metadata services stay shut.
+	AllowPrivate bool
+
+	// AllowCIDRs opens more ranges, such as 198.18.0.0/15 where a TUN proxy
+	// resolves every name to it. What AllowPrivate keeps shut stays shut.
+	AllowCIDRs []netip.Prefix
+
+	AllowPorts []int // beside 80 and 443
+	AllowHTTP  bool  // plain http where no https came before it
+}
+
+// A Guard decides what may be dialled of what the network told us to dial
+// (FAULTS.md 6, SSRF). It is safe for concurrent use; a nil Guard is the Guard
+// of the zero GuardConfig.
+type Guard struct {
+	trusted map[string]bool // "host:port", lower case
+	ports   map[uint16]bool
+	private bool
+	http    bool
+	ranges  *ssrf.Guardian
+}
+
+// NewGuard returns the Guard for c, or an error that names the entry of c that
+// makes no sense.
+func NewGuard(c GuardConfig) (*Guard, error) {
+	g := &Guard{
+		trusted: make(map[string]bool, len(c.Trusted)),
+		ports:   map[uint16]bool{80: true, 443: true},
+		private: c.AllowPrivate,
+		http:    c.AllowHTTP,
+		ranges:  newRanges(c),
+	}
+	for _, entry := range c.Trusted {
+		host, port, err := net.SplitHostPort(entry)
+		if err != nil || host == "" || port == "" {
+			return nil, fmt.Errorf("egress: trusted %q is not host:port", entry)
+		}
+		g.trusted[hostKey(host, port)] = true
+	}
+	for _, port := range c.AllowPorts {
+		if port < 1 || port > 65535 {
+			return nil, fmt.Errorf("egress: port %d is out of range", port)
+		}
+		g.ports[uint16(port)] = true
+	}
+	return g, nil
+}
+
+// Check returns an error if u, learned from the network, must not be asked.
+// From is the URL that led to it, or nil if nothing did. The error is a
+// *pullchain.Error with Reason Refused and Code redirect_blocked; it does not
+// hold u's path or query, which may be signed.
+//
+// Check is the whole defence behind an egress proxy, where names are resolved
+// by the proxy (FAULTS.md 11.5): there a public name that resolves to a private
+// address cannot be seen from here. On a direct egress the transport judges the
+// resolved address too.
+func (g *Guard) Check(u, from *url.URL) error {
+	if err := g.orStrict().check(u, from); err != nil {
+		return &pullchain.Error{Reason: pullchain.Refused, Code: pullchain.CodeRedirectBlocked, Err: err}
+	}
+	return nil
+}
+
+func (g *Guard) check(u, from *url.URL) error {
+	if u == nil || u.Opaque != "" || u.Hostname() == "" {
+		return errors.New("not an absolute URL")
+	}
+	if u.User != nil {
+		return fmt.Errorf("URL of %s holds a login", quote(u.Hostname()))
+	}
+	port := u.Port()
+	if port == "" {
+		port = defaultPort(u.Scheme)
+	}
+	trusted := g.trusts(net.JoinHostPort(u.Hostname(), port))
+	if err := g.checkScheme(u, from, trusted); err != nil {
+		return err
+	}
+	if trusted {
+		return nil
+	}
+	if err := g.checkHost(u.Hostname()); err != nil {
+		return err
+	}
+	return g.checkPort(port)
+}
+
+// checkScheme lets https pass, and http where https has never been: from an
+// http URL, or at the start of a chain if the operator said so (FAULTS.md F24).
+func (g *Guard) checkScheme(u, from *url.URL, trusted bool) error {
+	switch {
+	case u.Scheme == "https":
+		return nil
+	case u.Scheme != "http":
+		return fmt.Errorf("scheme %s is neither http nor https", quote(u.Scheme))
+	case from != nil && from.Scheme == "https":
+		return fmt.Errorf("downgrade from https to http at %s", quote(u.Hostname()))
+	case from != nil || g.http || trusted:
+		return nil
+	}
+	return fmt.Errorf("plain http to %s", quote(u.Hostname()))
+}
+
+func (g *Guard) checkPort(port string) error {
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || !g.private && !g.ports[uint16(n)] {
+		return fmt.Errorf("port %s is not allowed", quote(port))
+	}
+	return nil
+}
+
+// checkHost judges the host of a URL without resolving it.
+func (g *Guard) checkHost(host string) error {
+	name := strings.ToLower(strings.TrimSuffix(host, "."))
+	if addr, err := netip.ParseAddr(name); err == nil {
+		return g.checkAddr(addr)
+	}
+	if !isName(name) {
+		return fmt.Errorf("%s is not a host name", quote(host))
+	}
+	if endsInNumber(name) {
+		return fmt.Errorf("%s is an IP address in an unusual form", quote(host))
+	}
+	if isMetadataName(name) {
+		return fmt.Errorf("%s is a metadata service", quote(host))
+	}
+	if !g.private && isPrivateName(name) {
+		return fmt.Errorf("%s is a name of private networks", quote(host))
+	}
+	return nil
+}
+
+// control is for net.Dialer.Control, which runs once an address has been
+// chosen and before anything is sent to it: a name that resolves to another
+// address the second time it is asked gains nothing.
+func (g *Guard) control(_, address string, _ syscall.RawConn) error {
+	target, err := netip.ParseAddrPort(address)
+	if err == nil {
+		err = g.checkAddr(target.Addr())
+	}
+	if err == nil {
+		err = g.checkPort(strconv.Itoa(int(target.Port())))
+	}
+	if err != nil {
+		return &pullchain.Error{Reason: pullchain.Refused, Code: pullchain.CodeRedirectBlocked, Err: err}
+	}
+	return nil
+}
+
+// trusts reports whether the operator typed this host:port.
+func (g *Guard) trusts(address string) bool {
+	host, port, err := net.SplitHostPort(address)
+	return err == nil && g.trusted[hostKey(host, port)]
+}
+
+// trustsHost reports whether the operator typed this host, with any port.
+func (g *Guard) trustsHost(host string) bool {
+	for entry := range g.trusted {
+		if h, _, _ := net.SplitHostPort(entry); strings.EqualFold(h, strings.TrimSuffix(host, ".")) {
+			return true
+		}
+	}
+	return false
+}
+
+// trustsAnIP reports whether the operator typed any IP address.
+func (g *Guard) trustsAnIP() bool {
+	for entry := range g.trusted {
+		h, _, _ := net.SplitHostPort(entry)
+		if _, err := netip.ParseAddr(h); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+func (g *Guard) orStrict() *Guard {
+	if g != nil {
+		return g
+	}
+	strict, err := NewGuard(GuardConfig{})
+	if err != nil {
+		panic(err) // the zero GuardConfig has no entry that could be wrong
+	}
+	return strict
+}
+
+func hostKey(host, port string) string {
+	return net.JoinHostPort(strings.ToLower(strings.TrimSuffix(host, ".")), port)
+}
+
+// maxQuoted caps what an error repeats of a foreign text (FAULTS.md 5: quote
+// remote text, cap 256 B).
+const maxQuoted = 256
+
+func quote(s string) string {
+	if len(s) > maxQuoted {
+		s = s[:maxQuoted] + "…"
+	}
+	return strconv.Quote(s)
+}

@@ -1,0 +1,116 @@
+package front
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/wire"
+)
+
+// log writes the access-log line of the request: everything from outside goes
+// into attributes, which the log handlers quote.
+func (x *exchange) log() {
+	status := x.rec.status
+	switch {
+	case x.gone:
+		status = statusClientGone
+	case status == 0: // the handler panicked; net/http logs why and hangs up
+		status = http.StatusInternalServerError
+	}
+	ctx := context.WithoutCancel(x.r.Context())
+	level := levelOf(status, x.err)
+	if !x.h.log.Enabled(ctx, level) {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("method", x.r.Method),
+		slog.Int("status", status),
+	}
+	if x.registry != nil {
+		attrs = append(attrs,
+			slog.String("registry", x.req.Registry),
+			slog.String("repo", x.req.Repo),
+			slog.String("ref", x.req.Reference()),
+			slog.String("op", x.req.Op.String()))
+	} else {
+		attrs = append(attrs, slog.String("path", wire.Clip(x.r.URL.EscapedPath())))
+	}
+	attrs = append(attrs,
+		slog.Int64("bytes", x.rec.bytes),
+		slog.Int64("ms", time.Since(x.start).Milliseconds()),
+		slog.Int64("ttfb_ms", x.rec.ttfb.Milliseconds()),
+		slog.String("addr", x.h.proxies.clientAddr(x.r).String()),
+		slog.String("client", clientFamily(x.r.UserAgent())))
+	if x.form != "" {
+		attrs = append(attrs, slog.String("form", string(x.form)))
+	}
+	attrs = append(attrs, x.traceAttrs()...)
+	attrs = append(attrs, slog.String("id", x.id))
+	x.h.log.LogAttrs(ctx, level, "request", attrs...)
+}
+
+func (x *exchange) traceAttrs() []slog.Attr {
+	var attrs []slog.Attr
+	if !x.req.Range.Whole() {
+		attrs = append(attrs, slog.String("range", wire.FormatRange(x.req.Range)))
+	}
+	trace := x.trace()
+	if server := servedBy(trace); server != "" {
+		attrs = append(attrs, slog.String("upstream", server))
+	}
+	if len(trace) > 0 {
+		attrs = append(attrs, slog.String("trace", traceLine(trace)))
+	}
+	if x.err != nil {
+		attrs = append(attrs, slog.String("error", wire.Clip(x.err.Error())))
+		if code := pullchain.CodeOf(x.err); code != "" {
+			attrs = append(attrs, slog.String("code", string(code)))
+		}
+	}
+	return attrs
+}
+
+// levelOf is debug for a client that left, which is nobody's trouble; warn for an
+// error answer or one that was cut; info for the rest.
+func levelOf(status int, err error) slog.Level {
+	switch {
+	case status == statusClientGone:
+		return slog.LevelDebug
+	case status >= 400 || err != nil:
+		return slog.LevelWarn
+	}
+	return slog.LevelInfo
+}
+
+// families are the products that open a User-Agent, by the runtime behind them.
+var families = map[string]string{
+	"docker":               "docker",
+	"containerd":           "containerd",
+	"buildkit":             "buildkit",
+	"podman":               "podman",
+	"libpod":               "podman",
+	"buildah":              "podman",
+	"cri-o":                "podman",
+	"containers":           "podman",
+	"skopeo":               "podman",
+	"crane":                "crane",
+	"go-containerregistry": "crane",
+	"ko":                   "crane",
+	"kaniko":               "crane",
+	"cosign":               "crane",
+}
+
+// clientFamily tells runtimes apart by the first product of their User-Agent:
+// containers/image behaves the same in podman, skopeo, buildah and CRI-O, and
+// go-containerregistry in crane and its kin.
+func clientFamily(userAgent string) string {
+	product, _, _ := strings.Cut(userAgent, "/")
+	if family := families[strings.ToLower(product)]; family != "" {
+		return family
+	}
+	return "other"
+}

@@ -1,0 +1,141 @@
+package front
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// The values that stand for the zero fields of a Config.
+const (
+	DefaultListen            = "127.0.0.1:5151"
+	DefaultDrainTimeout      = 25 * time.Second // F36: under the 30 s that Kubernetes grants
+	DefaultMaxInFlight       = 1024
+	DefaultMaxConnsPerClient = 256
+)
+
+// Config is the [server] table. Its zero value serves plain HTTP/1.1 on
+// 127.0.0.1:5151.
+type Config struct {
+	// Listen is host:port; empty is DefaultListen. It also decides how strict
+	// the Host check is while AllowedHosts is empty.
+	Listen string `toml:"listen"`
+
+	// TLSCert and TLSKey are PEM files, read again when they change. Both
+	// empty is plain HTTP.
+	TLSCert string `toml:"tls_cert"`
+	TLSKey  string `toml:"tls_key"`
+
+	// HTTP2 offers HTTP/2 beside HTTP/1.1, over TLS only. It is off because
+	// containerd resumes a cut body over HTTP/1.1 alone (PROTOCOL.md 4.3).
+	HTTP2 bool `toml:"http2"`
+
+	// AllowedHosts are the names a client may use in its Host header, besides
+	// IP addresses, loopback names and the names of registries: "name" or
+	// "*.domain". Empty allows no more than those on a loopback listener, and
+	// everything on any other.
+	AllowedHosts []string `toml:"allowed_hosts"`
+
+	// TrustedProxies are the addresses whose X-Forwarded-For is believed, and
+	// whose connections are not counted against MaxConnsPerClient.
+	TrustedProxies []netip.Prefix `toml:"trusted_proxies"`
+
+	// DrainTimeout is how long Shutdown lets answers finish before it cuts
+	// them; 0 is DefaultDrainTimeout.
+	DrainTimeout time.Duration `toml:"drain_timeout"`
+
+	// MaxInFlight is how many requests are served at once; more get 503. 0 is
+	// DefaultMaxInFlight.
+	MaxInFlight int `toml:"max_in_flight"`
+
+	// MaxConnsPerClient is how many connections one address may hold; more are
+	// closed. 0 is DefaultMaxConnsPerClient.
+	MaxConnsPerClient int `toml:"max_conns_per_client"`
+
+	// AdminURL is where error messages send people to look; empty leaves it
+	// out. The daemon knows it, no file says it.
+	AdminURL string `toml:"-"`
+}
+
+// Validate reports every field that cannot be used, each by its name in the
+// file.
+func (c Config) Validate() error {
+	var errs []error
+	add := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+
+	if _, _, err := net.SplitHostPort(c.ListenAddr()); err != nil {
+		add("listen: %q is not host:port", c.Listen)
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		add("tls_cert, tls_key: one is set without the other")
+	}
+	if c.HTTP2 && c.TLSCert == "" {
+		add("http2: needs tls_cert and tls_key")
+	}
+	for _, host := range c.AllowedHosts {
+		if !validHostPattern(host) {
+			add("allowed_hosts: %q is not a name like mirror.example.com or *.example.com", host)
+		}
+	}
+	for _, prefix := range c.TrustedProxies {
+		if !prefix.IsValid() {
+			add("trusted_proxies: an entry is not a prefix like 10.0.0.0/8")
+		}
+	}
+	if c.DrainTimeout < 0 {
+		add("drain_timeout: %s is negative", c.DrainTimeout)
+	}
+	if c.MaxInFlight < 0 {
+		add("max_in_flight: %d is negative", c.MaxInFlight)
+	}
+	if c.MaxConnsPerClient < 0 {
+		add("max_conns_per_client: %d is negative", c.MaxConnsPerClient)
+	}
+	return errors.Join(errs...)
+}
+
+// ListenAddr returns the address to listen on, the default filled in.
+func (c Config) ListenAddr() string {
+	if c.Listen == "" {
+		return DefaultListen
+	}
+	return c.Listen
+}
+
+func (c Config) drainTimeout() time.Duration {
+	if c.DrainTimeout == 0 {
+		return DefaultDrainTimeout
+	}
+	return c.DrainTimeout
+}
+
+func (c Config) maxInFlight() int64 {
+	if c.MaxInFlight == 0 {
+		return DefaultMaxInFlight
+	}
+	return int64(c.MaxInFlight)
+}
+
+func (c Config) maxConnsPerClient() int {
+	if c.MaxConnsPerClient == 0 {
+		return DefaultMaxConnsPerClient
+	}
+	return c.MaxConnsPerClient
+}
+
+// loopback reports whether only this machine can reach the listener.
+func (c Config) loopback() bool {
+	host, _, err := net.SplitHostPort(c.ListenAddr())
+	if err != nil {
+		return false
+	}
+	return isLoopbackName(host)
+}
+
+func validHostPattern(s string) bool {
+	s = strings.TrimPrefix(s, "*.")
+	return s != "" && len(s) <= 255 && !strings.ContainsAny(s, "*/@?# \t\r\n")
+}

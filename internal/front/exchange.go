@@ -1,0 +1,116 @@
+package front
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/wire"
+)
+
+// An exchange is one request and its answer. It belongs to one goroutine.
+type exchange struct {
+	h     *Handler
+	r     *http.Request
+	rec   *recorder
+	start time.Time
+	id    string // in the log line and in error details, to find the one by the other
+
+	registry *Registry
+	form     form
+	ns       string
+	req      pullchain.Request
+	ranged   bool // the client asked for a range that makes sense
+
+	attempts []pullchain.Attempt
+	later    tracedBody // attempts after the headers; may be nil
+	err      error      // why the answer is not what was asked for
+	gone     bool       // the client went away
+}
+
+func newExchange(h *Handler, w http.ResponseWriter, r *http.Request) *exchange {
+	now := time.Now()
+	x := &exchange{
+		h:     h,
+		r:     r,
+		rec:   &recorder{ResponseWriter: w, start: now},
+		start: now,
+		id:    strconv.FormatUint(rand.Uint64(), 36),
+	}
+	w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	return x
+}
+
+// trace returns every attempt behind the answer so far.
+func (x *exchange) trace() []pullchain.Attempt {
+	if x.later != nil {
+		return x.later.Attempts()
+	}
+	return x.attempts
+}
+
+// clientGone reports whether nobody waits for the answer any more. A drain that
+// ran out of time cancels the request too, with the client still there.
+func (x *exchange) clientGone() bool {
+	ctx := x.r.Context()
+	return ctx.Err() != nil && !x.cutShort()
+}
+
+// cutShort reports whether the server's drain has given up on this request.
+func (x *exchange) cutShort() bool {
+	return errors.Is(context.Cause(x.r.Context()), errShutdown)
+}
+
+// wantedRange reads Range and If-Range. What cannot be read, and a range of
+// something else than what we have, is the whole (RFC 9110 13.1.5, 14.2).
+func (x *exchange) wantedRange(req pullchain.Request) (pullchain.Range, bool) {
+	if tag := x.r.Header.Get("If-Range"); tag != "" && tag != etag(req.Digest) {
+		return pullchain.Range{}, false
+	}
+	values := x.r.Header.Values("Range")
+	if len(values) != 1 {
+		return pullchain.Range{}, false
+	}
+	return wire.ParseRange(values[0])
+}
+
+// officialRepo inserts library/, where Docker Hub keeps the images that people
+// call by one word.
+func officialRepo(repo string) string {
+	if strings.Contains(repo, "/") {
+		return repo
+	}
+	return "library/" + repo
+}
+
+// A recorder is a ResponseWriter that remembers what went out.
+type recorder struct {
+	http.ResponseWriter
+	start  time.Time
+	status int           // 0 until the headers are sent
+	bytes  int64         // of the body
+	ttfb   time.Duration // from the request to the headers
+}
+
+// WriteHeader sends the headers and starts the clock of a slow client.
+func (w *recorder) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+		w.ttfb = time.Since(w.start)
+	}
+	// Not every ResponseWriter has deadlines; the server's have.
+	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(paceTime))
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *recorder) Write(p []byte) (int, error) {
+	n, err := w.ResponseWriter.Write(p)
+	w.bytes += int64(n)
+	return n, err
+}

@@ -1,0 +1,201 @@
+package front
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/wire"
+)
+
+// A Handler is the data plane. Make one with [New]; it is safe for concurrent
+// use.
+type Handler struct {
+	log         *slog.Logger
+	adminURL    string
+	hosts       hostPolicy
+	proxies     trustedProxies
+	maxInFlight int64
+
+	inFlight atomic.Int64
+	routes   atomic.Pointer[Routes]
+}
+
+// New returns a Handler that serves no registry until [Handler.SetRoutes]. The
+// config has to be valid.
+func New(c Config, log *slog.Logger) *Handler {
+	return &Handler{
+		log:         log,
+		adminURL:    c.AdminURL,
+		hosts:       newHostPolicy(c),
+		proxies:     trustedProxies(c.TrustedProxies),
+		maxInFlight: c.maxInFlight(),
+	}
+}
+
+// SetRoutes swaps the registries that are served. Requests that are under way
+// go on with those they began with.
+func (h *Handler) SetRoutes(routes *Routes) { h.routes.Store(routes) }
+
+// InFlight returns how many requests are being served.
+func (h *Handler) InFlight() int { return int(h.inFlight.Load()) }
+
+// ServeHTTP answers one request and logs one line for it.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := newExchange(h, w, r)
+	defer x.log()
+
+	n := h.inFlight.Add(1)
+	defer h.inFlight.Add(-1)
+	if n > h.maxInFlight {
+		x.refuse(problem{
+			status:     http.StatusServiceUnavailable,
+			code:       wire.CodeUnavailable,
+			message:    "pullchain is serving as many requests as it may; try again",
+			retryAfter: time.Second,
+		})
+		return
+	}
+	if p, ok := h.admit(r); !ok {
+		x.refuse(p)
+		return
+	}
+	x.serve()
+}
+
+// admit checks what has nothing to do with the registry asked for: who may talk
+// to us, and how.
+func (h *Handler) admit(r *http.Request) (problem, bool) {
+	if !h.hosts.allows(r.Host, h.routes.Load()) {
+		return problem{
+			status:  http.StatusForbidden,
+			code:    wire.CodeDenied,
+			message: "the name " + wire.Clip(r.Host) + ` is not one of pullchain's; add it to allowed_hosts under [server]`,
+		}, false
+	}
+	// Only browsers send this header. A page of another site could not read the
+	// answer, but it could spend the pull quota (Fetch Metadata, W3C).
+	if site := r.Header.Get("Sec-Fetch-Site"); site == "cross-site" || site == "same-site" {
+		return problem{
+			status:  http.StatusForbidden,
+			code:    wire.CodeDenied,
+			message: "pullchain does not answer requests that another web site makes",
+		}, false
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return problem{
+			status:  http.StatusMethodNotAllowed,
+			code:    wire.CodeUnsupported,
+			message: "pullchain is for pulls only; push to the registry itself",
+		}, false
+	}
+	// No client sends one; whoever does may be hiding a second request in it
+	// (FAULTS.md 6, smuggling).
+	if hasBody(r) {
+		return problem{
+			status:  http.StatusBadRequest,
+			code:    wire.CodeUnsupported,
+			message: "a " + r.Method + " request has no body",
+		}, false
+	}
+	return problem{}, true
+}
+
+func hasBody(r *http.Request) bool {
+	return r.ContentLength != 0 || len(r.TransferEncoding) > 0
+}
+
+// serve finds out what is asked for and answers it.
+func (x *exchange) serve() {
+	where, err := x.h.routes.Load().resolve(x.r.Host, x.r.URL.EscapedPath(), x.r.URL.RawQuery)
+	x.form, x.ns = where.form, where.ns
+	if err != nil {
+		x.refuse(notFound(err))
+		return
+	}
+	asked, err := wire.Parse(where.path, x.r.URL.RawQuery)
+	if err != nil {
+		x.refuse(badPath(err))
+		return
+	}
+	switch asked.Kind {
+	case wire.Ping:
+		x.pong()
+	case wire.Catalog:
+		x.refuse(problem{
+			status:  http.StatusNotFound,
+			code:    wire.CodeUnsupported,
+			message: "pullchain has no list of repositories",
+		})
+	case wire.Read:
+		x.registry = where.registry
+		x.req = x.request(asked.Req)
+		x.read()
+	}
+}
+
+// request completes what the path said with what the headers say.
+func (x *exchange) request(req pullchain.Request) pullchain.Request {
+	req.Registry = x.registry.Name
+	req.Head = x.r.Method == http.MethodHead
+	req.Accept = x.r.Header.Values("Accept")
+	if req.Registry == defaultRegistry {
+		req.Repo = officialRepo(req.Repo)
+	}
+	// Range has a meaning for GET only (RFC 9110 14.2).
+	if req.Op == pullchain.Blob && !req.Head {
+		req.Range, x.ranged = x.wantedRange(req)
+	}
+	return req
+}
+
+// read fetches and answers.
+func (x *exchange) read() {
+	resp, err := x.registry.Fetcher.Fetch(x.r.Context(), x.req)
+	if err != nil {
+		x.fail(err)
+		return
+	}
+	defer resp.Body.Close()
+	x.attempts = resp.Attempts
+	if traced, ok := resp.Body.(tracedBody); ok {
+		x.later = traced
+	}
+	x.answer(resp)
+}
+
+// A tracedBody knows of attempts made after the headers: a balancer that goes
+// on from another upstream in mid-body has them. Attempts returns all attempts
+// of the answer so far, those of Response.Attempts included.
+type tracedBody interface{ Attempts() []pullchain.Attempt }
+
+// pong answers the version check: 200 to everyone and never a challenge, so that
+// no client starts a token dance or sends its login (PROTOCOL.md 4.5).
+func (x *exchange) pong() {
+	h := x.rec.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", "2")
+	x.rec.WriteHeader(http.StatusOK)
+	if x.r.Method != http.MethodHead {
+		x.rec.Write([]byte("{}"))
+	}
+}
+
+func notFound(err error) problem {
+	p := problem{status: http.StatusNotFound, code: wire.CodeNameUnknown, message: wire.Clip(err.Error())}
+	if unknown, ok := errors.AsType[unknownRegistry](err); ok {
+		p.message = "the registry " + wire.Clip(unknown.name) + " is not served here; " +
+			"add a [[registry]] with this name to pullchain's configuration"
+	}
+	return p
+}
+
+func badPath(err error) problem {
+	if e, ok := errors.AsType[*wire.PathError](err); ok {
+		return problem{status: e.Status, code: e.Code, message: e.Message}
+	}
+	return problem{status: http.StatusBadRequest, code: wire.CodeNameInvalid, message: wire.Clip(err.Error())}
+}

@@ -1,0 +1,184 @@
+package front
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/wire"
+)
+
+const (
+	// codeRangeInvalid is distribution's word for a 416 (errcode/register.go).
+	codeRangeInvalid wire.ErrorCode = "RANGE_INVALID"
+
+	// statusClientGone is what the log says of a request whose client left; it
+	// is nginx's number, and is never sent.
+	statusClientGone = 499
+
+	// defaultRetryAfter is what a client is told to wait when no upstream said:
+	// a few probes' time.
+	defaultRetryAfter = 5 * time.Second
+)
+
+// errShutdown is the cause of the cancellation when a drain has run out of time.
+var errShutdown = errors.New("pullchain is shutting down")
+
+// A problem is an error answer.
+type problem struct {
+	status     int
+	code       wire.ErrorCode
+	message    string        // safe to show, a sentence to act on
+	retryAfter time.Duration // 0: none
+	detail     any
+}
+
+// refuse sends an error answer that involved no upstream.
+func (x *exchange) refuse(p problem) {
+	if x.err == nil {
+		x.err = errors.New(p.message)
+	}
+	x.send(p)
+}
+
+func (x *exchange) send(p problem) {
+	h := x.rec.Header()
+	if p.retryAfter > 0 {
+		// Rounded up: too early is worse than too late.
+		seconds := (wire.ClampRetryAfter(p.retryAfter) + time.Second - 1) / time.Second
+		h.Set("Retry-After", strconv.FormatInt(int64(seconds), 10))
+	}
+	if p.status == http.StatusMethodNotAllowed {
+		h.Set("Allow", "GET, HEAD")
+	}
+	if hasBody(x.r) {
+		// What is left of the body must not be read as the next request.
+		h.Set("Connection", "close")
+	}
+	if p.detail == nil {
+		p.detail = detail{RequestID: x.id}
+	}
+	wire.WriteError(x.rec, p.status, x.r.Method == http.MethodHead, p.code, p.message, p.detail)
+}
+
+// fail answers a Fetch that failed before anything was sent. If nobody waits for
+// an answer any more, none is written: a half-closed client would take the empty
+// 200 that net/http makes of silence for the content.
+func (x *exchange) fail(err error) {
+	x.err = err
+	e, ok := errors.AsType[*pullchain.Error](err)
+	if !ok {
+		e = &pullchain.Error{Reason: pullchain.ReasonOf(err), Err: err}
+	}
+	if len(e.Attempts) > 0 {
+		x.attempts, x.later = e.Attempts, nil
+	}
+	switch {
+	case x.cutShort():
+		x.refuse(problem{
+			status:     http.StatusServiceUnavailable,
+			code:       wire.CodeUnavailable,
+			message:    "pullchain is shutting down; try again",
+			retryAfter: defaultRetryAfter,
+		})
+		return
+	case x.clientGone():
+		x.gone = true
+		panic(http.ErrAbortHandler)
+	}
+	p := x.problemOf(e)
+	h := x.rec.Header()
+	h.Set("OCI-Namespace", x.namespace())
+	h.Set("Proxy-Status", proxyError(p.status, x.trace()))
+	if p.status == http.StatusRequestedRangeNotSatisfiable && e.Size > 0 {
+		// A client that resumes at the very end learns by it that it has
+		// everything (PROTOCOL.md 4.5, blobs).
+		h.Set("Content-Range", wire.UnsatisfiedRange(e.Size))
+	}
+	x.send(p)
+}
+
+// problemOf puts the last word of a chain into the client's terms. What each
+// code makes the clients do is in PROTOCOL.md 4.3 and 6: a 429 makes containerd
+// ask five times at once, and TOOMANYREQUESTS, DENIED and UNAUTHORIZED make the
+// Docker engine give up, so those are kept for when they are true.
+func (x *exchange) problemOf(e *pullchain.Error) problem {
+	p := problem{status: e.Reason.HTTPStatus(), code: wire.CodeUnavailable}
+	var words string
+	switch e.Reason {
+	case pullchain.NotFound:
+		p.code, words = unknownCode(x.req.Op), "not found"
+	case pullchain.Denied:
+		p.code, words = wire.CodeDenied, "access denied"
+		if e.Status == http.StatusUnauthorized {
+			p.status, p.code = e.Status, wire.CodeUnauthorized
+		}
+	case pullchain.Corrupt, pullchain.Refused:
+		p.code, words = wire.CodeUnknown, "no upstream gave a usable answer"
+	case pullchain.Invalid:
+		p.code, words = invalidCode(x.req.Op), "the request cannot be right"
+		if e.Status == http.StatusRequestedRangeNotSatisfiable {
+			p.status, p.code, words = e.Status, codeRangeInvalid, "the range is beyond the end"
+		}
+	default: // Unavailable, Limited, Egress; Canceled by somebody other than the client
+		p.status, words = http.StatusServiceUnavailable, "no upstream could answer"
+		p.retryAfter = retryAfter(e)
+		switch {
+		case e.Reason == pullchain.Limited && e.Status == http.StatusTooManyRequests:
+			p.status, p.code, words = e.Status, wire.CodeTooManyRequests, "every upstream is rate limited"
+		case budgetSpent(e):
+			p.status, p.retryAfter, words = http.StatusGatewayTimeout, 0, "no upstream answered in time"
+		}
+	}
+	attempts := x.trace()
+	p.message = x.sentence(words, e, attempts)
+	p.detail = newDetail(x.id, x.req.Image(), attempts)
+	return p
+}
+
+// budgetSpent reports whether the time for a first byte ran out before the
+// upstreams did: the balancer says so by this status. An upstream's own 504 is a
+// server error like any other.
+func budgetSpent(e *pullchain.Error) bool {
+	return e.Status == http.StatusGatewayTimeout && e.Code == pullchain.CodeHeaderTimeout
+}
+
+// retryAfter is when to come back: when the chain says, else when the first
+// upstream does.
+func retryAfter(e *pullchain.Error) time.Duration {
+	if e.RetryAfter > 0 {
+		return e.RetryAfter
+	}
+	var first time.Duration
+	for _, a := range e.Attempts {
+		if d := waitOf(a); d > 0 && (first == 0 || d < first) {
+			first = d
+		}
+	}
+	if first == 0 {
+		return defaultRetryAfter
+	}
+	return first
+}
+
+func unknownCode(op pullchain.Op) wire.ErrorCode {
+	switch op {
+	case pullchain.Manifest:
+		return wire.CodeManifestUnknown
+	case pullchain.Blob:
+		return wire.CodeBlobUnknown
+	}
+	return wire.CodeNameUnknown
+}
+
+func invalidCode(op pullchain.Op) wire.ErrorCode {
+	switch op {
+	case pullchain.Manifest:
+		return wire.CodeManifestInvalid
+	case pullchain.Blob:
+		return wire.CodeDigestInvalid
+	}
+	return wire.CodeNameInvalid
+}

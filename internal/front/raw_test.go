@@ -1,0 +1,48 @@
+package front
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// rawRequest writes bytes to addr and reads what comes back until the end of the
+// connection. Err is what ended it: nil for an orderly close (FIN).
+func rawRequest(t testing.TB, addr, request string) got {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	if _, err := io.WriteString(conn, request); err != nil {
+		t.Fatal(err)
+	}
+	return readRaw(t, conn)
+}
+
+// readRaw reads one answer and all bytes after its headers, chunk framing and
+// all.
+func readRaw(t testing.TB, conn net.Conn) got {
+	t.Helper()
+	raw, err := io.ReadAll(conn)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	head, body, found := strings.Cut(string(raw), "\r\n\r\n")
+	if !found {
+		return got{Err: errors.Join(err, errors.New("no headers came"))}
+	}
+	resp, perr := http.ReadResponse(bufio.NewReader(strings.NewReader(head+"\r\n\r\n")), nil)
+	if perr != nil {
+		t.Fatalf("answer %q: %v", raw, perr)
+	}
+	resp.Body.Close()
+	return got{resp.StatusCode, resp.Header, body, err}
+}

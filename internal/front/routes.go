@@ -1,0 +1,210 @@
+package front
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/pullchain/pullchain"
+)
+
+// defaultRegistry is what a name without a registry means: Docker's classic
+// path sends no namespace at all (PROTOCOL.md 4.4).
+const defaultRegistry = "docker.io"
+
+// A Registry is one registry that is served, and the chain that serves it.
+type Registry struct {
+	// Name is the canonical host, as in "docker.io".
+	Name string
+
+	// Aliases are other names for it: hosts of the same registry
+	// ("index.docker.io"), names of this mirror ("ghcr.mirror.example.com"),
+	// or words for the path ("ghcr").
+	Aliases []string
+
+	// Fetcher answers its reads.
+	Fetcher pullchain.Fetcher
+}
+
+// Routes is the immutable table of the registries that are served. The zero
+// value knows none. It may be shared.
+type Routes struct {
+	names map[string]*Registry // every name and alias, in lower case
+}
+
+// NewRoutes returns the table of these registries. Two registries with one name
+// between them, a name that could not stand in a path, or a missing Fetcher is
+// an error.
+func NewRoutes(registries []Registry) (*Routes, error) {
+	t := &Routes{names: make(map[string]*Registry)}
+	var errs []error
+	for i := range registries {
+		reg := registries[i]
+		if reg.Fetcher == nil {
+			errs = append(errs, fmt.Errorf("registry %q has no fetcher", reg.Name))
+		}
+		for _, name := range append([]string{reg.Name}, reg.Aliases...) {
+			if err := t.add(name, &reg); err != nil {
+				errs = append(errs, err)
+			}
+		}
+	}
+	return t, errors.Join(errs...)
+}
+
+func (t *Routes) add(name string, reg *Registry) error {
+	key := strings.ToLower(name)
+	if key == "" || key == "v2" || len(key) > 255 || strings.ContainsAny(key, "/\\?#%@ ") {
+		return fmt.Errorf("registry %q: %q cannot be a registry's name", reg.Name, name)
+	}
+	if other, taken := t.names[key]; taken && other != reg {
+		return fmt.Errorf("registry %q: the name %q is already that of %q", reg.Name, name, other.Name)
+	}
+	t.names[key] = reg
+	return nil
+}
+
+// byName returns the registry with this name or alias, or nil.
+func (t *Routes) byName(name string) *Registry {
+	if t == nil {
+		return nil
+	}
+	name = strings.ToLower(name)
+	if reg := t.names[name]; reg != nil {
+		return reg
+	}
+	return t.names[strings.TrimSuffix(name, ":443")]
+}
+
+// byHost returns the registry that a Host header names, or nil.
+func (t *Routes) byHost(hostport string) *Registry {
+	for _, host := range []string{hostport, hostOnly(hostport)} {
+		if reg := t.byName(host); reg != nil && looksLikeHost(host) {
+			return reg
+		}
+	}
+	return nil
+}
+
+// A form is the way in which a client named the registry, for logs.
+type form string
+
+const (
+	formDefault form = "default"
+	formNS      form = "ns"
+	formPath    form = "path"
+	formHost    form = "host"
+)
+
+// A target is what Routes.resolve makes of a URL.
+type target struct {
+	registry *Registry // nil for a ping that names none
+	form     form
+	path     string // escaped, from /v2 on, without the registry's name
+	ns       string // what ?ns= said, as the client wrote it
+}
+
+// unknownRegistry is the error for a registry that is not served: a 404 at
+// once, so that every client falls on to its next mirror (PROTOCOL.md 5.11).
+type unknownRegistry struct{ name string }
+
+func (e unknownRegistry) Error() string { return "the registry " + e.name + " is not served here" }
+
+// errNotAPI is the error for a path outside the registry API.
+var errNotAPI = errors.New("no such page; the registry API is under /v2/")
+
+// resolve finds the registry, trying the client forms in the order of DESIGN.md
+// ("Names that people type").
+func (t *Routes) resolve(host, escapedPath, rawQuery string) (target, error) {
+	prefix, rest, ok := splitAPI(escapedPath)
+	if !ok {
+		return target{}, errNotAPI
+	}
+	x := target{ns: nsOf(rawQuery)}
+	first, after := firstComponent(rest)
+
+	byFirst := t.byName(first)
+	switch {
+	case byFirst != nil && looksLikeHost(first):
+		x.registry, x.form, rest = byFirst, formPath, after
+	case x.ns != "":
+		x.registry, x.form = t.byName(x.ns), formNS
+		if x.registry == nil && rest != "" {
+			return x, unknownRegistry{x.ns}
+		}
+	case prefix != "":
+		x.registry, x.form = t.byName(prefix), formPath
+		if x.registry == nil {
+			return x, unknownRegistry{prefix}
+		}
+	case byFirst != nil:
+		x.registry, x.form, rest = byFirst, formPath, after
+	default:
+		x.registry, x.form = t.byHost(host), formHost
+		if x.registry == nil {
+			x.registry, x.form = t.byName(defaultRegistry), formDefault
+		}
+		if x.registry == nil && rest != "" {
+			return x, unknownRegistry{defaultRegistry}
+		}
+		if x.form == formDefault && namesUnknownHost(first, after) {
+			return x, unknownRegistry{first}
+		}
+	}
+	x.path = "/v2/" + rest
+	return x, nil
+}
+
+// namesUnknownHost reports whether a path for the default registry begins with
+// what can only be another registry's name: no name space of Docker Hub has a
+// dot or a port. A name of one component, "my.app", is a repository.
+func namesUnknownHost(first, after string) bool {
+	switch after, _, _ = strings.Cut(after, "/"); after {
+	case "", "manifests", "blobs", "tags", "referrers":
+		return false
+	}
+	return looksLikeHost(first)
+}
+
+// splitAPI cuts a path into the component before /v2, if there is one, and what
+// follows "/v2/".
+func splitAPI(escapedPath string) (prefix, rest string, ok bool) {
+	path := escapedPath
+	if !strings.HasPrefix(path+"/", "/v2/") {
+		prefix, path = firstComponent(strings.TrimPrefix(path, "/"))
+		path = "/" + path
+		if prefix == "" {
+			return "", "", false
+		}
+	}
+	rest, ok = strings.CutPrefix(path+"/", "/v2/")
+	return prefix, strings.TrimSuffix(rest, "/"), ok
+}
+
+// firstComponent cuts the first component off a relative path and decodes it:
+// some clients write the port's colon as %3A.
+func firstComponent(path string) (first, after string) {
+	first, after, _ = strings.Cut(path, "/")
+	if decoded, err := url.PathUnescape(first); err == nil {
+		first = decoded
+	}
+	return first, after
+}
+
+// nsOf returns the ns parameter of a query, by which containerd and its kin say
+// which registry they mean (distribution-spec, "Registry Proxying").
+func nsOf(rawQuery string) string {
+	if rawQuery == "" {
+		return ""
+	}
+	values, _ := url.ParseQuery(rawQuery) // what it could read; wire judges the rest
+	return values.Get("ns")
+}
+
+// looksLikeHost reports whether a component can be a registry's host rather
+// than the first part of a repository: the rule by which Docker reads image
+// references.
+func looksLikeHost(component string) bool {
+	return component == "localhost" || strings.ContainsAny(component, ".:") && component[0] != '.'
+}

@@ -1,0 +1,188 @@
+package regauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/egress"
+)
+
+// maxHops is how many redirects of a token call are followed. None is usual
+// (PROTOCOL.md 4.6).
+const maxHops = 3
+
+// userAgent names us to token servers; public mirrors ban what hides its name.
+const userAgent = "pullchain/1 (+https://github.com/pullchain/pullchain)"
+
+// newClient returns a client that leaves redirects to us and keeps no cookies.
+func newClient(cfg Config) *http.Client {
+	var client http.Client
+	if cfg.Client != nil {
+		client = *cfg.Client
+	} else if transport, err := egress.NewTransport(egress.TransportConfig{Guard: cfg.Guard}); err == nil {
+		client.Transport = transport
+	}
+	client.Jar = nil
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &client
+}
+
+// call asks for k's token, or joins the call that already does.
+func (s *Source) call(w way, k key) <-chan singleflight.Result {
+	return s.calls.DoChan(k.String(), func() (any, error) {
+		ctx, cancel := context.WithTimeout(s.ctx, s.cfg.Timeout)
+		defer cancel()
+		t, err := s.fetch(ctx, w, k)
+		if err != nil {
+			s.noteRefusal(w, k, err)
+			return nil, err
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.tokens.Set(k, t)
+		return t, nil
+	})
+}
+
+// wait waits for a call as long as ctx lets it.
+func (s *Source) wait(ctx context.Context, result <-chan singleflight.Result) (pullchain.Secret, error) {
+	select {
+	case r := <-result:
+		if r.Err != nil {
+			return "", r.Err
+		}
+		return r.Val.(*token).header, nil
+	case <-ctx.Done():
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return "", s.fail(pullchain.Canceled, pullchain.CodeCanceled, 0, context.Cause(ctx))
+		}
+		return "", s.fail(pullchain.Unavailable, pullchain.CodeToken, 0, context.Cause(ctx))
+	}
+}
+
+// fetch makes one token call by GET and follows its redirects, each of which
+// must pass the guard and none of which gets the login (CVE-2026-48978).
+func (s *Source) fetch(ctx context.Context, w way, k key) (*token, error) {
+	asked := time.Now()
+	at := tokenURL(w, k.scope)
+	for hop := 0; ; hop++ {
+		resp, err := s.get(ctx, at, w, hop == 0)
+		if err != nil {
+			return nil, s.failTransport(at, err)
+		}
+		next, err := s.redirect(resp, at, hop)
+		if err != nil {
+			discard(resp)
+			return nil, err
+		}
+		if next != nil {
+			discard(resp)
+			at = next
+			continue
+		}
+		return s.read(resp, at, w, asked)
+	}
+}
+
+// tokenURL adds the question to the realm, whose own query stays.
+func tokenURL(w way, scope string) *url.URL {
+	at := *w.realm
+	q := url.Values{"scope": {scope}}
+	if w.service != "" {
+		q.Set("service", w.service)
+	}
+	if at.RawQuery != "" {
+		at.RawQuery += "&"
+	}
+	at.RawQuery += q.Encode()
+	return &at
+}
+
+// get makes one hop. What is secret goes with the first hop only: the login if
+// the realm may have it, the upstream's headers if the realm is the registry.
+func (s *Source) get(ctx context.Context, at *url.URL, w way, first bool) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("User-Agent", userAgent)
+	if first && sameOrigin(at, s.cfg.Origin) {
+		for name, value := range s.cfg.Headers {
+			req.Header.Set(name, value.Reveal())
+		}
+	}
+	if first && w.login {
+		req.Header.Set("Authorization", s.login().Reveal())
+	}
+	return s.client.Do(req)
+}
+
+// redirect returns where resp sends us, or nil if it does not.
+func (s *Source) redirect(resp *http.Response, from *url.URL, hop int) (*url.URL, error) {
+	switch resp.StatusCode {
+	case 301, 302, 303, 307, 308:
+	default:
+		return nil, nil
+	}
+	refuse := func(err error) error {
+		return s.fail(pullchain.Refused, pullchain.CodeAuthRealm, resp.StatusCode, fmt.Errorf("token server %s: %w", from.Host, err))
+	}
+	if hop == maxHops {
+		return nil, refuse(fmt.Errorf("more than %d redirects", maxHops))
+	}
+	next, err := from.Parse(resp.Header.Get("Location"))
+	if err != nil || resp.Header.Get("Location") == "" {
+		return nil, refuse(errors.New("a redirect to nowhere"))
+	}
+	next.Fragment, next.RawFragment = "", ""
+	if err := s.cfg.Guard.Check(next, from); err != nil {
+		return nil, refuse(fmt.Errorf("its redirect is refused: %w", errors.Unwrap(err)))
+	}
+	return next, nil
+}
+
+// read turns the token server's last answer into a token or an error. The
+// answer's text goes into no error: it could repeat the login.
+func (s *Source) read(resp *http.Response, at *url.URL, w way, asked time.Time) (*token, error) {
+	defer discard(resp)
+	if resp.StatusCode != http.StatusOK {
+		return nil, s.failStatus(resp, at, w)
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxReply+1))
+	if err != nil {
+		return nil, s.failTransport(at, err)
+	}
+	if len(body) > maxReply {
+		return nil, s.failJunk(at, fmt.Errorf("the reply is larger than %d bytes", maxReply))
+	}
+	t, err := readToken(body, asked)
+	if err != nil {
+		return nil, s.failJunk(at, err)
+	}
+	return t, nil
+}
+
+// discard reads what little is left, so that the connection can be used again.
+func discard(resp *http.Response) {
+	io.CopyN(io.Discard, resp.Body, 64<<10)
+	resp.Body.Close()
+}
+
+// quote makes foreign text fit for an error: quoted, and cut at 256 bytes
+// (FAULTS.md 5).
+func quote(text string) string {
+	if len(text) > 256 {
+		text = text[:256] + "…"
+	}
+	return strconv.Quote(text)
+}

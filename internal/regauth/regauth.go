@@ -1,0 +1,215 @@
+// Package regauth answers a registry's login challenges: it turns the
+// WWW-Authenticate of a 401 into the Authorization of the next request, by
+// asking a token server or by sending the configured login.
+//
+// Tokens are cached for 90 % of their life, renewed ahead, asked for once
+// however many wait, and asked for before the registry has to refuse. A login
+// goes to its own registry, to token servers of the same registrable domain,
+// and to hosts that the operator named: a registry that names another realm
+// gets anonymous tokens only (CVE-2026-33540).
+//
+// It makes no requests to the registry itself and logs nothing.
+package regauth
+
+import (
+	"context"
+	"encoding/base64"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/egress"
+)
+
+// DefaultTimeout is what a token call may take, as long as a manifest's
+// headers may (FAULTS.md 6: 10 s).
+const DefaultTimeout = 10 * time.Second
+
+// Config is what a Source knows of its upstream.
+type Config struct {
+	Upstream  string                      // name, for errors
+	Origin    *url.URL                    // of the registry; path and query are ignored
+	Username  string                      // login; empty for anonymous
+	Password  pullchain.Secret            // of Username
+	Token     pullchain.Secret            // sent to the registry as it is, as "Bearer …"; instead of a login
+	AuthHosts []string                    // "host" or "host:port" that may be sent the login, beside the origin's domain
+	Headers   map[string]pullchain.Secret // the upstream's own; sent to a token server on the very same origin only
+	Guard     *egress.Guard               // judges realms and redirects; nil for the strictest. Private AuthHosts must be trusted there
+	Client    *http.Client                // goes through the upstream's egress; its redirects are not used. nil: a direct one
+	Timeout   time.Duration               // of one token call, redirects included; 0 for DefaultTimeout
+}
+
+// maxEntries bounds what one upstream makes us remember: one entry per
+// repository and kind.
+const maxEntries = 1024
+
+// A Source makes the Authorization headers for one upstream. It is safe for
+// concurrent use. Close ends the calls that are under way.
+type Source struct {
+	cfg    Config
+	client *http.Client
+	ctx    context.Context // of the token calls: they outlive the request that asked first
+	cancel context.CancelFunc
+	calls  singleflight.Group // by key.String
+
+	tokens   *otter.Cache[key, *token]
+	refusals *otter.Cache[key, refusal]
+	scopes   *otter.Cache[string, string] // repository -> scope, where the registry's differs from ours
+
+	mu  sync.Mutex
+	way way // how to log in, as far as it is known
+}
+
+// A way is how a registry wants us to log in. The zero way is: not known yet.
+type way struct {
+	basic   bool
+	realm   *url.URL // nil unless bearer
+	service string
+	login   bool // the realm may be sent the login
+}
+
+// A key names a token: the origin and the credential are the Source's own, so
+// with them the key is (origin, realm, service, scope, credential), as
+// FAULTS.md 5 asks for (ggcr #2349).
+type key struct{ realm, service, scope string }
+
+func (k key) String() string { return k.realm + "\n" + k.service + "\n" + k.scope }
+
+// New returns a Source that knows nothing yet. It makes no requests.
+func New(cfg Config) *Source {
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = DefaultTimeout
+	}
+	s := &Source{
+		cfg:      cfg,
+		client:   newClient(cfg),
+		tokens:   otter.Must(&otter.Options[key, *token]{MaximumSize: maxEntries}),
+		refusals: otter.Must(&otter.Options[key, refusal]{MaximumSize: maxEntries}),
+		scopes:   otter.Must(&otter.Options[string, string]{MaximumSize: maxEntries}),
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s
+}
+
+// Close ends token calls that are under way; those who wait for them get an
+// error.
+func (s *Source) Close() { s.cancel() }
+
+// Header returns the Authorization to send with a request that reads repo, or
+// nothing if none is needed as far as is known. If a token is needed and none is
+// at hand it asks the token server; calls for one token at one time are one
+// call, which goes on when ctx of the first who wanted it ends. An empty repo
+// stands for the registry itself, /v2/, for which no token is ever fetched.
+//
+// Errors are *pullchain.Error with Scope ScopeToken: Limited, Unavailable,
+// Denied, Refused or Egress, as the token server or the way to it behaved, or
+// Canceled with ctx.
+func (s *Source) Header(ctx context.Context, repo string) (pullchain.Secret, error) {
+	if s.cfg.Token != "" {
+		return bearer(s.cfg.Token), nil
+	}
+	w := s.known()
+	if w.basic {
+		if err := s.refused(basicKey(""), basicKey(repo)); err != nil {
+			return "", err
+		}
+		return s.login(), nil
+	}
+	if w.realm == nil || repo == "" {
+		return "", nil
+	}
+	k := s.key(w, repo)
+	if t, ok := s.tokens.GetIfPresent(k); ok && t.usable() {
+		if t.ageing() && t.renewing.CompareAndSwap(false, true) {
+			s.call(w, k)
+		}
+		return t.header, nil
+	}
+	if err := s.refused(k.allScopes(), k); err != nil {
+		return "", err
+	}
+	return s.wait(ctx, s.call(w, k))
+}
+
+// NeedsToken reports whether Header would ask the token server for repo now.
+func (s *Source) NeedsToken(repo string) bool {
+	w := s.known()
+	if s.cfg.Token != "" || w.realm == nil || repo == "" {
+		return false
+	}
+	k := s.key(w, repo)
+	if t, ok := s.tokens.GetIfPresent(k); ok && t.usable() {
+		return false
+	}
+	return s.refused(k.allScopes(), k) == nil
+}
+
+// Reject says that the registry answered 401 to header, which came from Header
+// for repo. A token is dropped, if it has not been replaced since. A login sent
+// as Basic is held back from repo for a while, since repeated failures get
+// accounts banned (PROTOCOL.md 4.1); an empty repo holds it back from all.
+func (s *Source) Reject(repo string, header pullchain.Secret) {
+	w := s.known()
+	if w.basic && header == s.login() {
+		s.refuse(basicKey(repo), refusedLogin, s.errLogin(http.StatusUnauthorized))
+		return
+	}
+	if w.realm == nil {
+		return
+	}
+	k := s.key(w, repo)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t, ok := s.tokens.GetIfPresent(k); ok && t.header == header {
+		s.tokens.Invalidate(k)
+	}
+}
+
+// Realm returns the host of the token server that the registry named and
+// whether it is sent the login, for people to read. The host is empty as long
+// as none is known.
+func (s *Source) Realm() (host string, login bool) {
+	w := s.known()
+	if w.realm == nil {
+		return "", false
+	}
+	return w.realm.Host, w.login
+}
+
+func (s *Source) known() way {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.way
+}
+
+func (s *Source) key(w way, repo string) key {
+	scope, ok := s.scopes.GetIfPresent(repo)
+	if !ok {
+		scope = pullScope(repo)
+	}
+	return key{realm: w.realm.String(), service: w.service, scope: scope}
+}
+
+// allScopes names what holds for every scope: that the login is wrong.
+func (k key) allScopes() key { return key{realm: k.realm, service: k.service} }
+
+// basicKey names the refusal of a Basic login for one repository, or for all.
+func basicKey(repo string) key { return key{scope: repo} }
+
+// login returns the configured login as a Basic header, or nothing.
+func (s *Source) login() pullchain.Secret {
+	if s.cfg.Username == "" {
+		return ""
+	}
+	pair := s.cfg.Username + ":" + s.cfg.Password.Reveal()
+	return pullchain.Secret("Basic " + base64.StdEncoding.EncodeToString([]byte(pair)))
+}
+
+func bearer(token pullchain.Secret) pullchain.Secret {
+	return "Bearer " + token
+}

@@ -1,0 +1,410 @@
+package regauth
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pullchain/pullchain"
+)
+
+func TestTokenIsAskedAheadOnceTheRealmIsKnown(t *testing.T) {
+	t.Parallel()
+	n := granting(300)
+	s := source(t, hub, n, nil)
+	if got := header(t, s, "library/alpine"); got != "" || s.NeedsToken("library/alpine") {
+		t.Errorf("before any challenge: header %q, NeedsToken %t; want nothing", got, s.NeedsToken("library/alpine"))
+	}
+	learn(t, s, "", hubAuth) // from a probe of /v2/
+	if got := header(t, s, ""); got != "" || s.NeedsToken("") {
+		t.Errorf("/v2/ itself: header %q; want none", got)
+	}
+	if !s.NeedsToken("library/alpine") {
+		t.Error("NeedsToken is false before the first token")
+	}
+	for range 64 {
+		if got := header(t, s, "library/alpine"); got != "Bearer t1" {
+			t.Fatalf("header %q; want Bearer t1", got)
+		}
+	}
+	if got := header(t, s, "library/redis"); got != "Bearer t2" {
+		t.Errorf("another repository: header %q; want its own token", got)
+	}
+	if s.NeedsToken("library/alpine") {
+		t.Error("NeedsToken is true with a token at hand")
+	}
+	want := []string{
+		"GET https://auth.docker.io/token?scope=repository%3Alibrary%2Falpine%3Apull&service=registry.docker.io",
+		"GET https://auth.docker.io/token?scope=repository%3Alibrary%2Fredis%3Apull&service=registry.docker.io",
+	}
+	if diff := cmp.Diff(want, n.ledger()); diff != "" {
+		t.Errorf("token calls (-want +got):\n%s", diff)
+	}
+}
+
+func TestLoginGoesToTheRegistrysOwnTokenServer(t *testing.T) {
+	t.Parallel()
+	n := granting(300)
+	s := source(t, hub, n, login)
+	learn(t, s, "me/private", hubAuth)
+	header(t, s, "me/private")
+	if got := n.seen[0].Header.Get("Authorization"); got != basic.Reveal() {
+		t.Errorf("Authorization %q; want the login", got)
+	}
+	if host, withLogin := s.Realm(); host != "auth.docker.io" || !withLogin {
+		t.Errorf("Realm() = %q, %t; want auth.docker.io with the login", host, withLogin)
+	}
+}
+
+// TestCoalescing: 64 layers that start at once make one token call.
+func TestCoalescing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := granting(300)
+		grant := n.answer
+		n.answer = func(req *http.Request) *http.Response {
+			time.Sleep(100 * time.Millisecond)
+			return grant(req)
+		}
+		s := source(t, hub, n, nil)
+		learn(t, s, "", hubAuth)
+		begin := time.Now()
+		var wg sync.WaitGroup
+		for i := range 128 {
+			wg.Go(func() { header(t, s, fmt.Sprintf("library/r%d", i%2)) })
+		}
+		wg.Wait()
+		if n.calls() != 2 || time.Since(begin) != 100*time.Millisecond {
+			t.Errorf("%d token calls in %v; want one for each of 2 repositories, at the same time", n.calls(), time.Since(begin))
+		}
+	})
+}
+
+// TestWaitersHaveTheirOwnContext: who gives up goes, the call goes on for the
+// others and for the cache.
+func TestWaitersHaveTheirOwnContext(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := granting(300)
+		grant := n.answer
+		n.answer = func(req *http.Request) *http.Response {
+			time.Sleep(3 * time.Second)
+			if req.Context().Err() != nil {
+				return nil
+			}
+			return grant(req)
+		}
+		s := source(t, hub, n, nil)
+		learn(t, s, "", hubAuth)
+		canceled, cancel := context.WithCancel(t.Context())
+		short, stop := context.WithTimeout(t.Context(), time.Second)
+		defer stop()
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			_, err := s.Header(canceled, "library/alpine")
+			checkError(t, "canceled waiter", err, pullchain.Canceled, pullchain.CodeCanceled, 0)
+		})
+		synctest.Wait()
+		wg.Go(func() {
+			_, err := s.Header(short, "library/alpine")
+			checkError(t, "waiter out of time", err, pullchain.Unavailable, pullchain.CodeToken, 0)
+		})
+		cancel()
+		wg.Wait()
+		if got := header(t, s, "library/alpine"); got != "Bearer t1" || n.calls() != 1 {
+			t.Errorf("header %q after %d calls; want the first call's token", got, n.calls())
+		}
+	})
+}
+
+// TestF30_TokenLife: used to 90 % of its life, renewed in the background from
+// 80 %, never waited for while the old one is good.
+func TestF30_TokenLife(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := granting(1000)
+		s := source(t, hub, n, nil)
+		learn(t, s, "", hubAuth)
+		header(t, s, "a/b")
+		time.Sleep(799 * time.Second)
+		header(t, s, "a/b")
+		synctest.Wait()
+		if n.calls() != 1 {
+			t.Errorf("%d calls before 80 %% of the life; want 1", n.calls())
+		}
+		time.Sleep(time.Second)
+		for range 10 {
+			if got := header(t, s, "a/b"); got != "Bearer t1" {
+				t.Fatalf("header %q at 80 %%; want the old one, at once", got)
+			}
+		}
+		synctest.Wait()
+		if got := header(t, s, "a/b"); got != "Bearer t2" || n.calls() != 2 {
+			t.Errorf("header %q after %d calls; want the renewed token by one call", got, n.calls())
+		}
+		time.Sleep(900*time.Second - 1)
+		if s.NeedsToken("a/b") {
+			t.Error("not usable just before 90 % of its life")
+		}
+		time.Sleep(time.Nanosecond)
+		if !s.NeedsToken("a/b") {
+			t.Error("still usable at 90 % of its life")
+		}
+	})
+}
+
+// TestRenewalThatFailsIsTriedOnce: a sick token server is not asked by every
+// request of the last tenth but one of a token's life.
+func TestRenewalThatFailsIsTriedOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := granting(100)
+		s := source(t, hub, n, nil)
+		learn(t, s, "", hubAuth)
+		header(t, s, "a/b")
+		n.answer = func(*http.Request) *http.Response { return reply(500, "") }
+		time.Sleep(80 * time.Second)
+		for range 10 {
+			header(t, s, "a/b")
+			synctest.Wait()
+		}
+		if n.calls() != 2 {
+			t.Errorf("%d calls; want the first and one renewal", n.calls())
+		}
+		time.Sleep(10 * time.Second)
+		_, err := s.Header(t.Context(), "a/b")
+		checkError(t, "at 90 %", err, pullchain.Unavailable, pullchain.CodeToken, 500)
+	})
+}
+
+func TestTokenReplies(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		body   string
+		header string
+		life   time.Duration // to the moment it is no longer used
+	}{
+		{`{"token":"a"}`, "Bearer a", 54 * time.Second},
+		{`{"access_token":"b","expires_in":300}`, "Bearer b", 270 * time.Second},
+		{`{"token":"a","access_token":"b","expires_in":0}`, "Bearer a", 54 * time.Second},
+		{`{"token":"a","expires_in":10}`, "Bearer a", 54 * time.Second},
+		{`{"token":"a","expires_in":"600"}`, "Bearer a", 540 * time.Second},
+		{`{"token":"a","expires_in":1e30}`, "Bearer a", 24 * time.Hour / 10 * 9},
+		{`{"token":"a","expires_in":-5}`, "Bearer a", 54 * time.Second},
+		{`{"token":"a","expires_in":{"x":1}}`, "Bearer a", 54 * time.Second},
+		// F29: the server's clock is wrong by years, and of no interest.
+		{`{"token":"a","expires_in":300,"issued_at":"1999-01-01T00:00:00Z"}`, "Bearer a", 270 * time.Second},
+		{`{"token":"a","expires_in":300,"issued_at":"2099-01-01T00:00:00Z"}`, "Bearer a", 270 * time.Second},
+	} {
+		t.Run(tt.body, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := source(t, hub, answering(200, tt.body), nil)
+				learn(t, s, "", hubAuth)
+				if got := header(t, s, "a/b"); got != tt.header {
+					t.Errorf("header %q; want %q", got, tt.header)
+				}
+				time.Sleep(tt.life - 1)
+				early := s.NeedsToken("a/b")
+				time.Sleep(time.Nanosecond)
+				if late := s.NeedsToken("a/b"); early || !late {
+					t.Errorf("needs a new one 1 ns before %v: %t, then: %t; want false, true", tt.life, early, late)
+				}
+			})
+		})
+	}
+}
+
+// TestF29_LifeBeginsWithTheCall: a slow token server's token is older than it
+// looks.
+func TestF29_LifeBeginsWithTheCall(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := granting(100)
+		grant := n.answer
+		n.answer = func(req *http.Request) *http.Response {
+			time.Sleep(8 * time.Second)
+			return grant(req)
+		}
+		s := source(t, hub, n, nil)
+		learn(t, s, "", hubAuth)
+		header(t, s, "a/b")
+		time.Sleep(82 * time.Second)
+		if !s.NeedsToken("a/b") {
+			t.Error("90 s after the call began the token is still used")
+		}
+	})
+}
+
+// TestF30_ExpiryMidPull: 64 streams hit 401 with one old token; it is dropped
+// once, replaced once, and late rejections do not drop the new one.
+func TestF30_ExpiryMidPull(t *testing.T) {
+	t.Parallel()
+	n := granting(300)
+	s := source(t, hub, n, nil)
+	learn(t, s, "", hubAuth)
+	old := pullchain.Secret(header(t, s, "a/b"))
+	var wg sync.WaitGroup
+	for range 64 {
+		wg.Go(func() {
+			s.Reject("a/b", old)
+			if err := s.Learn(challenge(t, hub+"a/b/blobs/x", old, hubAuth+`,error="invalid_token"`), "a/b"); err != nil {
+				t.Error(err)
+			}
+			if got := header(t, s, "a/b"); got != "Bearer t2" {
+				t.Errorf("header %q; want Bearer t2", got)
+			}
+		})
+	}
+	wg.Wait()
+	if n.calls() != 2 {
+		t.Errorf("%d token calls; want the first and one more", n.calls())
+	}
+}
+
+func TestFailuresOfTheTokenServer(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		net    *internet
+		reason pullchain.Reason
+		code   pullchain.Code
+		status int
+		wait   time.Duration
+	}{
+		{"429", answering(429, "", "Retry-After", "90"), pullchain.Limited, pullchain.CodeThrottle, 429, 90 * time.Second},
+		{"429 without a time", answering(429, "<html>"), pullchain.Limited, pullchain.CodeThrottle, 429, 0},
+		{"429 for a week", answering(429, "", "Retry-After", "604800"), pullchain.Limited, pullchain.CodeThrottle, 429, 6 * time.Hour},
+		{"429 until the past", answering(429, "", "Retry-After", "Fri, 31 Dec 1999 23:59:59 GMT"), pullchain.Limited, pullchain.CodeThrottle, 429, 0},
+		{"429 with garbage", answering(429, "", "Retry-After", "soon"), pullchain.Limited, pullchain.CodeThrottle, 429, 0},
+		{"503 with a time", answering(503, "", "Retry-After", "5"), pullchain.Limited, pullchain.CodeToken, 503, 5 * time.Second},
+		{"503", answering(503, ""), pullchain.Unavailable, pullchain.CodeToken, 503, 0},
+		{"500", answering(500, ""), pullchain.Unavailable, pullchain.CodeToken, 500, 0},
+		{"522", answering(522, ""), pullchain.Unavailable, pullchain.CodeToken, 522, 0},
+		{"404", answering(404, ""), pullchain.Unavailable, pullchain.CodeToken, 404, 0},
+		{"204", answering(204, ""), pullchain.Unavailable, pullchain.CodeToken, 204, 0},
+		{"400", answering(400, ""), pullchain.Denied, pullchain.CodeToken, 400, 0},
+		{"401", answering(401, ""), pullchain.Denied, pullchain.CodeUnauthorized, 401, 0},
+		{"403", answering(403, ""), pullchain.Denied, pullchain.CodeUnauthorized, 403, 0},
+		{"407", answering(407, ""), pullchain.Egress, pullchain.CodeEgressAuth, 407, 0},
+		{"a page", answering(200, "<!DOCTYPE html><html>Sign in to WiFi"), pullchain.Unavailable, pullchain.CodeToken, 0, 0},
+		{"no token", answering(200, `{"details":"x"}`), pullchain.Unavailable, pullchain.CodeToken, 0, 0},
+		{"a list", answering(200, `["t"]`), pullchain.Unavailable, pullchain.CodeToken, 0, 0},
+		{"a token that smuggles a header", answering(200, `{"token":"a\r\nX-Evil: 1"}`), pullchain.Unavailable, pullchain.CodeToken, 0, 0},
+		{"a token with a space", answering(200, `{"token":"a b"}`), pullchain.Unavailable, pullchain.CodeToken, 0, 0},
+		{"connection lost", &internet{answer: func(*http.Request) *http.Response { return nil }, fail: fmt.Errorf("read: connection reset by peer")}, pullchain.Unavailable, pullchain.CodeToken, 0, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := source(t, hub, tt.net, nil)
+			learn(t, s, "", hubAuth)
+			_, err := s.Header(t.Context(), "a/b")
+			checkError(t, tt.name, err, tt.reason, tt.code, tt.status)
+			if e, ok := err.(*pullchain.Error); ok && e.RetryAfter != tt.wait {
+				t.Errorf("RetryAfter %v; want %v", e.RetryAfter, tt.wait)
+			}
+		})
+	}
+}
+
+func TestTokenCallTimesOut(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		hang := roundTrip(func(req *http.Request) (*http.Response, error) {
+			<-req.Context().Done()
+			return nil, req.Context().Err()
+		})
+		s := source(t, hub, nil, func(c *Config) { c.Client = &http.Client{Transport: hang} })
+		learn(t, s, "", hubAuth)
+		begin := time.Now()
+		_, err := s.Header(t.Context(), "a/b")
+		checkError(t, "hanging token server", err, pullchain.Unavailable, pullchain.CodeToken, 0)
+		if took := time.Since(begin); took != DefaultTimeout {
+			t.Errorf("gave up after %v; want %v", took, DefaultTimeout)
+		}
+		s.Close()
+		_, err = s.Header(t.Context(), "a/b")
+		checkError(t, "after Close", err, pullchain.Unavailable, pullchain.CodeToken, 0)
+	})
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
+
+// TestRefusedLoginRests: failed logins get accounts banned, so one refusal is
+// the answer for five minutes, whatever is asked for (PROTOCOL.md 4.1).
+func TestRefusedLoginRests(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		change func(*Config)
+		status int
+		others bool // other repositories rest as well
+		rest   time.Duration
+	}{
+		{"wrong password", login, 401, true, 5 * time.Minute},
+		{"not for this repository", login, 403, false, 5 * time.Minute},
+		{"anonymous", nil, 401, false, 30 * time.Second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				n := answering(tt.status, "denied")
+				s := source(t, hub, n, tt.change)
+				learn(t, s, "", hubAuth)
+				for range 20 {
+					_, err := s.Header(t.Context(), "a/b")
+					checkError(t, tt.name, err, pullchain.Denied, pullchain.CodeUnauthorized, tt.status)
+				}
+				if n.calls() != 1 || s.NeedsToken("a/b") {
+					t.Errorf("%d token calls, NeedsToken %t; want one call and then none", n.calls(), s.NeedsToken("a/b"))
+				}
+				if rests := !s.NeedsToken("c/d"); rests != tt.others {
+					t.Errorf("another repository rests: %t; want %t", rests, tt.others)
+				}
+				time.Sleep(tt.rest)
+				if !s.NeedsToken("a/b") {
+					t.Errorf("still resting after %v", tt.rest)
+				}
+			})
+		})
+	}
+}
+
+func TestCloseEndsACall(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		hang := roundTrip(func(req *http.Request) (*http.Response, error) {
+			<-req.Context().Done()
+			return nil, req.Context().Err()
+		})
+		s := source(t, hub, nil, func(c *Config) { c.Client = &http.Client{Transport: hang} })
+		learn(t, s, "", hubAuth)
+		begin := time.Now()
+		time.AfterFunc(time.Second, s.Close)
+		if _, err := s.Header(t.Context(), "a/b"); err == nil || time.Since(begin) != time.Second {
+			t.Errorf("%v after %v; want an error when Close is called", err, time.Since(begin))
+		}
+	})
+}
+
+func TestSecretsDoNotPrint(t *testing.T) {
+	t.Parallel()
+	s := source(t, hub, granting(60), login)
+	learn(t, s, "", hubAuth)
+	h, err := s.Header(t.Context(), "a/b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := fmt.Sprintf("%v %+v %#v %s", h, h, h, s.login()); strings.Contains(text, "t1") || strings.Contains(text, basic.Reveal()) {
+		t.Errorf("printed: %s", text)
+	}
+}
