@@ -116,7 +116,7 @@ func (c Config) origin() (*url.URL, error) {
 	case err != nil:
 		return nil, errors.New("url: is not a URL, write https://host[:port][/prefix]")
 	case u.Scheme != "https" && u.Scheme != "http":
-		return nil, fmt.Errorf("url: scheme %q is not http or https", u.Scheme)
+		return nil, fmt.Errorf("url: %q does not begin with https:// or http://", c.URL)
 	case u.Host == "":
 		return nil, errors.New("url: has no host")
 	case u.User != nil:

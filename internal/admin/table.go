@@ -69,7 +69,7 @@ func (t *table) paint(color, text string) string {
 }
 
 func (t *table) verdict() {
-	v := judge(t.book, chains(t.Registries), t.Now)
+	v := JudgeIn(t.book, chains(t.Registries), t.Now)
 	if t.Draining {
 		t.line(t.paint(yellow, t.book.Say("level.draining")) + "  " + t.book.Say("verdict.draining"))
 		return

@@ -32,10 +32,11 @@ const maxRemarks = 3
 // of several is left. A chain whose spare upstream is gone while others remain
 // is not: its table shows that.
 func Judge(chains []balancer.Snapshot, now time.Time) Verdict {
-	return judge(phrase.In(phrase.English), chains, now)
+	return JudgeIn(phrase.In(phrase.English), chains, now)
 }
 
-func judge(b *phrase.Book, chains []balancer.Snapshot, now time.Time) Verdict {
+// JudgeIn is Judge in the language of b.
+func JudgeIn(b *phrase.Book, chains []balancer.Snapshot, now time.Time) Verdict {
 	pullable := 0
 	var remarks []string
 	for _, c := range chains {

@@ -280,8 +280,8 @@ func TestBrokenContract(t *testing.T) {
 		{"a part nobody asked for", nil, func(r *pullchain.Response) {
 			r.Status, r.Range = http.StatusPartialContent, pullchain.Range{To: 5}
 		}},
-		{"another part", []string{"Range: bytes=5-9"}, func(r *pullchain.Response) { r.Range = pullchain.Range{From: 6, To: 10} }},
-		{"an empty part", []string{"Range: bytes=5-9"}, func(r *pullchain.Response) { r.Range = pullchain.Range{From: 5} }},
+		{"another part", []string{"Range: bytes=5-9"}, func(r *pullchain.Response) { r.Range = pullchain.Range{From: 6, To: 11} }},
+		{"an empty part", []string{"Range: bytes=5-9"}, func(r *pullchain.Response) { r.Range = pullchain.Range{From: 5, To: 5} }},
 		{"a redirect", nil, func(r *pullchain.Response) { r.Status = http.StatusFound }},
 	}
 	for _, tt := range tests {
@@ -290,8 +290,9 @@ func TestBrokenContract(t *testing.T) {
 			closed := 0
 			h, _ := newHandler(t, Config{}, &fakeFetcher{fetch: func(_ context.Context, req pullchain.Request) (pullchain.Response, error) {
 				resp := blobResponse(req)
-				resp.Body = &fakeBody{read: bytes.NewReader(layer).Read, closed: func() { closed++ }}
 				tt.respond(&resp)
+				part := layer[:length(resp)] // of the length that is declared
+				resp.Body = &fakeBody{read: bytes.NewReader(part).Read, closed: func() { closed++ }}
 				return resp, nil
 			}})
 			s := serve(t, h)

@@ -172,6 +172,25 @@ func TestF18BytesThatComeWithTheError(t *testing.T) {
 	}
 }
 
+// F20: bytes that come together with the news that they are wrong do not.
+func TestF20WrongBytesStayHere(t *testing.T) {
+	t.Parallel()
+	wrong := &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeDigestMismatch}
+	h, _ := newHandler(t, Config{}, blobWith(int64(len(layer)), func() io.ReadCloser {
+		reads := 0
+		return &fakeBody{read: func(p []byte) (int, error) {
+			if reads++; reads == 1 {
+				return copy(p, layer[:5000]), nil
+			}
+			return copy(p, "wrong"), wrong
+		}}
+	}))
+	s := serve(t, h)
+	if g := do(t, s.Client(), "GET", s.URL+blobPath); g.Err != io.ErrUnexpectedEOF || g.Body != string(layer[:5000]) {
+		t.Errorf("%d bytes, %v", len(g.Body), g.Err)
+	}
+}
+
 // A chain that fails before its first byte is answered in words, with the status
 // and headers of the error and none of the content's.
 func TestFailureBeforeFirstByte(t *testing.T) {

@@ -12,11 +12,13 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/pullchain/pullchain"
@@ -156,6 +158,70 @@ func TestHTTP2(t *testing.T) {
 	resp.Body.Close()
 	if resp.StatusCode != http.StatusBadRequest {
 		t.Errorf("a body on GET: %d", resp.StatusCode)
+	}
+}
+
+// inBubbleHTTP2 runs f with a client that speaks HTTP/2 to a server on fake time,
+// and lets at most window bytes of a body be on their way.
+func inBubbleHTTP2(t *testing.T, window int, fetcher pullchain.Fetcher, f func(t *testing.T, cl *http.Client)) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := writeCert(t, t.TempDir(), "h2")
+		c.HTTP2 = true
+		h, _ := newHandler(t, c, fetcher)
+		s, err := NewServer(c, h, h.log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ln := newPipeListener()
+		done := make(chan error, 1)
+		go func() { done <- s.Serve(ln) }()
+		transport := &http.Transport{
+			ForceAttemptHTTP2: true,
+			HTTP2:             &http.HTTP2Config{MaxReceiveBufferPerStream: window},
+			DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				conn := tls.Client(ln.dial(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+				return conn, conn.HandshakeContext(ctx)
+			},
+		}
+		f(t, &http.Client{Transport: transport})
+		transport.CloseIdleConnections()
+		s.Shutdown(t.Context())
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// F32 over HTTP/2, where a deadline ends the stream even when nobody writes: an
+// upstream's time is not held against the client there either.
+func TestF32SlowUpstreamOverHTTP2(t *testing.T) {
+	inBubbleHTTP2(t, 4<<20, slowUpstream(), func(t *testing.T, cl *http.Client) {
+		g := do(t, cl, "GET", "https://localhost"+blobPath)
+		if g.Status != 200 || g.Err != nil || g.Body != string(layer) {
+			t.Errorf("%d, %d bytes, %v", g.Status, len(g.Body), g.Err)
+		}
+	})
+}
+
+// F32 over HTTP/2: a client that stops reading is dropped, be it at the very end.
+func TestF32DeadClientOverHTTP2(t *testing.T) {
+	const window = 128 << 10
+	for _, size := range []int{len(layer), window + 2000} { // the second blocks after the handler is done
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			f := blobWith(int64(size), func() io.ReadCloser { return bodyOf(layer[:size], window, io.EOF) })
+			inBubbleHTTP2(t, window, f, func(t *testing.T, cl *http.Client) {
+				resp, err := cl.Get("https://localhost" + blobPath)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer resp.Body.Close()
+				time.Sleep(2 * time.Minute)
+				if n, err := io.Copy(io.Discard, resp.Body); err == nil {
+					t.Errorf("all of %d bytes after two minutes", n)
+				}
+			})
+		})
 	}
 }
 

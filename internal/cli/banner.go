@@ -1,0 +1,91 @@
+package cli
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/pullchain/pullchain/internal/config"
+	"github.com/pullchain/pullchain/internal/egress"
+)
+
+// banner tells in four lines what runs, where, for what, and what to do next.
+func (a *app) banner(cfg *config.Config, data, plane string) {
+	scheme := "http"
+	if cfg.Server.TLSCert != "" {
+		scheme = "https"
+	}
+	mirror := scheme + "://" + reachable(data)
+	a.say("banner.what", "version", thisBuild().Version, "mirror", mirror, "admin", "http://"+reachable(plane), "file", cfg.File)
+	var names []string
+	for _, r := range cfg.Registries {
+		names = append(names, r.Name)
+	}
+	a.say("banner.registries", "names", strings.Join(names, " "))
+	a.say("banner.egress", "list", strings.Join(a.egresses(cfg), ", "))
+	a.say("banner.next", "mirror", mirror)
+}
+
+// egresses describes the ways out that the upstreams take.
+func (a *app) egresses(cfg *config.Config) []string {
+	used := map[string]egress.Config{}
+	for _, r := range cfg.Registries {
+		for _, u := range r.Upstreams {
+			e := cfg.EgressOf(u)
+			used[e.Name] = e
+		}
+	}
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(used)) {
+		switch e := used[name]; e.URL {
+		case "", egress.Direct:
+			out = append(out, a.book.Say("banner.direct"))
+		case egress.Environment:
+			out = append(out, a.environment())
+		default:
+			out = append(out, name+" "+redacted(e.URL))
+		}
+	}
+	return out
+}
+
+// environment describes the proxy that the environment names for registries,
+// which are all https.
+func (a *app) environment() string {
+	for _, name := range []string{"HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"} {
+		if value := a.Getenv(name); value != "" {
+			return fmt.Sprintf("%s=%s", name, redacted(value))
+		}
+	}
+	return a.book.Say("banner.no_proxy")
+}
+
+// redacted returns a proxy's URL without its login. Proxies of the environment
+// may be written without a scheme.
+func redacted(raw string) string {
+	if !strings.Contains(raw, "://") {
+		raw = "http://" + raw
+	}
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" {
+		return "?"
+	}
+	return u.Scheme + "://" + u.Host
+}
+
+// reachable returns an address that this machine can dial for one that was
+// listened on: nobody can dial "every address".
+func reachable(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
+	}
+	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}

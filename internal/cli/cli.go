@@ -1,0 +1,131 @@
+// Package cli is the command line: one file for each command. A command reads
+// the configuration or asks a running daemon, and writes for people or for
+// programs; what it needs done is done by the rooms below.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/pullchain/pullchain/internal/admin/phrase"
+)
+
+// A Program is what a command line runs with.
+type Program struct {
+	Args   []string // without the program's name
+	Stdout io.Writer
+	Stderr io.Writer
+	Getenv func(string) string
+}
+
+// grammar is the command line. Its help texts are ${help_…} of the catalogue.
+type grammar struct {
+	globals
+
+	Run     runCmd     `cmd:"" help:"${help_run}"`
+	Demo    demoCmd    `cmd:"" help:"${help_demo}"`
+	Status  statusCmd  `cmd:"" help:"${help_status}"`
+	Config  configCmd  `cmd:"" help:"${help_config}"`
+	Version versionCmd `cmd:"" help:"${help_version}"`
+}
+
+// globals are the flags of every command.
+type globals struct {
+	ConfigFile string `name:"config" short:"c" placeholder:"FILE" help:"${help_flag_config}"`
+	Addr       string `placeholder:"HOST:PORT" help:"${help_flag_addr}"`
+	TokenFile  string `placeholder:"FILE" help:"${help_flag_token_file}"`
+	Output     string `short:"o" enum:"table,json" default:"table" help:"${help_flag_output}"`
+	NoColor    bool   `help:"${help_flag_no_color}"`
+	Lang       string `placeholder:"en|zh" help:"${help_flag_lang}"`
+}
+
+// An app is what every command gets.
+type app struct {
+	Program
+	flags globals
+	book  *phrase.Book
+}
+
+// say writes a line of the catalogue to standard output.
+func (a *app) say(key string, pairs ...any) {
+	fmt.Fprintln(a.Stdout, a.book.Say(key, pairs...))
+}
+
+// Main runs the process's own command line and returns its exit code. The first
+// SIGINT or SIGTERM ends the command in order, the second one at once.
+func Main() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	return Run(ctx, Program{Args: os.Args[1:], Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv})
+}
+
+// Run runs a command line and returns its exit code. ctx ends it.
+func Run(ctx context.Context, p Program) int {
+	a := &app{Program: p, book: phrase.Of(langOf(p.Args), p.Getenv)}
+	var g grammar
+	exited := false
+	parser, err := kong.New(&g,
+		kong.Name("pullchain"),
+		kong.Description(a.book.Say("help.app")),
+		kong.Writers(p.Stdout, p.Stderr),
+		kong.Exit(func(int) { exited = true }), // after --help, which is all that calls it
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
+		helpTexts(a.book),
+		kong.Bind(a),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+	)
+	if err != nil {
+		panic(err) // the grammar is wrong; every test finds it
+	}
+	if len(p.Args) == 0 {
+		p.Args = []string{"--help"}
+		defer a.complain(errors.New(a.book.Say("usage.command")))
+		_, _ = parser.Parse(p.Args)
+		return exitUsage
+	}
+	parsed, err := parser.Parse(p.Args)
+	if exited {
+		return exitOK
+	}
+	if err != nil {
+		a.complain(err)
+		fmt.Fprintln(p.Stderr, a.book.Say("usage.help"))
+		return exitUsage
+	}
+	a.flags = g.globals
+	return a.codeOf(ctx, parsed.Run())
+}
+
+// langOf finds --lang before the command line is parsed, because the help texts
+// depend on it.
+func langOf(args []string) string {
+	for i, arg := range args {
+		if value, ok := strings.CutPrefix(arg, "--lang="); ok {
+			return value
+		}
+		if arg == "--lang" && i+1 < len(args) {
+			return args[i+1]
+		}
+	}
+	return ""
+}
+
+// helpTexts makes the catalogue's help.… the grammar's ${help_…}.
+func helpTexts(b *phrase.Book) kong.Vars {
+	vars := kong.Vars{}
+	for _, key := range b.Keys() {
+		if strings.HasPrefix(key, "help.") {
+			vars[strings.ReplaceAll(key, ".", "_")] = b.Say(key)
+		}
+	}
+	return vars
+}

@@ -1,0 +1,105 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/pullchain/pullchain/internal/config"
+	"github.com/pullchain/pullchain/internal/daemon"
+)
+
+type configCmd struct {
+	Validate configValidateCmd `cmd:"" help:"${help_config_validate}"`
+	Show     configShowCmd     `cmd:"" help:"${help_config_show}"`
+}
+
+type configValidateCmd struct {
+	File string `arg:"" optional:"" help:"${help_config_file}"`
+}
+
+// loadConfig reads the configuration that the command line means.
+func (a *app) loadConfig() (*config.Config, error) {
+	return config.Load(config.Find(a.flags.ConfigFile, a.Getenv))
+}
+
+// A validation is the answer of `config validate -o json`.
+type validation struct {
+	Schema   int       `json:"schema"`
+	OK       bool      `json:"ok"`
+	File     string    `json:"file"`
+	Errors   []mistake `json:"errors"`
+	Warnings []string  `json:"warnings"`
+}
+
+type mistake struct {
+	File    string `json:"file"`
+	Line    int    `json:"line"`
+	Column  int    `json:"column"`
+	Where   string `json:"where"`
+	Message string `json:"message"`
+}
+
+// Run checks a configuration the way `run` and a reload do: it builds the
+// chain, and throws it away.
+func (c configValidateCmd) Run(a *app) error {
+	if c.File != "" {
+		a.flags.ConfigFile = c.File
+	}
+	cfg, err := a.loadConfig()
+	if err == nil {
+		if _, err = daemon.New(cfg, daemon.Options{}); err != nil {
+			err = &exitError{exitConfig, err}
+		}
+	}
+	if a.flags.Output == "json" {
+		return a.validated(cfg, err)
+	}
+	if err != nil {
+		return err
+	}
+	upstreams := 0
+	for _, r := range cfg.Registries {
+		upstreams += len(r.Upstreams)
+	}
+	for _, w := range cfg.Warnings {
+		fmt.Fprintln(a.Stderr, a.book.Say("config.warning", "text", w))
+	}
+	a.say("config.ok", "file", cfg.File, "registries", len(cfg.Registries), "upstreams", upstreams)
+	return nil
+}
+
+func (a *app) validated(cfg *config.Config, err error) error {
+	v := validation{Schema: 1, OK: err == nil, Errors: []mistake{}, Warnings: []string{}}
+	if cfg != nil {
+		v.File = cfg.File
+		v.Warnings = append(v.Warnings, cfg.Warnings...)
+	}
+	mistakes := config.Errors(err)
+	for _, m := range mistakes {
+		v.File = m.File
+		v.Errors = append(v.Errors, mistake{m.File, m.Line, m.Column, m.Where, m.Message})
+	}
+	if err != nil && len(mistakes) == 0 {
+		v.Errors = append(v.Errors, mistake{File: v.File, Message: err.Error()})
+	}
+	if err := a.json(v); err != nil {
+		return err
+	}
+	if !v.OK {
+		return &exitError{code: exitConfig}
+	}
+	return nil
+}
+
+type configShowCmd struct {
+	Effective bool `help:"${help_config_effective}"`
+}
+
+// Run prints the configuration as it was understood.
+func (c configShowCmd) Run(a *app) error {
+	cfg, err := a.loadConfig()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.Stdout, "# %s\n", a.book.Say("config.from", "file", cfg.File))
+	return cfg.Show(a.Stdout, c.Effective)
+}

@@ -1,0 +1,151 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/pullchain/pullchain/internal/config"
+	"github.com/pullchain/pullchain/internal/daemon"
+	"github.com/pullchain/pullchain/internal/simnet"
+)
+
+// A world is everything that a round of the demo needs: a small internet on
+// loopback, a daemon in front of it, and a client.
+type world struct {
+	net     *simnet.Net
+	hub     *simnet.Hub // with a small quota
+	relay   *simnet.Relay
+	mirrors [2]*simnet.Mirror
+	images  []*simnet.Content
+
+	daemon *daemon.Daemon
+	ended  chan error
+	stop   context.CancelFunc
+	dir    string // of the configuration
+	speed  float64
+	puller *puller
+}
+
+// addresses are where the daemon listens.
+type addresses struct{ data, plane string }
+
+// demoQuota is how many pulls the demo's registry allows. At a tenth of it a
+// chain begins to spare the registry by itself; the story wants to see a 429.
+const demoQuota = 20
+
+// newWorld starts a world, whose daemon listens at. The caller closes it.
+func newWorld(at addresses, speed float64) (*world, error) {
+	w := &world{net: simnet.New(simnet.Config{}), speed: speed, ended: make(chan error, 1), stop: func() {}}
+	w.servers()
+	if err := w.start(at); err != nil {
+		_ = w.close()
+		return nil, err
+	}
+	w.puller = newPuller("http://"+w.daemon.Addr(), w.scaled(500*time.Millisecond))
+	return w, nil
+}
+
+// servers starts the registry, the relay and the mirrors. The relay asks another
+// registry with the same images and a quota of its own, as a real one asks from
+// other addresses than ours.
+func (w *world) servers() {
+	images := []simnet.Image{
+		{Repo: "library/alpine", Tags: []string{"3.20"}, Layers: []simnet.Layer{{Size: 300 << 10, Seed: 1}}},
+		{Repo: "library/nginx", Tags: []string{"1.27"}, Layers: []simnet.Layer{{Size: 300 << 10, Seed: 1}, {Size: 900 << 10, Seed: 2}, {Size: 20 << 10, Seed: 3}}},
+		{Repo: "library/postgres", Tags: []string{"17"}, Layers: []simnet.Layer{{Size: 4 << 20, Seed: 4}, {Size: 40 << 10, Seed: 5}}},
+	}
+	for _, img := range images {
+		w.images = append(w.images, w.net.Build(img))
+	}
+	w.hub = w.net.AddHub(simnet.HubConfig{
+		Origin: simnet.Origin{Name: "docker-hub"}, Images: images,
+		Quota: simnet.Quota{Limit: demoQuota, RetryAfter: max(time.Second, w.scaled(15*time.Second))},
+	})
+	elsewhere := w.net.AddHub(simnet.HubConfig{Origin: simnet.Origin{Name: "hub-elsewhere"}, Images: images, Quota: simnet.Quota{Limit: 200}})
+	w.relay = w.net.AddRelay(simnet.RelayConfig{Origin: simnet.Origin{Name: "cf-worker"}, Hub: elsewhere})
+	for i, name := range []string{"mirror", "second-mirror"} {
+		w.mirrors[i] = w.net.AddMirror(simnet.MirrorConfig{Origin: simnet.Origin{Name: name}, Images: images})
+	}
+}
+
+// A demoUpstream is one path of the demo's chain.
+type demoUpstream struct{ name, url string }
+
+func (w *world) chain() []demoUpstream {
+	return []demoUpstream{
+		{"docker-hub", w.hub.URL()}, {"cf-worker", w.relay.URL()},
+		{"mirror", w.mirrors[0].URL()}, {"second-mirror", w.mirrors[1].URL()},
+	}
+}
+
+// start starts the daemon, by a configuration file as anybody would write it.
+func (w *world) start(at addresses) error {
+	dir, err := os.MkdirTemp("", "pullchain-demo-")
+	if err != nil {
+		return err
+	}
+	w.dir = dir
+	path := filepath.Join(dir, "pullchain.toml")
+	if err := os.WriteFile(filepath.Join(dir, "ca.pem"), w.net.CAPEM(), 0o600); err != nil {
+		return err
+	}
+	if err := os.WriteFile(path, []byte(w.toml(at)), 0o600); err != nil {
+		return err
+	}
+	cfg, err := config.Load(path)
+	if err != nil {
+		return err
+	}
+	if w.daemon, err = daemon.New(cfg, daemon.Options{Version: thisBuild().Version, Log: slog.New(slog.DiscardHandler), Source: path}); err != nil {
+		return err
+	}
+	if err := w.daemon.Listen(); err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(context.Background()) // it outlives the story, which tells how it ends
+	w.stop = stop
+	go func() { w.ended <- w.daemon.Run(ctx) }()
+	return nil
+}
+
+// toml is the configuration. Its waits are short because the story is.
+func (w *world) toml(at addresses) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "[server]\nlisten = %q\ndrain_timeout = \"2s\"\n\n[admin]\nlisten = %q\n\n[[registry]]\nname = \"docker.io\"\n", at.data, at.plane)
+	for i, u := range w.chain() {
+		fmt.Fprintf(&b, "\n[[registry.upstream]]\nname = %q\nurl = %q\nauthoritative = %t\ntrust = \"resolve\"\nca_file = \"ca.pem\"\nallow_private = true\n", u.name, u.url, i == 0)
+		b.WriteString("[registry.upstream.probe]\ninterval = \"1s\"\nidle_interval = \"1s\"\n")
+		b.WriteString("[registry.upstream.breaker]\nopen = \"2s\"\nopen_max = \"2s\"\n")
+	}
+	return b.String()
+}
+
+func (w *world) addresses() addresses {
+	return addresses{data: w.daemon.Addr(), plane: w.daemon.AdminAddr()}
+}
+
+// scaled is how long d of the story takes at the speed that was asked for.
+func (w *world) scaled(d time.Duration) time.Duration {
+	return time.Duration(float64(d) / w.speed)
+}
+
+// close ends the world: the daemon drains, then the servers go.
+func (w *world) close() error {
+	if w.puller != nil {
+		w.puller.close()
+	}
+	var err error
+	if w.stop(); w.daemon != nil && w.puller != nil {
+		err = <-w.ended
+	}
+	w.net.Close()
+	if w.dir != "" {
+		_ = os.RemoveAll(w.dir) // the system clears its folder for such files
+	}
+	return err
+}

@@ -1,0 +1,143 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"github.com/pullchain/pullchain/internal/admin"
+	"github.com/pullchain/pullchain/internal/config"
+	"github.com/pullchain/pullchain/internal/daemon"
+	"github.com/pullchain/pullchain/internal/egress"
+)
+
+type runCmd struct {
+	Listen      string `placeholder:"HOST:PORT" help:"${help_run_listen}"`
+	AdminListen string `placeholder:"HOST:PORT" help:"${help_run_admin_listen}"`
+	Egress      string `placeholder:"URL" help:"${help_run_egress}"`
+}
+
+// Run serves until ctx is done, which is an orderly end and no failure.
+func (c *runCmd) Run(ctx context.Context, a *app) error {
+	cfg, err := c.load(a)
+	if err != nil {
+		return err
+	}
+	level := new(slog.LevelVar)
+	level.Set(cfg.Log.SlogLevel())
+	log := a.logger(cfg.Log, level)
+	d, err := daemon.New(cfg, daemon.Options{Version: thisBuild().Version, Log: log, Source: cfg.File})
+	if err != nil {
+		return &exitError{exitConfig, err}
+	}
+	if err := d.Listen(); err != nil {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			err = fmt.Errorf("%w; %s", err, a.book.Say("run.in_use"))
+		}
+		return err
+	}
+	if a.textLog(cfg.Log) {
+		a.banner(cfg, d.Addr(), d.AdminAddr())
+	} else {
+		log.Info("serving", "listen", d.Addr(), "admin", d.AdminAddr(), "config", cfg.File, "version", thisBuild().Version)
+	}
+	return c.serve(ctx, a, d, level)
+}
+
+// load reads the configuration and puts what the command line says above it.
+func (c *runCmd) load(a *app) (*config.Config, error) {
+	cfg, err := a.loadConfig()
+	if err != nil {
+		return nil, err
+	}
+	if c.Listen != "" {
+		cfg.Server.Listen = c.Listen
+	}
+	if c.AdminListen != "" {
+		cfg.Admin.Listen = c.AdminListen
+	}
+	if c.Egress != "" {
+		c.override(cfg)
+	}
+	if err := c.check(cfg); err != nil {
+		return nil, &exitError{exitUsage, err}
+	}
+	return cfg, nil
+}
+
+// fromFlag is the name of the egress that --egress makes.
+const fromFlag = "command-line"
+
+// override sends every upstream through the egress of the command line.
+func (c *runCmd) override(cfg *config.Config) {
+	name := c.Egress
+	if name != egress.Direct && name != egress.Environment {
+		name = fromFlag
+		if cfg.Egress == nil {
+			cfg.Egress = map[string]egress.Config{}
+		}
+		cfg.Egress[name] = egress.Config{Name: name, URL: c.Egress}
+	}
+	for i := range cfg.Registries {
+		for j := range cfg.Registries[i].Upstreams {
+			cfg.Registries[i].Upstreams[j].Egress = name
+		}
+	}
+}
+
+// check judges what the flags have changed, as loading judged the file.
+func (c *runCmd) check(cfg *config.Config) error {
+	plane := admin.Config{Listen: cfg.Admin.Listen, TokenFile: cfg.Admin.TokenFile, Token: cfg.Admin.Token}
+	var errs []error
+	for flag, err := range map[string]error{
+		"--listen":       cfg.Server.Validate(),
+		"--admin-listen": plane.Validate(),
+		"--egress":       cfg.Egress[fromFlag].Validate(),
+	} {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", flag, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// serve runs d, and reloads it at each SIGHUP.
+func (c *runCmd) serve(ctx context.Context, a *app, d *daemon.Daemon, level *slog.LevelVar) error {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	done := make(chan struct{})
+	var reloading sync.WaitGroup
+	reloading.Go(func() {
+		for {
+			select {
+			case <-hangups:
+				c.reload(a, d, level)
+			case <-done:
+				return
+			}
+		}
+	})
+	err := d.Run(ctx)
+	close(done)
+	reloading.Wait()
+	return err
+}
+
+// reload replaces the configuration, if the new one can be used. The daemon
+// logs either outcome and tells it in its snapshot.
+func (c *runCmd) reload(a *app, d *daemon.Daemon, level *slog.LevelVar) {
+	cfg, err := c.load(a)
+	if err != nil {
+		d.ReloadFailed(err)
+		return
+	}
+	if d.Reload(cfg) == nil {
+		level.Set(cfg.Log.SlogLevel())
+	}
+}
