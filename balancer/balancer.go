@@ -111,6 +111,9 @@ func (b *Balancer) choose(req pullchain.Request, avoid []*Lane, t *trail) ([]*La
 		}
 		if err := b.known.absent(l, req, now); err != nil {
 			t.gate(l, gateAbsent, err)
+			if err.Final {
+				return nil, nil // the registry itself has just said so
+			}
 			continue
 		}
 		if s := l.shut(req, now); s != nil {

@@ -18,7 +18,7 @@ const silentAfter = time.Second
 // A connectWatch notices that an attempt does not get a connection. It is fed
 // by the HTTP transport, through the attempt's context.
 type connectWatch struct {
-	fire func()
+	fire func(reached bool)
 
 	mu        sync.Mutex
 	timer     *time.Timer // runs from the first sign of dialling until a connection is had
@@ -29,8 +29,8 @@ type connectWatch struct {
 }
 
 // watchConnect returns a watch that calls fire, once, when dialling has gone on
-// for silentAfter.
-func watchConnect(fire func()) *connectWatch { return &connectWatch{fire: fire} }
+// for silentAfter, and tells it whether some connection was had before.
+func watchConnect(fire func(reached bool)) *connectWatch { return &connectWatch{fire: fire} }
 
 // attach returns ctx with the hooks that feed the watch.
 func (w *connectWatch) attach(ctx context.Context) context.Context {
@@ -60,9 +60,10 @@ func (w *connectWatch) expired() {
 	w.mu.Lock()
 	fire := w.timer != nil && !w.stopped && !w.fired
 	w.fired = w.fired || fire
+	reached := w.reached
 	w.mu.Unlock()
 	if fire {
-		w.fire()
+		w.fire(reached)
 	}
 }
 
@@ -110,8 +111,12 @@ func (w *connectWatch) blame(l *Lane) *pullchain.Error {
 }
 
 // silent holds the lane as soon as one of its requests meets silence, so that
-// the next does not have to find out again.
-func (l *Lane) silent(pullchain.Request) {
+// the next does not have to find out again. Silence behind a first connection
+// is that of a CDN: the breaker of blobs learns of it, and manifests go on.
+func (l *Lane) silent(reached bool) {
+	if reached {
+		return
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()

@@ -88,8 +88,7 @@ func (r *race) run(lanes []*Lane) *attempt {
 				return a
 			}
 			if r.decisive(a.err) {
-				r.settleLosers()
-				return nil
+				return r.abandon()
 			}
 			if len(r.running) == 0 {
 				lanes = r.start(lanes, false)
@@ -99,11 +98,25 @@ func (r *race) run(lanes []*Lane) *attempt {
 				lanes = r.start(lanes, true)
 			}
 		case <-r.ctx.Done():
-			r.settleLosers()
-			return nil
+			return r.abandon()
 		}
 	}
 	return nil
+}
+
+// abandon ends the race without a winner, unless an attempt has won it in this
+// very moment: its answer would have nobody to close it.
+func (r *race) abandon() *attempt {
+	var winner *attempt
+	for !r.won.CompareAndSwap(false, true) && winner == nil {
+		a := <-r.results
+		r.ended(a)
+		if a.err == nil {
+			winner = a
+		}
+	}
+	r.settleLosers()
+	return winner
 }
 
 // start begins an attempt at the first lane that lets it through, and returns
@@ -124,7 +137,7 @@ func (r *race) start(lanes []*Lane, beside bool) []*Lane {
 func (r *race) launch(l *Lane, c *call, beside bool) {
 	a := &attempt{race: r, lane: l, call: c, start: time.Now(), hedge: beside}
 	a.ctx, a.cancel = context.WithCancelCause(r.ctx)
-	a.watch = watchConnect(func() { l.silent(c.req); r.nudges <- a })
+	a.watch = watchConnect(func(reached bool) { l.silent(reached); r.nudges <- a })
 	if r.req.Class() == pullchain.ClassManifest {
 		a.timer = time.AfterFunc(l.hedgeDelay(), func() { r.nudges <- a })
 	}

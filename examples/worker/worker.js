@@ -155,7 +155,6 @@ function globs(patterns) {
 // route tells which registry is meant, and what of it. Forms, tried in this order: /v2/<registry>/..., /<registry>/v2/...,
 // ?ns=<registry>, the Host by ROUTES, else docker.io.
 function route(url, { table, hosts }) {
-  if (url.pathname.includes("%")) throw new Fault(400, "NAME_INVALID", "no name or reference needs percent signs");
   const known = (name) => table.get(ALIASES.get(name) ?? name);
   let parts = url.pathname.slice(1).split("/");
   let reg;

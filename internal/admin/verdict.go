@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -30,7 +31,8 @@ const maxRemarks = 3
 // A chain is degraded when it has no path, when an upstream before the serving
 // one is out of order, when the serving one is itself ailing, or when only one
 // of several is left. A chain whose spare upstream is gone while others remain
-// is not: its table shows that.
+// is not, its table shows that; unless the spare was caught sending wrong bytes,
+// which somebody should know of at once.
 func Judge(chains []balancer.Snapshot, now time.Time) Verdict {
 	return JudgeIn(phrase.In(phrase.English), chains, now)
 }
@@ -79,6 +81,9 @@ func remark(b *phrase.Book, c balancer.Snapshot, now time.Time) string {
 		return b.Say("verdict.ailing", "registry", c.Registry, "trouble", Trouble(b, *serving, now))
 	case len(after) > 0 && len(after) == len(c.Lanes)-1:
 		return b.Say("verdict.last", "registry", c.Registry, "upstream", serving.Upstream, "troubles", troubles(b, after, now))
+	}
+	if liars := slices.DeleteFunc(after, func(l balancer.LaneSnapshot) bool { return l.State != balancer.StateQuarantined }); len(liars) > 0 {
+		return b.Say("verdict.ailing", "registry", c.Registry, "trouble", troubles(b, liars, now))
 	}
 	return ""
 }

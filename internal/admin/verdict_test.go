@@ -38,6 +38,8 @@ func TestJudge(t *testing.T) {
 			"1 of 1 registries pullable. docker.io has only hub left: mirror has no address (dns)."},
 		{"one spare of two is gone", []balancer.Snapshot{chain("docker.io", true, serving, lane(2, "mirror", balancer.StateDown, pullchain.CodeDNS, 0), lane(3, "other", balancer.StateStandby, "", 0))}, "ok",
 			"1 of 1 registries pullable."},
+		{"one spare of two has lied", []balancer.Snapshot{chain("docker.io", true, serving, lane(2, "mirror", balancer.StateQuarantined, pullchain.CodeDigestMismatch, 5*time.Minute), lane(3, "other", balancer.StateStandby, "", 0))}, "degraded",
+			"1 of 1 registries pullable. docker.io: mirror sent wrong bytes (digest_mismatch), next try in 5 min."},
 		{"no path in one registry", []balancer.Snapshot{fine, chain("docker.io", false, cooling)}, "degraded",
 			"1 of 2 registries pullable. docker.io has no path: docker-hub is 429 (pull quota spent), back in 14 min."},
 		{"no path because nobody resolves tags", []balancer.Snapshot{fine, chain("docker.io", false, lane(1, "mirror", balancer.StateStandby, "", 0))}, "degraded",

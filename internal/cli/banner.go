@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pullchain/pullchain/internal/admin"
 	"github.com/pullchain/pullchain/internal/config"
 	"github.com/pullchain/pullchain/internal/egress"
 )
@@ -27,7 +28,11 @@ func (a *app) banner(cfg *config.Config, data, plane string) {
 	}
 	a.say("banner.registries", "names", strings.Join(names, " "))
 	a.say("banner.egress", "list", strings.Join(a.egresses(cfg), ", "))
-	a.say("banner.next", "mirror", mirror)
+	status := "pullchain status --watch"
+	if here := reachable(plane); here != admin.DefaultListen {
+		status += " --addr " + here
+	}
+	a.say("banner.next", "mirror", mirror, "status", status)
 }
 
 // egresses describes the ways out that the upstreams take.

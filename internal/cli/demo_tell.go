@@ -132,7 +132,7 @@ func (n *narrator) change(l balancer.LaneSnapshot, now time.Time) {
 	case well(after):
 		n.line("demo.back", "upstream", l.Upstream, "state", n.a.book.Say("state."+after))
 	default:
-		n.line("demo.state", "upstream", l.Upstream, "state", n.a.book.Say("state."+after), "trouble", admin.Trouble(n.a.book, l, now))
+		n.line("demo.state", "state", n.a.book.Say("state."+after), "trouble", admin.Trouble(n.a.book, l, now))
 	}
 }
 

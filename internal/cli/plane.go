@@ -44,7 +44,11 @@ func (a *app) plane() (*plane, error) {
 	}}
 	if p.base == "" {
 		p.base = admin.DefaultListen
-		if cfg, err := a.loadConfig(); err == nil {
+		cfg, err := a.loadConfig()
+		if err != nil {
+			a.complain(err)
+			fmt.Fprintln(a.Stderr, a.book.Say("status.default", "address", p.base))
+		} else {
 			p.base, p.token = reachable(cfg.Admin.Listen), cfg.Admin.Token
 		}
 	}

@@ -118,6 +118,7 @@ test("the whole pull: challenge, token, manifest, blob; logins stay where they b
   const seen = w.ledger[0].headers;
   assert.equal(seen.accept, manifestType);
   assert.equal(seen["accept-encoding"], "identity");
+  assert.equal(seen["cache-control"], "no-cache"); // fetch's no-store: Cloudflare's cache stays out of it
   for (const name of ["x-pullchain-key", "cookie", "x-other"]) assert.equal(seen[name], undefined, name);
 
   const got = await call(blobURL(w, "app"), { headers: { Authorization: authorization } });
@@ -177,6 +178,7 @@ test("scopes: real names, pulling only, service and realm from the registry", as
 
   await call(`${w.url}/v2/auth?service=evil&realm=https://evil.example/&account=x&scope=repository:a/b:pull`);
   assert.equal(w.ledger.at(-1).url, "https://auth.docker.io/token?service=registry.docker.io&scope=repository%3Aa%2Fb%3Apull");
+  assert.equal(w.ledger.at(-1).headers.accept, "application/json");
   await call(`${w.url}/v2/auth?ns=public.ecr.aws&scope=aws`); // its own challenge names no repository
   assert.equal(new URL(w.ledger.at(-1).url).searchParams.get("scope"), "aws");
   for (const method of ["HEAD", "POST"]) {
@@ -329,6 +331,13 @@ test("writes are 405 in OCI words", async (t) => {
     assert.deepEqual([res.status, code(res), res.headers.allow], [405, "UNSUPPORTED", "GET, HEAD"], method);
   }
   assert.deepEqual(w.ledger, []);
+});
+
+test("what a challenge quotes stays quoted", async (t) => {
+  const w = await world(t, { "quay.io": (req, res) => reply(res, 401,
+    { "WWW-Authenticate": 'Basic realm="x", Bearer service="a\\"b, realm=\\"c" , realm="https://quay.io/v2/auth"' }) });
+  const res = await call(w.url + "/v2/quay.io/");
+  assert.equal(res.headers["www-authenticate"], `Bearer realm="${w.url}/v2/auth?ns=quay.io",service="a\\"b, realm=\\"c"`);
 });
 
 test("the registry's refusals arrive as they are", async (t) => {
