@@ -93,10 +93,19 @@ func (b *Balancer) answer(ctx context.Context, req pullchain.Request, t *trail) 
 		won = b.force(ctx, req, shuts, t)
 	}
 	if won == nil {
-		return nil, t.verdict(ctx)
+		return nil, t.verdict(ctx, b.inOrder)
 	}
 	b.leaders[req.Class()].Store(won.lane)
 	return won, nil
+}
+
+// inOrder sorts tries by lane, as configured: that is how an error is read. The
+// tries of one lane stay in the order of time.
+func (b *Balancer) inOrder(tries []pullchain.Attempt) {
+	place := func(a pullchain.Attempt) int {
+		return slices.IndexFunc(b.lanes, func(l *Lane) bool { return l.Name() == a.Upstream })
+	}
+	slices.SortStableFunc(tries, func(x, y pullchain.Attempt) int { return place(x) - place(y) })
 }
 
 // choose returns the lanes that may be asked, in order, and the gates of the

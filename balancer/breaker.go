@@ -86,13 +86,22 @@ func (b *breaker) enter(to gobreaker.State, now time.Time) {
 			healthy = int(now.Sub(b.until) / time.Minute) // a step down for each healthy minute (F39)
 		}
 		b.level = max(b.level-healthy, 0) + 1
-		b.until = now.Add(min(time.Duration(b.level)*b.cfg.Open, b.cfg.OpenMax))
+		b.until = now.Add(b.openFor(b.level))
 		b.trips = append(recent(b.trips, now.Add(-flapWindow)), now)
 		b.wide, b.cause = b.graver.Load(), b.latest
 	case gobreaker.StateClosed:
 		b.wide, b.cause = false, nil
 	}
 	b.since = now
+}
+
+// openFor is how long the breaker stays open: longer with each trip, and at its
+// longest for a certificate, which nobody renews within seconds (FAULTS.md F04).
+func (b *breaker) openFor(level int) time.Duration {
+	if pullchain.CodeOf(b.latest) == pullchain.CodeTLSCert {
+		return b.cfg.OpenMax
+	}
+	return min(time.Duration(level)*b.cfg.Open, b.cfg.OpenMax)
 }
 
 // Three trips in ten minutes are flapping (FAULTS.md F39).

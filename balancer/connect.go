@@ -24,8 +24,9 @@ type connectWatch struct {
 	timer     *time.Timer // runs from the first sign of dialling until a connection is had
 	stopped   bool
 	fired     bool
-	reached   bool // some connection was had before: the origin is there
-	connected bool // TCP works: it is TLS, or a proxy's far side, that is silent
+	reached   bool              // some connection was had before: the origin is there
+	connected bool              // TCP works: it is TLS, or a proxy's far side, that is silent
+	verdict   func(silent bool) // set when the watch outlives its attempt
 }
 
 // watchConnect returns a watch that calls fire, once, when dialling has gone on
@@ -37,14 +38,8 @@ func (w *connectWatch) attach(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		DNSStart:     func(httptrace.DNSStartInfo) { w.arm() },
 		ConnectStart: func(_, _ string) { w.arm() },
-		ConnectDone: func(_, _ string, err error) {
-			if err == nil {
-				w.mu.Lock()
-				w.connected = true
-				w.mu.Unlock()
-			}
-		},
-		GotConn: func(httptrace.GotConnInfo) { w.disarm() },
+		ConnectDone:  func(_, _ string, err error) { w.dialled(err) },
+		GotConn:      func(httptrace.GotConnInfo) { w.disarm() },
 	})
 }
 
@@ -64,6 +59,42 @@ func (w *connectWatch) expired() {
 	w.mu.Unlock()
 	if fire {
 		w.fire(reached)
+		w.decide(true)
+	}
+}
+
+// dialled takes note that TCP has connected or has been refused.
+func (w *connectWatch) dialled(err error) {
+	w.mu.Lock()
+	w.connected = w.connected || err == nil
+	w.mu.Unlock()
+	w.decide(false)
+}
+
+// outlive lets the watch go on beyond its attempt, if that is still dialling its
+// first connection: verdict is called once, with whether that was silent.
+func (w *connectWatch) outlive(verdict func(silent bool)) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.timer == nil || w.stopped || w.fired || w.reached || w.connected {
+		return false
+	}
+	w.verdict = verdict
+	return true
+}
+
+// decide ends a watch that has outlived its attempt.
+func (w *connectWatch) decide(silent bool) {
+	w.mu.Lock()
+	verdict := w.verdict
+	w.verdict = nil
+	if verdict != nil {
+		w.stopped = true
+		w.timer.Stop()
+	}
+	w.mu.Unlock()
+	if verdict != nil {
+		verdict(silent)
 	}
 }
 
@@ -76,10 +107,13 @@ func (w *connectWatch) disarm() {
 	w.timer, w.reached, w.connected = nil, true, false
 }
 
-// stop ends the watch: its attempt is over.
+// stop ends the watch, for its attempt is over, unless it is to outlive it.
 func (w *connectWatch) stop() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.verdict != nil {
+		return
+	}
 	w.stopped = true
 	if w.timer != nil {
 		w.timer.Stop()

@@ -216,22 +216,40 @@ func (a *attempt) stopTimers() {
 }
 
 // settleLosers ends what still runs when the race is decided. A lane that never
-// connected is to blame for that; the others were merely slower.
+// connected is to blame for that; the others were merely slower. One that was
+// overtaken while it dialled is judged once it is clear which of them it is.
 func (r *race) settleLosers() {
 	for _, a := range r.running {
-		a.stopTimers()
 		err := error(&pullchain.Error{Reason: pullchain.Canceled, Code: pullchain.CodeCanceled, Upstream: a.lane.Name(), Err: errLost})
+		later := false
 		switch {
 		case a.watch.silent():
 			err = a.watch.blame(a.lane)
 		case errors.Is(context.Cause(r.ctx), errOutOfTime):
 			err = outOfTime(a.lane)
+		case r.ctx.Err() == nil:
+			later = a.judgeLater(err)
 		}
+		a.stopTimers()
 		r.trail.tried(a, time.Since(a.start), err)
-		a.call.end(err)
+		if !later {
+			a.call.end(err)
+		}
 		a.cancel(errLost)
 	}
 	r.running = nil
+}
+
+// judgeLater leaves the call of an attempt that is still dialling to its watch:
+// the transport goes on dialling, and whether that is silence is not known yet.
+// Else a hedge that always comes first would hide a dead lane.
+func (a *attempt) judgeLater(lost error) bool {
+	return a.watch.outlive(func(silent bool) {
+		if silent {
+			lost = a.watch.blame(a.lane)
+		}
+		a.call.end(lost)
+	})
 }
 
 // decisive reports whether err ends the race: nobody else can do better.

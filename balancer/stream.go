@@ -130,7 +130,7 @@ func (s *stream) resume(cause error) error {
 			return &pullchain.Error{Reason: pullchain.Canceled, Code: pullchain.CodeCanceled, Err: context.Cause(s.ctx)}
 		}
 	}
-	return errors.Join(cause, s.trail.verdict(s.ctx))
+	return errors.Join(cause, s.trail.verdict(s.ctx, s.b.inOrder))
 }
 
 // resumeBackoff is the wait between rounds over all lanes in which none could

@@ -111,8 +111,9 @@ const statusOutOfTime = http.StatusGatewayTimeout
 // verdict sums the tries up in one error: the one that says most about trying
 // again. One lane that is down and one that has not got it are "down", not "not
 // found".
-func (t *trail) verdict(ctx context.Context) error {
+func (t *trail) verdict(ctx context.Context, sort func([]pullchain.Attempt)) error {
 	tries := t.attempts()
+	sort(tries)
 	if ctx.Err() != nil {
 		return &pullchain.Error{Reason: pullchain.Canceled, Code: pullchain.CodeCanceled, Attempts: tries, Err: context.Cause(ctx)}
 	}

@@ -89,7 +89,9 @@ func (d *Daemon) Listen() error {
 	}
 	d.data, d.operator = data, operator
 	server := d.cfg.Server
-	server.AdminURL = "http://" + operator.Addr().String() + "/"
+	if isLoopback(data.Addr()) { // else its clients are on other machines, and could not look there
+		server.AdminURL = "http://" + operator.Addr().String() + "/"
+	}
 	d.handler = front.New(server, d.log)
 	d.handler.SetRoutes(d.chain.Load().routes)
 	if d.server, err = front.NewServer(server, d.handler, d.log); err != nil {
@@ -153,13 +155,18 @@ func (d *Daemon) drain() {
 	if in := d.handler.InFlight(); in > 0 {
 		d.log.Info("draining", "in_flight", in, "timeout", d.cfg.Server.DrainTimeout)
 	}
-	if addr, ok := d.data.Addr().(*net.TCPAddr); ok && !addr.IP.IsLoopback() {
+	if !isLoopback(d.data.Addr()) {
 		time.Sleep(lameDuck)
 	}
 	if err := d.server.Shutdown(context.Background()); err != nil {
 		d.log.Warn("drained", "error", err)
 	}
 	d.admin.Close()
+}
+
+func isLoopback(addr net.Addr) bool {
+	tcp, ok := addr.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
 }
 
 // Reload builds the chain of cfg beside the one in force and swaps them. On an

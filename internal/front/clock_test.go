@@ -144,7 +144,7 @@ func TestF32ClientAtItsOwnSpeed(t *testing.T) {
 	})
 }
 
-// slowUpstream sends 100 kB of the layer each 50 s.
+// slowUpstream sends 100 kB of the layer each 70 s.
 func slowUpstream() *fakeFetcher {
 	return &fakeFetcher{fetch: func(_ context.Context, req pullchain.Request) (pullchain.Response, error) {
 		resp := blobResponse(req)
@@ -153,7 +153,7 @@ func slowUpstream() *fakeFetcher {
 			if at == len(layer) {
 				return 0, io.EOF
 			}
-			time.Sleep(50 * time.Second)
+			time.Sleep(70 * time.Second)
 			n := copy(p, layer[at:at+100_000])
 			at += n
 			return n, nil

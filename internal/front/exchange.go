@@ -31,6 +31,14 @@ type exchange struct {
 	later    tracedBody // attempts after the headers; may be nil
 	err      error      // why the answer is not what was asked for
 	gone     bool       // the client went away
+	taken    *phrased   // the answer, where it is written by hand
+}
+
+// end sends what net/http will not, once all is done for the request.
+func (x *exchange) end() {
+	if x.taken != nil {
+		x.taken.close()
+	}
 }
 
 func newExchange(h *Handler, w http.ResponseWriter, r *http.Request) *exchange {

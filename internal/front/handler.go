@@ -46,6 +46,7 @@ func (h *Handler) InFlight() int { return int(h.inFlight.Load()) }
 // ServeHTTP answers one request and logs one line for it.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := newExchange(h, w, r)
+	defer x.end()
 	defer x.log()
 
 	n := h.inFlight.Add(1)

@@ -31,6 +31,7 @@ type problem struct {
 	status     int
 	code       wire.ErrorCode
 	message    string        // safe to show, a sentence to act on
+	phrase     string        // the short of it, for the status line; empty: the standard one
 	retryAfter time.Duration // 0: none
 	detail     any
 }
@@ -60,7 +61,13 @@ func (x *exchange) send(p problem) {
 	if p.detail == nil {
 		p.detail = detail{RequestID: x.id}
 	}
-	wire.WriteError(x.rec, p.status, x.r.Method == http.MethodHead, p.code, p.message, p.detail)
+	head := x.r.Method == http.MethodHead
+	if w, ok := x.phrase(p.phrase); ok {
+		x.taken = w
+		wire.WriteError(w, p.status, head, p.code, p.message, p.detail)
+		return
+	}
+	wire.WriteError(x.rec, p.status, head, p.code, p.message, p.detail)
 }
 
 // fail answers a Fetch that failed before anything was sent. If nobody waits for
@@ -134,6 +141,9 @@ func (x *exchange) problemOf(e *pullchain.Error) problem {
 	}
 	attempts := x.trace()
 	p.message = x.sentence(words, e, attempts)
+	if p.status >= http.StatusInternalServerError {
+		p.phrase = summary(words, e, attempts)
+	}
 	p.detail = newDetail(x.id, x.req.Image(), attempts)
 	return p
 }

@@ -22,12 +22,24 @@ const maxWarning = 1024
 // as in: docker.io/library/alpine:3.20: no upstream could answer: docker-hub
 // http_429_quota (retry in 14m), cf-worker conn_refused; see …
 func (x *exchange) sentence(words string, e *pullchain.Error, attempts []pullchain.Attempt) string {
+	s := x.req.Image() + ": " + reasons(words, e, attempts)
+	return clip(s, maxMessage-len(x.advice(e))) + x.advice(e)
+}
+
+// summary is the sentence for where there is little room: without what the
+// client knows, and without an address that may not be its own machine's.
+func summary(words string, e *pullchain.Error, attempts []pullchain.Attempt) string {
+	return clip(reasons(words, e, attempts), maxPhrase-len(adviceStatus)) + adviceStatus
+}
+
+const adviceStatus = `; run "pullchain status"`
+
+func reasons(words string, e *pullchain.Error, attempts []pullchain.Attempt) string {
 	parts := failures(e, attempts)
 	if len(parts) == 0 {
 		parts = []string{lastWord(e)}
 	}
-	s := x.req.Image() + ": " + words + ": " + strings.Join(parts, ", ")
-	return clip(s, maxMessage-len(x.advice(e))) + x.advice(e)
+	return words + ": " + strings.Join(parts, ", ")
 }
 
 // advice is the end of a sentence: what to do.
@@ -39,7 +51,7 @@ func (x *exchange) advice(e *pullchain.Error) string {
 		return "; a private image needs a login in the upstream's configuration"
 	}
 	if x.h.adminURL == "" {
-		return `; run "pullchain status"`
+		return adviceStatus
 	}
 	return "; see " + x.h.adminURL + ` or run "pullchain status"`
 }
