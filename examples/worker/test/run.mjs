@@ -31,7 +31,10 @@ export async function start({ port = 0, secret, registries, routes, ca = [], all
   const env = Object.fromEntries(Object.entries(variables).filter(([, value]) => value));
   const child = spawn(workerd.default, ["serve", join(dir, "config.capnp"), `--socket-addr=http=127.0.0.1:${port}`, "--control-fd=3"],
     { env, stdio: ["ignore", "inherit", "inherit", "pipe"] });
-  const kill = () => child.kill("SIGKILL"); // no workerd outlives us
+  const kill = () => { // no workerd outlives us
+    child.kill("SIGKILL");
+    cleanUp();
+  };
   process.once("exit", kill);
   const exit = new Promise((resolve, reject) => child.once("exit", resolve).once("error", reject)).finally(() => {
     process.off("exit", kill);
