@@ -38,6 +38,11 @@ type addresses struct{ data, plane string }
 // chain begins to spare the registry by itself; the story wants to see a 429.
 const demoQuota = 20
 
+// minRetryAfter is how long the registry stays shut at least. It is to outlast
+// the acts in between: a daemon that finds the quota still spent when the time
+// is up stays away for longer.
+const minRetryAfter = 5 * time.Second
+
 // newWorld starts a world, whose daemon listens at. The caller closes it.
 func newWorld(at addresses, speed float64) (*world, error) {
 	w := &world{net: simnet.New(simnet.Config{}), speed: speed, ended: make(chan error, 1), stop: func() {}}
@@ -64,7 +69,7 @@ func (w *world) servers() {
 	}
 	w.hub = w.net.AddHub(simnet.HubConfig{
 		Origin: simnet.Origin{Name: "docker-hub"}, Images: images,
-		Quota: simnet.Quota{Limit: demoQuota, RetryAfter: max(time.Second, w.scaled(15*time.Second))},
+		Quota: simnet.Quota{Limit: demoQuota, RetryAfter: max(minRetryAfter, w.scaled(15*time.Second))},
 	})
 	elsewhere := w.net.AddHub(simnet.HubConfig{Origin: simnet.Origin{Name: "hub-elsewhere"}, Images: images, Quota: simnet.Quota{Limit: 200}})
 	w.relay = w.net.AddRelay(simnet.RelayConfig{Origin: simnet.Origin{Name: "cf-worker"}, Hub: elsewhere})

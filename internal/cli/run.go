@@ -94,13 +94,16 @@ func (c *runCmd) override(cfg *config.Config) {
 func (c *runCmd) check(cfg *config.Config) error {
 	plane := admin.Config{Listen: cfg.Admin.Listen, TokenFile: cfg.Admin.TokenFile, Token: cfg.Admin.Token}
 	var errs []error
-	for flag, err := range map[string]error{
-		"--listen":       cfg.Server.Validate(),
-		"--admin-listen": plane.Validate(),
-		"--egress":       cfg.Egress[fromFlag].Validate(),
+	for _, one := range []struct {
+		flag string
+		err  error
+	}{
+		{"--listen", cfg.Server.Validate()},
+		{"--admin-listen", plane.Validate()},
+		{"--egress", cfg.Egress[fromFlag].Validate()},
 	} {
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", flag, err))
+		if one.err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", one.flag, one.err))
 		}
 	}
 	return errors.Join(errs...)

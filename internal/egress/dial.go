@@ -77,7 +77,6 @@ func (d *dialer) secure(ctx context.Context, conn net.Conn, host string) (net.Co
 		ServerName: host,
 		RootCAs:    d.roots,
 		MinVersion: tls.VersionTLS12,
-		NextProtos: []string{"http/1.1"},
 	})
 	if err := secured.HandshakeContext(ctx); err != nil {
 		conn.Close()

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -106,6 +107,11 @@ func TestGuardAtTheDialObeysItsConfig(t *testing.T) {
 		if got := get(t, transport, url); got != "inside" {
 			t.Errorf("%s: body %q; want inside", name, got)
 		}
+	}
+	cidr := mustGuard(t, GuardConfig{AllowHTTP: true, AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	odd := mustTransport(t, TransportConfig{Guard: cidr, Resolver: dns.resolver()})
+	if _, err := tryGet(t.Context(), odd, url); pullchain.ReasonOf(err) != pullchain.Refused {
+		t.Errorf("an allowed address at a port that is not: %v; want Refused", err)
 	}
 	other := mustTransport(t, TransportConfig{Guard: mustGuard(t, GuardConfig{Trusted: []string{"harbor.example:1"}}), Resolver: dns.resolver()})
 	if _, err := tryGet(t.Context(), other, url); pullchain.ReasonOf(err) != pullchain.Refused {

@@ -70,24 +70,37 @@ func TestEnvironment(t *testing.T) {
 		{"login", map[string]string{"HTTPS_PROXY": "https://u:p@p.example"}, map[string]string{
 			"https://a.example/": "https://u:p@p.example:443",
 		}},
+	} {
+		checkEnvironment(t, tt.name, tt.env, tt.want)
+	}
+}
+
+func TestNoProxy(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		env  map[string]string
+		want map[string]string
+	}{
 		{"NO_PROXY", map[string]string{"ALL_PROXY": "http://p", "NO_PROXY": "corp.example, .sub.test,10.0.0.0/8,[2001:db8::1]:443,*.star.test,x.test:5000,fe80::1%eth0,,:80"}, map[string]string{
-			"https://corp.example/":     "",
-			"https://a.corp.example/":   "",
-			"https://notcorp.example/":  "http://p:80",
-			"https://sub.test/":         "http://p:80",
-			"https://a.sub.test/":       "",
-			"https://a.star.test/":      "",
-			"https://star.test/":        "http://p:80",
-			"https://10.1.2.3:5000/":    "",
-			"https://11.1.2.3/":         "http://p:80",
-			"https://[2001:db8::1]/":    "",
-			"https://[2001:db8::1]:81/": "http://p:80",
-			"https://x.test:5000/":      "",
-			"https://x.test/":           "http://p:80",
-			"https://localhost:1/":      "",
-			"https://127.9.9.9/":        "",
-			"https://[::1]/":            "",
-			"https://[fe80::1%25eth0]/": "http://p:80",
+			"https://corp.example/":      "",
+			"https://a.corp.example/":    "",
+			"https://notcorp.example/":   "http://p:80",
+			"https://sub.test/":          "http://p:80",
+			"https://a.sub.test/":        "",
+			"https://a.star.test/":       "",
+			"https://star.test/":         "http://p:80",
+			"https://10.1.2.3:5000/":     "",
+			"https://[::ffff:10.1.2.3]/": "",
+			"https://11.1.2.3/":          "http://p:80",
+			"https://[2001:db8::1]/":     "",
+			"https://[2001:db8::1]:81/":  "http://p:80",
+			"https://x.test:5000/":       "",
+			"https://x.test/":            "http://p:80",
+			"https://localhost:1/":       "",
+			"https://127.9.9.9/":         "",
+			"https://[::1]/":             "",
+			"https://[fe80::1%25eth0]/":  "http://p:80",
 		}},
 		{"NO_PROXY for all", map[string]string{"ALL_PROXY": "http://p", "no_proxy": "a.test, *"}, map[string]string{
 			"https://corp.example/": "",
@@ -98,24 +111,30 @@ func TestEnvironment(t *testing.T) {
 			"https://[fe80::1%25.example.com]/": "http://p:80",
 		}},
 	} {
-		r, err := newRoute(Config{URL: Environment}, func(name string) string { return tt.env[name] })
-		if err != nil {
-			t.Errorf("%s: %v", tt.name, err)
+		checkEnvironment(t, tt.name, tt.env, tt.want)
+	}
+}
+
+// checkEnvironment asserts which proxy env leads to for the targets of want.
+func checkEnvironment(t *testing.T, name string, env, want map[string]string) {
+	t.Helper()
+	r, err := newRoute(Config{URL: Environment}, func(name string) string { return env[name] })
+	if err != nil {
+		t.Errorf("%s: %v", name, err)
+		return
+	}
+	got := make(map[string]string)
+	for target := range want {
+		got[target] = ""
+		if r.pick == nil {
 			continue
 		}
-		got := make(map[string]string)
-		for target := range tt.want {
-			got[target] = ""
-			if r.pick == nil {
-				continue
-			}
-			if proxy := r.pick(mustURL(t, target)); proxy != nil {
-				got[target] = proxy.String()
-			}
+		if proxy := r.pick(mustURL(t, target)); proxy != nil {
+			got[target] = proxy.String()
 		}
-		if diff := cmp.Diff(tt.want, got); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
-		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", name, diff)
 	}
 }
 

@@ -110,10 +110,17 @@ func TestF43_LoginRefused(t *testing.T) {
 	httpProxy := listen(t, (&fakeProxy{user: "u:right"}).serveHTTP)
 	socksProxy := listen(t, (&fakeProxy{user: "u:right"}).serveSOCKS)
 	for name, proxy := range map[string]Config{
-		"http, wrong":            {URL: "http://" + httpProxy, Username: "u", Password: canary},
-		"http, none":             {URL: "http://" + httpProxy},
-		"socks, wrong":           {URL: "socks5://" + socksProxy, Username: "u", Password: canary},
-		"socks, none":            {URL: "socks5://" + socksProxy},
+		"http, wrong":  {URL: "http://" + httpProxy, Username: "u", Password: canary},
+		"http, none":   {URL: "http://" + httpProxy},
+		"socks, wrong": {URL: "socks5://" + socksProxy, Username: "u", Password: canary},
+		"socks, none":  {URL: "socks5://" + socksProxy},
+		"socks, none, and it answers on": {URL: "socks5://" + listen(t, func(c net.Conn) {
+			io.ReadFull(c, make([]byte, 3))
+			c.Write([]byte{5, 2})
+			io.ReadFull(c, make([]byte, 5))
+			c.Write([]byte{1, 1, 0, 0})
+			io.Copy(io.Discard, c)
+		})},
 		"socks, none acceptable": {URL: "socks5://" + listen(t, socksScript{method: 255}.serve), Username: "u", Password: canary},
 		"socks, GSSAPI only":     {URL: "socks5://" + listen(t, socksScript{method: 1}.serve), Username: "u", Password: canary},
 		"socks, hangs up at login": {URL: "socks5://" + listen(t, func(c net.Conn) {

@@ -65,7 +65,7 @@ func TestGuardLetsTheInternetPass(t *testing.T) {
 		"https://CDN.Quay.IO/x", "https://storage.googleapis.com./x",
 		"https://1.1.1.1/", "https://[2606:4700:4700::1111]/", "https://8.8.8.8.nip.example/",
 		"https://[64:ff9b::101:101]/", // 1.1.1.1 behind NAT64, where all of IPv4 is
-		"https://3com.example/", "https://0x7f.example/",
+		"https://[::ffff:1.1.1.1]/", "https://3com.example/", "https://0x7f.example/",
 	)
 }
 
@@ -142,7 +142,7 @@ func TestGgcr_2293_2295_2332_EveryURLFromTheNetwork(t *testing.T) {
 		"GET redirect":   "http://10.0.0.1/admin",
 		"Location":       "https://[::1]:2375/images",
 		"Link":           "https://192.168.0.1/v2/_catalog",
-		"urls[]":         "file:///root/.docker/config.json",
+		"urls[]":         "file:///etc/passwd",
 	} {
 		if err := (*Guard)(nil).Check(mustURL(t, raw), mustURL(t, hub)); pullchain.CodeOf(err) != pullchain.CodeRedirectBlocked {
 			t.Errorf("%s: %v; want redirect_blocked", name, err)

@@ -2,7 +2,6 @@ package egress
 
 import (
 	"bufio"
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -16,14 +15,11 @@ import (
 	"math/big"
 	"net"
 	"net/http"
-	"net/netip"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
-	"golang.org/x/net/dns/dnsmessage"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -262,71 +258,4 @@ func serveTLS(t *testing.T, config *tls.Config, handler http.HandlerFunc) string
 		wg.Wait()
 	})
 	return ln.Addr().String()
-}
-
-// A fakeDNS answers A questions from a table, through a resolver that never
-// leaves the process.
-type fakeDNS struct {
-	mu      sync.Mutex
-	answers map[string]string // "name." -> IPv4; a name that is missing is NXDOMAIN
-	broken  bool              // the server cannot be reached
-	asked   int
-}
-
-func (d *fakeDNS) set(broken bool, answers map[string]string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.broken, d.answers = broken, answers
-}
-
-func (d *fakeDNS) queries() int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.asked
-}
-
-func (d *fakeDNS) resolver() *net.Resolver {
-	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.asked++
-		if d.broken {
-			return nil, &net.OpError{Op: "dial", Net: "udp", Err: io.ErrClosedPipe}
-		}
-		client, server := net.Pipe()
-		go d.serve(server)
-		return client, nil
-	}}
-}
-
-// serve answers one question in DNS-over-TCP framing, which Go uses on
-// connections that are no net.PacketConn.
-func (d *fakeDNS) serve(conn net.Conn) {
-	defer conn.Close()
-	size := readN(conn, 2)
-	if len(size) < 2 {
-		return
-	}
-	var m dnsmessage.Message
-	if m.Unpack(readN(conn, int(binary.BigEndian.Uint16(size)))) != nil {
-		return
-	}
-	d.mu.Lock()
-	ip, known := d.answers[strings.ToLower(m.Questions[0].Name.String())]
-	d.mu.Unlock()
-	m.Response, m.RecursionAvailable, m.Additionals = true, true, nil
-	if !known {
-		m.RCode = dnsmessage.RCodeNameError
-	}
-	if known && m.Questions[0].Type == dnsmessage.TypeA {
-		m.Answers = []dnsmessage.Resource{{
-			Header: dnsmessage.ResourceHeader{Name: m.Questions[0].Name, Class: dnsmessage.ClassINET, TTL: 1},
-			Body:   &dnsmessage.AResource{A: netip.MustParseAddr(ip).As4()},
-		}}
-	}
-	out, err := m.Pack()
-	if err != nil {
-		return
-	}
-	conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(out))), out...))
 }

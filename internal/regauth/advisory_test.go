@@ -3,6 +3,7 @@ package regauth
 import (
 	"net"
 	"net/http"
+	"net/http/cookiejar"
 	"strings"
 	"testing"
 
@@ -101,9 +102,14 @@ func TestCVE_2023_45289_TokenRedirectCarriesNothing(t *testing.T) {
 		}
 		return reply(200, `{"token":"t"}`)
 	}}
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	s := source(t, hub, n, func(c *Config) {
 		login(c)
 		c.Headers = map[string]pullchain.Secret{"X-Key": canary}
+		c.Client.Jar = jar
 	})
 	learn(t, s, "a/b", hubAuth)
 	if got := header(t, s, "a/b"); got != "Bearer t" {
@@ -207,6 +213,9 @@ func TestCVE_2023_2253_ReplyIsBounded(t *testing.T) {
 		_, err := s.Header(t.Context(), "a/b")
 		if fits != (err == nil) {
 			t.Errorf("%d bytes: %v; want it to pass: %t", size, err, fits)
+		}
+		if !fits && !strings.Contains(err.Error(), "larger than 131072 bytes") {
+			t.Errorf("%d bytes: %v; want the error to name the limit", size, err)
 		}
 		if read := len(body) - reader.Len(); read > 2*maxReply {
 			t.Errorf("read %d bytes of %d", read, len(body))

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"net/url"
 	"strings"
 
@@ -71,12 +70,9 @@ func sameDomain(a, b string) bool {
 
 func domain(host string) string {
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	if _, err := netip.ParseAddr(host); err == nil {
-		return ""
-	}
 	suffix, icann := publicsuffix.PublicSuffix(host)
 	if !icann && !strings.Contains(suffix, ".") {
-		return "" // the list's default rule: nobody manages this suffix
+		return "" // the list's default rule: nobody manages this suffix, or it is the end of an IP address
 	}
 	d, err := publicsuffix.EffectiveTLDPlusOne(host)
 	if err != nil {
