@@ -10,7 +10,9 @@
 package balancer
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -70,18 +72,42 @@ func budget(req pullchain.Request) time.Duration {
 // blob.
 func (b *Balancer) Fetch(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
 	t := &trail{began: time.Now()}
-	won, err := b.answer(ctx, req, t)
+	for tries := 1; ; tries++ {
+		won, err := b.answer(ctx, req, t)
+		if err != nil {
+			return pullchain.Response{}, err
+		}
+		b.failovers.record(b.registry, req, t, won.lane)
+		resp, err := b.deliver(ctx, req, won, t)
+		if err == nil {
+			resp.Attempts = t.attempts()
+			return resp, nil
+		}
+		if pullchain.ReasonOf(err) != pullchain.Corrupt || tries > len(b.lanes) {
+			return pullchain.Response{}, t.verdict(ctx, b.inOrder)
+		}
+		t.restart() // the lane that sent wrong bytes is shut out: another may have the right ones
+	}
+}
+
+// deliver makes the Response of an answer. A small blob is read and verified
+// first, so that whatever is wrong with it goes unnoticed by the client.
+func (b *Balancer) deliver(ctx context.Context, req pullchain.Request, won *answer, t *trail) (pullchain.Response, error) {
+	resp := won.resp
+	if !won.streams() {
+		won.finish()
+		return resp, nil
+	}
+	resp.Body = b.body(ctx, req, won, t)
+	if !req.Range.Whole() || resp.Size < 0 || resp.Size > wholeMax {
+		return resp, nil
+	}
+	content, err := io.ReadAll(resp.Body)
+	resp.Body.Close()
 	if err != nil {
 		return pullchain.Response{}, err
 	}
-	b.failovers.record(b.registry, req, t, won.lane)
-	resp := won.resp
-	if won.streams() {
-		resp.Body = b.body(ctx, req, won, t)
-	} else {
-		won.finish()
-	}
-	resp.Attempts = t.attempts()
+	resp.Body = io.NopCloser(bytes.NewReader(content))
 	return resp, nil
 }
 

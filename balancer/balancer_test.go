@@ -116,6 +116,7 @@ func TestABlobGoesOnFromTheNextLane(t *testing.T) {
 		{"cut", []fetchFunc{cutAt(400_000), serve}, blob, [][]int64{{0}, {400_000}}},
 		{"cut twice", []fetchFunc{cutAt(400_000), cutAt(300_000), serve}, blob, [][]int64{{0}, {400_000}, {700_000}}},
 		{"a lone lane that always cuts", []fetchFunc{cutAt(400_000)}, blob, [][]int64{{0, 400_000, 800_000}}},
+		{"a small blob on a lone lane that always cuts", []fetchFunc{cutAt(300)}, smallBlob, [][]int64{{0, 300, 600, 900}}},
 		{"in the client's own range", []fetchFunc{cutAt(1000), serve}, ranged(100, 5000), [][]int64{{100}, {1100}}},
 		{"a lane that ignores ranges", []fetchFunc{cutAt(400_000), ignoresRange}, blob, [][]int64{{0}, {400_000}}},
 	} {
@@ -127,7 +128,7 @@ func TestABlobGoesOnFromTheNextLane(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				want := content
+				want := bytesOf(tt.req)
 				if !tt.req.Range.Whole() {
 					want = content[tt.req.Range.From:tt.req.Range.To]
 				}

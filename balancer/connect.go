@@ -2,6 +2,7 @@ package balancer
 
 import (
 	"context"
+	"crypto/tls"
 	"net/http/httptrace"
 	"sync"
 	"time"
@@ -26,6 +27,7 @@ type connectWatch struct {
 	fired     bool
 	reached   bool              // some connection was had before: the origin is there
 	connected bool              // TCP works: it is TLS, or a proxy's far side, that is silent
+	tls       bool              // and the handshake has begun
 	verdict   func(silent bool) // set when the watch outlives its attempt
 }
 
@@ -36,10 +38,12 @@ func watchConnect(fire func(reached bool)) *connectWatch { return &connectWatch{
 // attach returns ctx with the hooks that feed the watch.
 func (w *connectWatch) attach(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		DNSStart:     func(httptrace.DNSStartInfo) { w.arm() },
-		ConnectStart: func(_, _ string) { w.arm() },
-		ConnectDone:  func(_, _ string, err error) { w.dialled(err) },
-		GotConn:      func(httptrace.GotConnInfo) { w.disarm() },
+		DNSStart:          func(httptrace.DNSStartInfo) { w.arm() },
+		ConnectStart:      func(_, _ string) { w.arm() },
+		ConnectDone:       func(_, _ string, err error) { w.dialled(err) },
+		TLSHandshakeStart: w.handshakes,
+		TLSHandshakeDone:  func(tls.ConnectionState, error) { w.decide(false) },
+		GotConn:           func(httptrace.GotConnInfo) { w.got() },
 	})
 }
 
@@ -53,14 +57,14 @@ func (w *connectWatch) arm() {
 
 func (w *connectWatch) expired() {
 	w.mu.Lock()
-	fire := w.timer != nil && !w.stopped && !w.fired
+	fire := w.timer != nil && !w.stopped && !w.fired && !(w.verdict != nil && w.through())
 	w.fired = w.fired || fire
 	reached := w.reached
 	w.mu.Unlock()
 	if fire {
 		w.fire(reached)
-		w.decide(true)
 	}
+	w.decide(fire)
 }
 
 // dialled takes note that TCP has connected or has been refused.
@@ -68,15 +72,27 @@ func (w *connectWatch) dialled(err error) {
 	w.mu.Lock()
 	w.connected = w.connected || err == nil
 	w.mu.Unlock()
-	w.decide(false)
+	if err != nil {
+		w.decide(false)
+	}
 }
+
+func (w *connectWatch) handshakes() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.tls = true
+}
+
+// through reports whether the connection stands, as far as one can know without
+// the transport handing it over, which it does to living attempts only.
+func (w *connectWatch) through() bool { return w.connected && !w.tls }
 
 // outlive lets the watch go on beyond its attempt, if that is still dialling its
 // first connection: verdict is called once, with whether that was silent.
 func (w *connectWatch) outlive(verdict func(silent bool)) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.timer == nil || w.stopped || w.fired || w.reached || w.connected {
+	if w.timer == nil || w.stopped || w.fired || w.reached || w.through() {
 		return false
 	}
 	w.verdict = verdict
@@ -90,7 +106,9 @@ func (w *connectWatch) decide(silent bool) {
 	w.verdict = nil
 	if verdict != nil {
 		w.stopped = true
-		w.timer.Stop()
+		if w.timer != nil {
+			w.timer.Stop()
+		}
 	}
 	w.mu.Unlock()
 	if verdict != nil {
@@ -104,7 +122,13 @@ func (w *connectWatch) disarm() {
 	if w.timer != nil {
 		w.timer.Stop()
 	}
-	w.timer, w.reached, w.connected = nil, true, false
+	w.timer, w.reached, w.connected, w.tls = nil, true, false, false
+}
+
+// got takes note that the attempt has a connection, new or idle.
+func (w *connectWatch) got() {
+	w.disarm()
+	w.decide(false)
 }
 
 // stop ends the watch, for its attempt is over, unless it is to outlive it.

@@ -63,7 +63,7 @@ func phase(req pullchain.Request, t *trail) string {
 	switch {
 	case req.Op != pullchain.Blob:
 		return "manifest"
-	case t.resumed():
+	case req.Range.From > 0 && t.resumed():
 		return "blob_mid"
 	}
 	return "blob_start"

@@ -62,6 +62,9 @@ func (l *Lane) Probe(ctx context.Context) error {
 		_, err := l.cfg.Egress.shut(time.Now())
 		return err
 	}
+	if l.banned(time.Now()) {
+		return nil // it has answered, and asking on would extend its ban (FAULTS.md F09)
+	}
 	err := l.up.Ping(ctx)
 	if e, ok := errorsAs(err); ok {
 		switch e.Reason {
@@ -86,6 +89,15 @@ func (l *Lane) Probe(ctx context.Context) error {
 	l.mu.Unlock()
 	l.prove(ctx)
 	return nil
+}
+
+// banned reports whether the upstream itself named a time before which it wants
+// no request of any class.
+func (l *Lane) banned(now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	manifest, blob := &l.cooldowns[pullchain.ClassManifest], &l.cooldowns[pullchain.ClassBlob]
+	return manifest.asked && manifest.cooling(now) && blob.asked && blob.cooling(now)
 }
 
 // shutFor shuts the cooldown gates that a probe's answer speaks of.

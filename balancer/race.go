@@ -87,6 +87,9 @@ func (r *race) run(lanes []*Lane) *attempt {
 				r.settleLosers()
 				return a
 			}
+			if errors.Is(a.err, errLost) {
+				continue // a dead heat: the winner's report is on its way
+			}
 			if r.decisive(a.err) {
 				return r.abandon()
 			}
@@ -152,7 +155,7 @@ func (a *attempt) run() {
 	a.watch.stop()
 	if err == nil && !a.race.won.CompareAndSwap(false, true) {
 		resp.Body.Close()
-		resp, err = pullchain.Response{}, errLost
+		resp, err = pullchain.Response{}, lost(a.lane)
 	}
 	a.resp, a.err = resp, err
 	if err != nil {
@@ -220,7 +223,7 @@ func (a *attempt) stopTimers() {
 // overtaken while it dialled is judged once it is clear which of them it is.
 func (r *race) settleLosers() {
 	for _, a := range r.running {
-		err := error(&pullchain.Error{Reason: pullchain.Canceled, Code: pullchain.CodeCanceled, Upstream: a.lane.Name(), Err: errLost})
+		err := lost(a.lane)
 		later := false
 		switch {
 		case a.watch.silent():
@@ -261,6 +264,10 @@ func (r *race) decisive(err error) bool {
 	return !e.Reason.Failover() || e.Reason == pullchain.NotFound && e.Final
 }
 
+func lost(l *Lane) error {
+	return &pullchain.Error{Reason: pullchain.Canceled, Code: pullchain.CodeCanceled, Upstream: l.Name(), Err: errLost}
+}
+
 func outOfTime(l *Lane) *pullchain.Error {
 	return &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeHeaderTimeout, Upstream: l.Name(), Status: statusOutOfTime, Err: errOutOfTime}
 }
@@ -276,8 +283,7 @@ type answer struct {
 
 // streams reports whether bytes are still to come from the lane.
 func (w *answer) streams() bool {
-	_, whole := w.resp.Body.(*wholeBody)
-	return !whole && w.call.req.Op == pullchain.Blob && !w.call.req.Head
+	return w.call.req.Op == pullchain.Blob && !w.call.req.Head
 }
 
 // finish ends an answer that holds all of its bytes already.

@@ -1,7 +1,6 @@
 package balancer
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -25,15 +24,10 @@ func (b *Balancer) ask(ctx context.Context, l *Lane, req pullchain.Request) (pul
 		resp.Body.Close()
 		return pullchain.Response{}, l.ownWords(err)
 	}
-	if req.Head || !req.Range.Whole() || fitted.Size < 0 || fitted.Size > wholeMax {
-		return fitted, nil
+	if !req.Head && !req.Range.Whole() {
+		l.learnRange(resp.Status == http.StatusPartialContent)
 	}
-	defer resp.Body.Close()
-	whole, err := readWhole(req, fitted)
-	if err != nil {
-		return pullchain.Response{}, l.ownWords(err)
-	}
-	return whole, nil
+	return fitted, nil
 }
 
 // ownWords completes an error with the lane's name, and takes the last word
@@ -47,6 +41,14 @@ func (l *Lane) ownWords(err error) error {
 	own.Upstream = l.Name()
 	own.Final = e.Final && l.cfg.Authoritative
 	return &own
+}
+
+// learnRange remembers whether the lane does ranges: one that does not serves
+// whole blobs as well as any, but comes last where a part is wanted (F46).
+func (l *Lane) learnRange(honoured bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ignores = !honoured
 }
 
 // fit checks a blob's answer against what is known of the blob, and cuts the
@@ -119,32 +121,8 @@ func (c *cut) Read(p []byte) (int, error) {
 func (c *cut) Close() error { return c.rc.Close() }
 
 // wholeMax is up to what size a blob is read and verified before it is answered
-// at all: image configurations and small layers. Whatever is wrong with it is
-// then a failover like any other, that no client can notice.
+// at all: image configurations and small layers.
 const wholeMax = 256 << 10
-
-// A wholeBody is a body that has been read and verified.
-type wholeBody struct{ bytes.Reader }
-
-// Close does nothing: there is no connection behind it.
-func (*wholeBody) Close() error { return nil }
-
-func readWhole(req pullchain.Request, resp pullchain.Response) (pullchain.Response, error) {
-	content := make([]byte, resp.Size)
-	if _, err := io.ReadFull(resp.Body, content); err != nil {
-		return resp, unexpected(err)
-	}
-	if n, _ := resp.Body.Read(make([]byte, 1)); n > 0 {
-		return resp, mismatch(pullchain.CodeWrongSize, "more than %d bytes", resp.Size)
-	}
-	if got := req.Digest.Algorithm().FromBytes(content); got != req.Digest {
-		return resp, mismatch(pullchain.CodeDigestMismatch, "asked for %s, got %s", req.Digest, got)
-	}
-	whole := &wholeBody{}
-	whole.Reset(content)
-	resp.Body = whole
-	return resp, nil
-}
 
 // unexpected is what it means that a body ended early.
 func unexpected(err error) error {

@@ -29,8 +29,9 @@ type stream struct {
 	from, end int64 // end is -1 if unknown
 	pos       int64 // the next byte wanted
 	segments  []segment
-	resumes   int   // since progress was last made
-	mark      int64 // where pos was then
+	unfit     []*Lane // their answers to a resume were parts of something else
+	resumes   int     // since progress was last made
+	mark      int64   // where pos was then
 	pace      pace
 	err       error // final
 }
@@ -41,12 +42,21 @@ type segment struct {
 	from int64
 }
 
-// A resume must bring this much, or the end, to count as progress; so many that
-// do not in a row end the stream (FAULTS.md 9 allows 6 attempts).
+// A resume must bring this much, or a quarter of what was left, to count as
+// progress; so many that do not in a row end the stream (FAULTS.md 9 allows 6
+// attempts).
 const (
 	resumeProgress = 64 << 10
 	maxResumes     = 6
 )
+
+// setMark says how far the lane that was just opened must get.
+func (s *stream) setMark() {
+	s.mark = s.pos + resumeProgress
+	if s.end >= 0 {
+		s.mark = min(s.mark, s.pos+max((s.end-s.pos)/4, 1))
+	}
+}
 
 func (s *stream) Read(p []byte) (int, error) {
 	if s.err != nil {
@@ -88,8 +98,8 @@ func (s *stream) readOnce(p []byte) (int, error) {
 	if s.pace.giveUp && n == 0 {
 		return 0, &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeStall, Upstream: s.won.lane.Name(), Err: errSlow}
 	}
-	if s.pos-s.mark >= resumeProgress {
-		s.resumes, s.mark = 0, s.pos
+	if s.pos >= s.mark {
+		s.resumes = 0
 	}
 	return n, err
 }
@@ -157,29 +167,45 @@ func (s *stream) open() bool {
 	}
 	s.b.failovers.record(s.b.registry, req, s.trail, won.lane)
 	s.won, s.pace = won, pace{}
+	s.setMark()
 	s.segments = append(s.segments, segment{lane: won.lane, from: s.pos})
 	return true
 }
 
-// failed returns the lanes that have sent parts of the blob, which all of them
-// failed to finish, the latest last.
+// failed returns the lanes that are of least use for the rest: those that have
+// sent parts of the blob, which all of them failed to finish, the latest last,
+// and then those that have something else in its place.
 func (s *stream) failed() []*Lane {
 	var lanes []*Lane
 	for _, seg := range s.segments {
-		lanes = append(slices.DeleteFunc(lanes, func(l *Lane) bool { return l == seg.lane }), seg.lane)
+		lanes = moveToEnd(lanes, seg.lane)
+	}
+	for _, l := range s.unfit {
+		lanes = moveToEnd(lanes, l)
 	}
 	return lanes
 }
 
+func moveToEnd(lanes []*Lane, l *Lane) []*Lane {
+	return append(slices.DeleteFunc(lanes, func(other *Lane) bool { return other == l }), l)
+}
+
 // fits checks that won goes on with the same blob at the right byte. A 206 of
-// another object would splice two blobs into one (FAULTS.md F46).
+// another object would splice two blobs into one (FAULTS.md F46). Had a manifest
+// told the size, [Balancer.fit] would have known who is wrong; here it is one
+// lane's word against another's, and none is shut out for it.
 func (s *stream) fits(won *answer) bool {
 	resp := won.resp
 	same := resp.Size < 0 || resp.Size == s.size
 	if same && (resp.Status == http.StatusPartialContent && resp.Range.From == s.pos || s.pos == 0) {
 		return true
 	}
-	won.close(won.lane.ownWords(mismatch(pullchain.CodeWrongSize, "a part of something else: %d bytes in all, not %d", resp.Size, s.size)))
+	err := mismatch(pullchain.CodeWrongSize, "a part of something else: %d bytes in all, not %d", resp.Size, s.size)
+	if e, ok := errorsAs(err); ok {
+		e.Scope = pullchain.ScopeRequest
+	}
+	won.close(won.lane.ownWords(err))
+	s.unfit = moveToEnd(s.unfit, won.lane)
 	return false
 }
 
@@ -197,6 +223,7 @@ func (s *stream) finish(err error) {
 // blame holds a wrong digest against the lane that sent the bytes. When several
 // did, nobody knows which of them lied, and none is shut out for it.
 func (s *stream) blame(err error) {
+	s.trail.cut(s.segments[len(s.segments)-1].lane, s.pos, err)
 	for _, seg := range s.segments {
 		if seg.lane != s.segments[0].lane {
 			s.finish(nil)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/wire"
@@ -67,11 +68,13 @@ func (a *attempt) send() (*http.Response, error) {
 }
 
 // ask sends the request to the upstream's own origin, logged in. A challenge is
-// answered once; a second 401 is the upstream's last word (FAULTS.md F15).
+// answered once; a second 401 is the upstream's last word, and so is the first
+// to a token that was fetched for this very request (FAULTS.md F15).
 func (a *attempt) ask() (*http.Response, error) {
 	a.offOrigin = false
 	repo := a.u.prefix + a.req.Repo
 	for replay := false; ; replay = true {
+		fresh, wanted := a.u.auth.NeedsToken(repo), a.u.auth.Wanted(repo)
 		login, err := a.u.auth.Header(a.ctx, repo)
 		if err != nil {
 			return nil, err
@@ -88,6 +91,9 @@ func (a *attempt) ask() (*http.Response, error) {
 			a.u.auth.Reject(repo, login)
 		}
 		err = a.u.auth.Learn(resp, repo)
+		if err == nil && fresh && a.u.auth.Wanted(repo) == wanted {
+			return resp, nil // the next token would be no better than this one
+		}
 		discard(resp)
 		if err != nil {
 			return nil, err
@@ -154,9 +160,15 @@ func accept(req pullchain.Request) string {
 // maxErrorBody is how much of an error answer is read (FAULTS.md 5).
 const maxErrorBody = 64 << 10
 
+// maxErrorTime is how long that may take. The status is known by then, and a
+// server that is unwell may well never end what it has to say about it.
+const maxErrorTime = 2 * time.Second
+
 // refusal reads an answer of 300 or more to the end and says what it means.
 func (a *attempt) refusal(resp *http.Response) *pullchain.Error {
+	limit := time.AfterFunc(maxErrorTime, func() { a.cancel(errStalled) })
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
+	limit.Stop()
 	resp.Body.Close()
 	e := classifyStatus(answer{
 		status:    resp.StatusCode,
@@ -172,11 +184,25 @@ func (a *attempt) refusal(resp *http.Response) *pullchain.Error {
 }
 
 // discard reads what little is left of an answer nobody wants, so that its
-// connection can be used again.
+// connection can be used again. It does not wait for one that is slow: the end
+// of the attempt ends that.
 func discard(resp *http.Response) {
-	io.CopyN(io.Discard, resp.Body, maxErrorBody)
-	resp.Body.Close()
+	if resp.Body == http.NoBody {
+		return
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		io.CopyN(io.Discard, resp.Body, maxErrorBody)
+		resp.Body.Close()
+	}()
+	select {
+	case <-done:
+	case <-time.After(discardTime):
+	}
 }
+
+const discardTime = 100 * time.Millisecond
 
 // errTooManyHops ends a chase of redirects.
 var errTooManyHops = errors.New("more than 5 redirects")

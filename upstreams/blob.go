@@ -19,10 +19,14 @@ func (a *attempt) blob(resp *http.Response, out *pullchain.Response) error {
 		}
 		return nil
 	}
-	if resp.StatusCode == http.StatusPartialContent {
+	switch resp.StatusCode {
+	case http.StatusOK:
+	case http.StatusPartialContent:
 		if err := a.partial(resp, out); err != nil {
 			return err
 		}
+	default: // a 204 would pass for an empty blob
+		return corrupt(pullchain.CodeUnexpected, "HTTP %d for a blob", resp.StatusCode)
 	}
 	if claimed, err := claimedDigest(resp); err == nil && claimed != "" &&
 		claimed.Algorithm() == a.req.Digest.Algorithm() && claimed != a.req.Digest {

@@ -1,7 +1,6 @@
 package upstreams
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/tls"
@@ -11,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -38,7 +38,7 @@ func classifyStatus(a answer) *pullchain.Error {
 	}
 	e := &pullchain.Error{
 		Status:     a.status,
-		RetryAfter: wire.ParseRetryAfter(a.header.Get("Retry-After"), a.now),
+		RetryAfter: wire.ClampRetryAfter(wire.ParseRetryAfter(a.header.Get("Retry-After"), a.now)),
 		Quota:      wire.ParseQuota(a.header, a.now),
 	}
 	if code, message := wire.ParseError(a.body); message != "" || code != "" {
@@ -57,6 +57,8 @@ func classifyStatus(a answer) *pullchain.Error {
 	case a.status == http.StatusNotFound || a.status == http.StatusGone:
 		e.Reason, e.Code = pullchain.NotFound, pullchain.CodeNotFound
 		e.Final = !isHTML(a) // a parked host's 404 page says nothing of the registry
+	case a.status == http.StatusProxyAuthRequired: // of a proxy that forwards plain http (egress.NewTransport)
+		e.Reason, e.Code, e.Scope = pullchain.Egress, pullchain.CodeEgressAuth, pullchain.ScopeUpstream
 	case a.status == http.StatusUnauthorized:
 		e.Reason, e.Code = pullchain.Denied, pullchain.CodeUnauthorized
 	case a.status == http.StatusRequestedRangeNotSatisfiable && a.blob:
@@ -86,23 +88,27 @@ const minBan = time.Minute
 // classifyLimit tells the kinds of 429 apart. Hub's pull quota is OCI JSON and
 // speaks of manifests; its abuse limit is plain text and Cloudflare's is HTML,
 // and both speak of everything; GHCR asks for milliseconds (PROTOCOL.md 4.1).
+// One that says nothing at all is taken for the mildest (FAULTS.md F07).
 func classifyLimit(a answer, e *pullchain.Error) {
 	e.Reason = pullchain.Limited
 	code, _ := wire.ParseError(a.body)
 	wait := wire.RetryAfterText(string(a.body))
+	if e.RetryAfter == 0 {
+		e.RetryAfter = wait
+	}
 	switch {
-	case wait > 0 && wait < time.Second && e.RetryAfter == 0:
-		e.Code, e.RetryAfter = pullchain.CodeThrottle, wait
+	case wait > 0 && wait < time.Second && e.RetryAfter == wait:
+		e.Code = pullchain.CodeThrottle
 		return
 	case code != "":
 		e.Code = pullchain.CodeQuota
+	case len(a.body) == 0 && !strings.HasPrefix(a.header.Get("Content-Type"), "text/"): // a HEAD's answer has its type alone
+		e.Code = pullchain.CodeThrottle
 	default:
 		e.Code, e.Scope = pullchain.CodeAbuse, scopeOf(a.offOrigin)
 		e.RetryAfter = max(e.RetryAfter, minBan)
 	}
-	if e.RetryAfter > 0 {
-		e.RetryAfter = wire.ClampRetryAfter(e.RetryAfter)
-	}
+	e.RetryAfter = wire.ClampRetryAfter(e.RetryAfter)
 }
 
 // workerQuotaSpent recognises Cloudflare's error 1027: the relay's requests of
@@ -112,8 +118,12 @@ func workerQuotaSpent(a answer) bool {
 		return false
 	}
 	cloudflare := a.header.Get("CF-RAY") != "" || strings.EqualFold(a.header.Get("Server"), "cloudflare")
-	return cloudflare && bytes.Contains(a.body, []byte("1027"))
+	return cloudflare && error1027.Match(a.body)
 }
+
+// error1027 matches the number as a word of its own: every page of Cloudflare's
+// has a Ray ID and an address too, which may hold the same digits.
+var error1027 = regexp.MustCompile(`(?:^|[^0-9A-Za-z.:-])1027(?:[^0-9A-Za-z]|$)`)
 
 func untilMidnightUTC(now time.Time) time.Duration {
 	y, m, d := now.UTC().Date()

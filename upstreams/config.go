@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"path"
+	"strconv"
 	"strings"
 	"time"
 
@@ -116,7 +117,7 @@ func (c Config) origin() (*url.URL, error) {
 	case err != nil:
 		return nil, errors.New("url: is not a URL, write https://host[:port][/prefix]")
 	case u.Scheme != "https" && u.Scheme != "http":
-		return nil, fmt.Errorf("url: %q does not begin with https:// or http://", c.URL)
+		return nil, fmt.Errorf("url: %s does not begin with https:// or http://", shown(c.URL))
 	case u.Host == "":
 		return nil, errors.New("url: has no host")
 	case u.User != nil:
@@ -126,6 +127,14 @@ func (c Config) origin() (*url.URL, error) {
 	}
 	u.Path, u.RawPath = strings.TrimSuffix(u.Path, "/"), ""
 	return u, nil
+}
+
+// shown quotes a URL that cannot be used, unless it may hold a login.
+func shown(raw string) string {
+	if strings.Contains(raw, "@") {
+		return "it"
+	}
+	return strconv.Quote(raw)
 }
 
 func forbiddenHeader(name string) bool {

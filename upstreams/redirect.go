@@ -39,9 +39,9 @@ func (a *attempt) follow(resp *http.Response) (*http.Response, error) {
 		if resp, err = a.hop(to, ""); err != nil {
 			return nil, err
 		}
-		if a.req.Op == pullchain.Blob {
-			a.u.redirects.Store(to.Host != a.u.origin.Host)
-		}
+	}
+	if a.req.Op == pullchain.Blob && resp.StatusCode < 300 {
+		a.u.redirects.Store(resp.Request.URL.Host != a.u.origin.Host)
 	}
 	return resp, nil
 }

@@ -56,7 +56,7 @@ func (a *attempt) respond(resp *http.Response) (pullchain.Response, error) {
 func (a *attempt) manifestHead(resp *http.Response, out *pullchain.Response) error {
 	defer a.finish(resp)
 	if resp.ContentLength > maxManifest {
-		return tooLarge(resp.ContentLength)
+		return a.tooLarge(maxManifest, resp.ContentLength)
 	}
 	if !wire.IsManifestType(mediaType(resp)) {
 		return corrupt(pullchain.CodeWrongType, "manifest of type %q", clip(out.MediaType))
@@ -160,7 +160,7 @@ func (a *attempt) list(resp *http.Response, out *pullchain.Response) error {
 func (a *attempt) readAll(resp *http.Response, limit int64) ([]byte, error) {
 	defer a.finish(resp)
 	if resp.ContentLength > limit {
-		return nil, tooLarge(resp.ContentLength)
+		return nil, a.tooLarge(limit, resp.ContentLength)
 	}
 	body, err := decoded(resp, a.stream(resp))
 	if err != nil {
@@ -171,7 +171,7 @@ func (a *attempt) readAll(resp *http.Response, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if int64(len(content)) > limit {
-		return nil, tooLarge(int64(len(content)))
+		return nil, a.tooLarge(limit, int64(len(content)))
 	}
 	return content, nil
 }
@@ -224,9 +224,9 @@ var errTooLarge = errors.New("larger than pullchain accepts")
 
 // tooLarge refuses one document. It says nothing of the upstream's others, so
 // no gate is shut for it (FAULTS.md F25).
-func tooLarge(size int64) error {
+func (a *attempt) tooLarge(limit, size int64) error {
 	return &pullchain.Error{
 		Reason: pullchain.Refused, Code: pullchain.CodeTooLarge, Scope: pullchain.ScopeRequest,
-		Err: fmt.Errorf("manifest exceeds %d bytes (%d or more): %w", maxManifest, size, errTooLarge),
+		Err: fmt.Errorf("%s exceeds %d bytes (%d or more): %w", a.req.Op, limit, size, errTooLarge),
 	}
 }

@@ -129,8 +129,8 @@ func (u *Upstream) explain(ctx context.Context, a *attempt, err error) error {
 	var e *pullchain.Error
 	if !errors.As(err, &e) {
 		e = classifyTransport(err, a.offOrigin)
+		u.h2.observe(e) // a body's errors have been observed where they came up
 	}
-	u.h2.observe(e)
 	failed := *e
 	failed.Upstream = u.cfg.Name
 	return &failed

@@ -1,0 +1,273 @@
+package upstreams
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pullchain/pullchain"
+)
+
+// What registries, CDNs and Cloudflare really write (PROTOCOL.md 4.1, 4.7).
+const (
+	hubQuotaBody = `{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your pull rate limit. You may increase the limit by authenticating and upgrading: https://www.docker.com/increase-rate-limit"}]}`
+	hapBody      = "Too Many Requests (HAP429).\n"
+	ghcrBody     = `{"errors":[{"code":"TOOMANYREQUESTS","message":"retry-after: 1.16ms, allowed: 44000/minute"}]}`
+	ghcrSlow     = `{"errors":[{"code":"TOOMANYREQUESTS","message":"retry-after: 12s, allowed: 44000/minute"}]}`
+	cf1015Body   = `<!DOCTYPE html><html><head><title>Access denied | mirror.example used Cloudflare to restrict access</title></head><body><h1>Error 1015</h1><p>Ray ID: 8f00000000000000</p><p>You are being rate limited</p></body></html>`
+	cf1027Body   = `<!DOCTYPE html><html><head><title>Please check back later | relay.example</title></head><body><h1>Error 1027</h1><p>This website has been temporarily rate limited</p></body></html>`
+	cf530Body    = `<!DOCTYPE html><html><head><title>Origin DNS error | relay.example</title></head><body><h1>Error 1016</h1></body></html>`
+	s3Expired    = `<?xml version="1.0" encoding="UTF-8"?><Error><Code>AccessDenied</Code><Message>Request has expired</Message><X-Amz-Expires>1200</X-Amz-Expires></Error>`
+	gcsExpired   = `<?xml version='1.0' encoding='UTF-8'?><Error><Code>ExpiredToken</Code><Message>Invalid argument.</Message><Details>The provided token has expired.</Details></Error>`
+	s3OneAuth    = `<?xml version="1.0" encoding="UTF-8"?><Error><Code>InvalidArgument</Code><Message>Only one auth mechanism allowed</Message></Error>`
+	unknownBody  = `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}`
+)
+
+var (
+	fromCloudflare = http.Header{"Server": {"cloudflare"}, "Cf-Ray": {"8f00000000000000-FRA"}, "Content-Type": {"text/html; charset=UTF-8"}}
+	fromJSON       = http.Header{"Content-Type": {"application/json"}}
+)
+
+// TestClassifyStatus holds the evidence of FAULTS.md 7 against real answers.
+func TestClassifyStatus(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 21, 22, 30, 0, 0, time.UTC)
+	with := func(h http.Header, pairs ...string) http.Header {
+		out := h.Clone()
+		if out == nil {
+			out = http.Header{}
+		}
+		for i := 0; i < len(pairs); i += 2 {
+			out.Set(pairs[i], pairs[i+1])
+		}
+		return out
+	}
+	quota := with(fromJSON, "Ratelimit-Limit", "100;w=21600", "Ratelimit-Remaining", "0;w=21600", "Docker-Ratelimit-Source", "192.0.2.7")
+	tests := map[string]struct {
+		in   answer
+		want pullchain.Error
+	}{
+		"Hub's pull quota": {
+			answer{status: 429, header: quota, body: []byte(hubQuotaBody)},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeQuota,
+				Quota: &pullchain.Quota{Limit: 100, Window: 6 * time.Hour, Source: "192.0.2.7", At: now}},
+		},
+		"quota with Retry-After": {
+			answer{status: 429, header: with(fromJSON, "Retry-After", "120"), body: []byte(hubQuotaBody)},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeQuota, RetryAfter: 2 * time.Minute},
+		},
+		"quota with a date": {
+			answer{status: 429, header: with(fromJSON, "Retry-After", "Sat, 21 Nov 2026 22:40:00 GMT"), body: []byte(hubQuotaBody)},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeQuota, RetryAfter: 10 * time.Minute},
+		},
+		"quota for a week": {
+			answer{status: 429, header: with(fromJSON, "Retry-After", "604800"), body: []byte(hubQuotaBody)},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeQuota, RetryAfter: 6 * time.Hour},
+		},
+		"Hub's abuse limit": {
+			answer{status: 429, header: http.Header{"Content-Type": {"text/plain"}}, body: []byte(hapBody)},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeAbuse, Scope: pullchain.ScopeUpstream, RetryAfter: time.Minute},
+		},
+		"abuse limit that asks for less than a minute": {
+			answer{status: 429, header: http.Header{"Retry-After": {"5"}}, body: []byte(hapBody)},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeAbuse, Scope: pullchain.ScopeUpstream, RetryAfter: time.Minute},
+		},
+		"bare 429": {
+			answer{status: 429},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeThrottle},
+		},
+		"bare 429 that says when": {
+			answer{status: 429, header: http.Header{"Retry-After": {"5"}}},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeThrottle, RetryAfter: 5 * time.Second},
+		},
+		"bare 429 of a CDN": {
+			answer{status: 429, offOrigin: true, blob: true},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeThrottle},
+		},
+		"abuse limit to a HEAD": {
+			answer{status: 429, header: http.Header{"Content-Type": {"text/plain"}}},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeAbuse, Scope: pullchain.ScopeUpstream, RetryAfter: time.Minute},
+		},
+		"Cloudflare 1015": {
+			answer{status: 429, header: fromCloudflare, body: []byte(cf1015Body)},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeAbuse, Scope: pullchain.ScopeUpstream, RetryAfter: time.Minute},
+		},
+		"Cloudflare 1027 with 429": {
+			answer{status: 429, header: fromCloudflare, body: []byte(cf1027Body)},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeWorkerQuota, Scope: pullchain.ScopeUpstream, RetryAfter: 90 * time.Minute},
+		},
+		"Cloudflare 1027 with 503": {
+			answer{status: 503, header: http.Header{"Cf-Ray": {"8f-FRA"}}, body: []byte(cf1027Body)},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeWorkerQuota, Scope: pullchain.ScopeUpstream, RetryAfter: 90 * time.Minute},
+		},
+		"1027 without Cloudflare": {
+			answer{status: 503, body: []byte("pid 1027 died")},
+			pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeServerError},
+		},
+		"1027 in a Ray ID": {
+			answer{status: 530, header: fromCloudflare, body: []byte("<h1>Error 1016</h1><p>Ray ID: 8f1027ab00000000, 2001:db8::1027</p>")},
+			pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeOriginDown, Scope: pullchain.ScopeUpstream},
+		},
+		"1027 in plain text": {
+			answer{status: 429, header: fromCloudflare, body: []byte("error code: 1027")},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeWorkerQuota, Scope: pullchain.ScopeUpstream, RetryAfter: 90 * time.Minute},
+		},
+		"503 for a year": {
+			answer{status: 503, header: http.Header{"Retry-After": {"31536000"}}},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeServerError, RetryAfter: 6 * time.Hour},
+		},
+		"GHCR's millisecond": {
+			answer{status: 429, header: fromJSON, body: []byte(ghcrBody)},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeThrottle, RetryAfter: 1160 * time.Microsecond},
+		},
+		"GHCR's dozen seconds": {
+			answer{status: 429, header: fromJSON, body: []byte(ghcrSlow)},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeQuota, RetryAfter: 12 * time.Second},
+		},
+		"503 that says when": {
+			answer{status: 503, header: http.Header{"Retry-After": {"30"}}},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeServerError, RetryAfter: 30 * time.Second},
+		},
+		"503 with a Retry-After of the past": {
+			answer{status: 503, header: http.Header{"Retry-After": {"Sat, 21 Nov 2020 22:40:00 GMT"}}},
+			pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeServerError},
+		},
+		"S3 403 after a redirect": {
+			answer{status: 403, header: http.Header{"Content-Type": {"application/xml"}}, body: []byte(s3Expired), offOrigin: true, blob: true},
+			pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeSignedURL},
+		},
+		"GCS 400 after a redirect": {
+			answer{status: 400, body: []byte(gcsExpired), offOrigin: true, blob: true},
+			pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeSignedURL},
+		},
+		"S3 401 after a redirect": {
+			answer{status: 401, body: []byte(s3OneAuth), offOrigin: true, blob: true},
+			pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeSignedURL},
+		},
+		"S3 403 of the upstream itself": {
+			answer{status: 403, body: []byte(s3Expired), blob: true},
+			pullchain.Error{Reason: pullchain.Denied, Code: pullchain.CodeForbidden},
+		},
+		"404 in OCI words": {
+			answer{status: 404, header: fromJSON, body: []byte(unknownBody)},
+			pullchain.Error{Reason: pullchain.NotFound, Code: pullchain.CodeNotFound, Final: true},
+		},
+		"404 without a body, as to HEAD": {
+			answer{status: 404},
+			pullchain.Error{Reason: pullchain.NotFound, Code: pullchain.CodeNotFound, Final: true},
+		},
+		"404 of a parked host": {
+			answer{status: 404, header: http.Header{"Content-Type": {"text/html"}}, body: []byte("<html><title>domain for sale</title></html>")},
+			pullchain.Error{Reason: pullchain.NotFound, Code: pullchain.CodeNotFound},
+		},
+		"410": {
+			answer{status: 410, header: fromJSON},
+			pullchain.Error{Reason: pullchain.NotFound, Code: pullchain.CodeNotFound, Final: true},
+		},
+		"401": {
+			answer{status: 401, header: fromJSON, body: []byte(`{"errors":[{"code":"UNAUTHORIZED"}]}`)},
+			pullchain.Error{Reason: pullchain.Denied, Code: pullchain.CodeUnauthorized},
+		},
+		"403 of an allow-list": {
+			answer{status: 403, header: fromJSON, body: []byte(`{"errors":[{"code":"DENIED","message":"not in allowlist"}]}`)},
+			pullchain.Error{Reason: pullchain.Denied, Code: pullchain.CodeForbidden},
+		},
+		"407 of a forwarding proxy": {
+			answer{status: 407},
+			pullchain.Error{Reason: pullchain.Egress, Code: pullchain.CodeEgressAuth, Scope: pullchain.ScopeUpstream},
+		},
+		"416 with the size": {
+			answer{status: 416, header: http.Header{"Content-Range": {"bytes */1234"}}, blob: true},
+			pullchain.Error{Reason: pullchain.Invalid, Code: pullchain.CodeWrongRange, Size: 1234},
+		},
+		"416 without the size": {
+			answer{status: 416, blob: true},
+			pullchain.Error{Reason: pullchain.Invalid, Code: pullchain.CodeWrongRange},
+		},
+		"416 for a manifest":     {answer{status: 416}, pullchain.Error{Reason: pullchain.Denied, Code: pullchain.CodeUnexpected}},
+		"400":                    {answer{status: 400}, pullchain.Error{Reason: pullchain.Denied, Code: pullchain.CodeUnexpected}},
+		"451":                    {answer{status: 451}, pullchain.Error{Reason: pullchain.Denied, Code: pullchain.CodeUnexpected}},
+		"408":                    {answer{status: 408}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeServerError}},
+		"425":                    {answer{status: 425}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeServerError}},
+		"431":                    {answer{status: 431}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeServerError}},
+		"500":                    {answer{status: 500}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeServerError}},
+		"502":                    {answer{status: 502}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeServerError}},
+		"504":                    {answer{status: 504}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeServerError}},
+		"519":                    {answer{status: 519}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeServerError}},
+		"520":                    {answer{status: 520, header: fromCloudflare}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeOriginDown, Scope: pullchain.ScopeUpstream}},
+		"524":                    {answer{status: 524, header: fromCloudflare}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeOriginDown, Scope: pullchain.ScopeUpstream}},
+		"530 with 1016":          {answer{status: 530, header: fromCloudflare, body: []byte(cf530Body)}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeOriginDown, Scope: pullchain.ScopeUpstream}},
+		"522 of a CDN":           {answer{status: 522, offOrigin: true, blob: true}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeOriginDown}},
+		"531":                    {answer{status: 531}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeServerError}},
+		"304 to nothing":         {answer{status: 304}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeUnexpected}},
+		"300 with choices":       {answer{status: 300}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeUnexpected}},
+		"a status beyond 599":    {answer{status: 999}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeServerError}},
+		"a quota reading in 404": {answer{status: 404, header: quota}, pullchain.Error{Reason: pullchain.NotFound, Code: pullchain.CodeNotFound, Final: true, Quota: &pullchain.Quota{Limit: 100, Window: 6 * time.Hour, Source: "192.0.2.7", At: now}}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tt.in.now = now
+			if tt.in.header == nil {
+				tt.in.header = http.Header{}
+			}
+			got := classifyStatus(tt.in)
+			tt.want.Status = tt.in.status
+			got.Err = nil // its wording has a test of its own
+			if diff := cmp.Diff(tt.want, *got); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestClassifyStatusWords: remote text is quoted, cut, and never a whole page
+// (FAULTS.md 5, CVE-2025-48374 and its kin).
+func TestClassifyStatusWords(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		body string
+		has  string
+	}{
+		"OCI":           {hubQuotaBody, `TOOMANYREQUESTS "You have reached your pull rate limit.`},
+		"XML":           {s3Expired, `ACCESSDENIED "Request has expired"`},
+		"HTML":          {cf1015Body, `"Access denied | mirror.example used Cloudflare`},
+		"control bytes": {`{"errors":[{"code":"DENIED","message":"a\u001b[31m\nlevel=INFO msg=forged"}]}`, "DENIED"},
+		"long":          {strings.Repeat("x", 60<<10), `"xxxx`},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			text := classifyStatus(answer{status: 429, header: http.Header{}, body: []byte(tt.body)}).Error()
+			if !strings.Contains(text, tt.has) {
+				t.Errorf("%q does not say %q", text, tt.has)
+			}
+			if strings.ContainsAny(text, "\n\r\x1b<") || len(text) > 400 {
+				t.Errorf("unfit to be shown (%d bytes): %q", len(text), text)
+			}
+		})
+	}
+}
+
+func TestUntilMidnightUTC(t *testing.T) {
+	t.Parallel()
+	east := time.FixedZone("UTC+9", 9*3600)
+	tests := map[string]struct {
+		now  time.Time
+		want time.Duration
+	}{
+		"evening":           {time.Date(2026, 11, 21, 23, 59, 0, 0, time.UTC), time.Minute},
+		"midnight":          {time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC), 24 * time.Hour},
+		"another zone":      {time.Date(2026, 11, 22, 8, 0, 0, 0, east), time.Hour},
+		"the year's end":    {time.Date(2026, 12, 31, 22, 0, 0, 0, time.UTC), 2 * time.Hour},
+		"the end of summer": {time.Date(2026, 10, 25, 12, 0, 0, 0, time.UTC), 12 * time.Hour},
+	}
+	for name, tt := range tests {
+		if got := untilMidnightUTC(tt.now); got != tt.want {
+			t.Errorf("%s: %v, want %v", name, got, tt.want)
+		}
+	}
+}
