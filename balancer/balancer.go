@@ -25,6 +25,10 @@ type Config struct {
 	Registry string // canonical name
 	Strategy Strategy
 	Lanes    []*Lane // in the configured order
+
+	// Previous is the Balancer that this one takes over from on a reload: its
+	// log of failovers and what it knows of content go on. It may be nil.
+	Previous *Balancer
 }
 
 // A Balancer is a [pullchain.Fetcher] over the Lanes of one registry.
@@ -34,7 +38,7 @@ type Balancer struct {
 	strategy  Strategy
 	lanes     []*Lane
 	known     *knowledge
-	failovers failoverLog
+	failovers *failoverLog
 	hedges    hedgeBudget
 	leaders   [pullchain.NumClasses]atomic.Pointer[Lane]
 }
@@ -44,7 +48,13 @@ func New(cfg Config) *Balancer {
 	if cfg.Strategy == "" {
 		cfg.Strategy = Ordered
 	}
-	return &Balancer{registry: cfg.Registry, strategy: cfg.Strategy, lanes: cfg.Lanes, known: newKnowledge()}
+	b := &Balancer{registry: cfg.Registry, strategy: cfg.Strategy, lanes: cfg.Lanes}
+	if cfg.Previous != nil {
+		b.known, b.failovers = cfg.Previous.known, cfg.Previous.failovers
+	} else {
+		b.known, b.failovers = newKnowledge(), &failoverLog{}
+	}
+	return b
 }
 
 // Budgets to the first byte, and attempts in all, of one request
@@ -113,10 +123,10 @@ func (b *Balancer) deliver(ctx context.Context, req pullchain.Request, won *answ
 
 // answer finds a lane that answers req, or the verdict.
 func (b *Balancer) answer(ctx context.Context, req pullchain.Request, t *trail) (*answer, error) {
-	lanes, shuts := b.choose(req, nil, t)
+	lanes := b.choose(req, nil, t)
 	won := b.race(ctx, req, lanes, t)
 	if won == nil && t.failOpen() && ctx.Err() == nil {
-		won = b.force(ctx, req, shuts, t)
+		won = b.force(ctx, req, t)
 	}
 	if won == nil {
 		return nil, t.verdict(ctx, b.inOrder)
@@ -134,12 +144,12 @@ func (b *Balancer) inOrder(tries []pullchain.Attempt) {
 	slices.SortStableFunc(tries, func(x, y pullchain.Attempt) int { return place(x) - place(y) })
 }
 
-// choose returns the lanes that may be asked, in order, and the gates of the
-// others. Those of avoid, which have failed this very request, come last.
-func (b *Balancer) choose(req pullchain.Request, avoid []*Lane, t *trail) ([]*Lane, []*shut) {
+// choose returns the lanes that may be asked, in order; the trail is told of the
+// gates of the others. Those of avoid, which have failed this very request, come
+// last.
+func (b *Balancer) choose(req pullchain.Request, avoid []*Lane, t *trail) []*Lane {
 	now := time.Now()
 	var candidates []candidate
-	var shuts []*shut
 	for i, l := range b.lanes {
 		if req.Digest == "" && !l.cfg.Resolve {
 			continue // it may say what a digest holds, not what a tag means (F17)
@@ -147,13 +157,12 @@ func (b *Balancer) choose(req pullchain.Request, avoid []*Lane, t *trail) ([]*La
 		if err := b.known.absent(l, req, now); err != nil {
 			t.gate(l, gateAbsent, err)
 			if err.Final {
-				return nil, nil // the registry itself has just said so
+				return nil // the registry itself has just said so
 			}
 			continue
 		}
 		if s := l.shut(req, now); s != nil {
-			t.gate(l, s.gate, s.err(now))
-			shuts = append(shuts, s)
+			t.met(s, now)
 			continue
 		}
 		candidates = append(candidates, l.candidate(i, req.Class(), now))
@@ -167,7 +176,7 @@ func (b *Balancer) choose(req pullchain.Request, avoid []*Lane, t *trail) ([]*La
 		lanes = append(lanes, b.lanes[c.index])
 	}
 	slices.SortStableFunc(lanes, func(a, b *Lane) int { return slices.Index(avoid, a) - slices.Index(avoid, b) })
-	return lanes[:min(len(lanes), maxAttempts)], shuts
+	return lanes[:min(len(lanes), maxAttempts)]
 }
 
 // candidate returns the lane as its order is decided.

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"sync"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/pullchain/pullchain"
 )
 
@@ -52,6 +54,9 @@ type verified struct {
 }
 
 func (v *verified) Read(p []byte) (int, error) {
+	if v.err != nil && len(v.tail) == 0 {
+		return 0, v.err
+	}
 	if v.err == nil && (v.s.size < 0 || v.s.pos < v.s.size-holdBack) {
 		if v.s.size >= 0 {
 			p = p[:min(int64(len(p)), v.s.size-holdBack-v.s.pos)]
@@ -90,7 +95,7 @@ func (v *verified) readTail() {
 // check returns io.EOF if the bytes read are the blob, and blames who sent them
 // if they are not.
 func (v *verified) check() error {
-	got := digestOf(v.s.req.Digest.Algorithm(), v.hash)
+	got := digest.NewDigest(v.s.req.Digest.Algorithm(), v.hash)
 	if got == v.s.req.Digest {
 		v.s.finish(nil)
 		return io.EOF

@@ -65,7 +65,8 @@ func (b *breaker) readyToTrip(c gobreaker.Counts) bool {
 	if c.ConsecutiveFailures >= b.threshold.Load() {
 		return true
 	}
-	return c.Requests >= uint32(b.cfg.MinRequests) && float64(c.TotalFailures) >= b.cfg.Ratio*float64(c.Requests)
+	outcomes := c.TotalSuccesses + c.TotalFailures // Requests has those under way and those excluded
+	return outcomes >= uint32(b.cfg.MinRequests) && float64(c.TotalFailures) >= b.cfg.Ratio*float64(outcomes)
 }
 
 // changed is called by cb under its mutex, so it must not ask cb anything.
@@ -170,30 +171,42 @@ func (b *breaker) begin(now time.Time) (*breakerCall, bool) {
 		}
 		return nil, false
 	}
-	return &breakerCall{b: b, done: done, trial: trial}, true
+	return &breakerCall{b: b, began: now, done: done, trial: trial}, true
 }
 
-// A breakerCall is one request that a breaker let through. A nil breakerCall
-// is one that went past it, and counts for nothing.
+// A breakerCall is one request that a breaker let through; it must be ended
+// once. A nil breakerCall is one that went past it, and counts for nothing.
 type breakerCall struct {
 	b     *breaker
+	began time.Time
 	done  func(error)
 	trial bool
-	once  sync.Once
 }
 
 func (c *breakerCall) end(err error) {
 	if c == nil {
 		return
 	}
-	c.once.Do(func() { // cb would count a second report as another request
+	result := outcome(err)
+	if isFailure(result) {
 		c.b.judge(err)
-		c.done(outcome(err))
-		if c.trial {
-			c.b.trial.Store(false)
+		if !c.trial && time.Since(c.began) > breakerBucket {
+			// cb books an outcome where its request began, which for a body that
+			// is cut late is outside the window: it would never count.
+			c.done(errExcluded)
+			if done, err := c.b.cb.Allow(); err == nil {
+				done(result)
+			}
+			return
 		}
-	})
+	}
+	c.done(result)
+	if c.trial {
+		c.b.trial.Store(false)
+	}
 }
+
+func isFailure(result error) bool { return result != nil && !errors.Is(result, errExcluded) }
 
 // judge sets what readyToTrip and changed go by, for the failure at hand.
 func (b *breaker) judge(err error) {
@@ -201,7 +214,11 @@ func (b *breaker) judge(err error) {
 	if !ok {
 		return
 	}
-	b.threshold.Store(uint32(min(b.cfg.Failures, grave(e))))
+	threshold := b.cfg.Failures
+	if n := grave(e); n > 0 {
+		threshold = min(threshold, n)
+	}
+	b.threshold.Store(uint32(threshold))
 	b.graver.Store(e.Scope == pullchain.ScopeUpstream)
 	b.mu.Lock()
 	b.latest = err
@@ -242,5 +259,5 @@ func grave(e *pullchain.Error) int {
 	case e.Code == pullchain.CodeConnRefused || e.Code == pullchain.CodeDNS || e.Code == pullchain.CodeStall:
 		return 3
 	}
-	return 5
+	return 0 // as configured
 }

@@ -19,80 +19,95 @@ const silentAfter = time.Second
 // A connectWatch notices that an attempt does not get a connection. It is fed
 // by the HTTP transport, through the attempt's context.
 type connectWatch struct {
-	fire func(reached bool)
+	fire func(silent, reached bool)
 
-	mu        sync.Mutex
-	timer     *time.Timer // runs from the first sign of dialling until a connection is had
-	stopped   bool
-	fired     bool
-	reached   bool              // some connection was had before: the origin is there
-	connected bool              // TCP works: it is TLS, or a proxy's far side, that is silent
-	tls       bool              // and the handshake has begun
-	verdict   func(silent bool) // set when the watch outlives its attempt
+	mu      sync.Mutex
+	timer   *time.Timer // runs while the attempt waits for a connection; nil while it does not
+	stopped bool
+	fired   bool              // it has waited too long
+	dials   bool              // for a new connection, and not for one of our own to come free
+	open    bool              // the dial has got through: only the handing over is left
+	reached bool              // some connection was had before: the origin is there
+	verdict func(silent bool) // set when the watch outlives its attempt
 }
 
-// watchConnect returns a watch that calls fire, once, when dialling has gone on
-// for silentAfter, and tells it whether some connection was had before.
-func watchConnect(fire func(reached bool)) *connectWatch { return &connectWatch{fire: fire} }
+// watchConnect returns a watch that calls fire, once, when a connection has been
+// waited for longer than silentAfter. It tells whether it is the far end that is
+// silent, and whether some connection was had before.
+func watchConnect(fire func(silent, reached bool)) *connectWatch { return &connectWatch{fire: fire} }
 
-// attach returns ctx with the hooks that feed the watch.
+// attach returns ctx with the hooks that feed the watch. A dial that goes on
+// after the attempt has got an idle connection instead is nobody's business.
 func (w *connectWatch) attach(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		DNSStart:          func(httptrace.DNSStartInfo) { w.arm() },
-		ConnectStart:      func(_, _ string) { w.arm() },
+		GetConn:           func(string) { w.waits() },
+		DNSStart:          func(httptrace.DNSStartInfo) { w.dialling() },
+		ConnectStart:      func(_, _ string) { w.dialling() },
 		ConnectDone:       func(_, _ string, err error) { w.dialled(err) },
-		TLSHandshakeStart: w.handshakes,
-		TLSHandshakeDone:  func(tls.ConnectionState, error) { w.decide(false) },
-		GotConn:           func(httptrace.GotConnInfo) { w.got() },
+		TLSHandshakeStart: func() { w.through(false) },
+		TLSHandshakeDone:  func(tls.ConnectionState, error) { w.through(true); w.decide(false) },
+		GotConn:           func(httptrace.GotConnInfo) { w.got(); w.decide(false) },
 	})
 }
 
-func (w *connectWatch) arm() {
+func (w *connectWatch) waits() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.dials, w.open = false, false
 	if w.timer == nil && !w.stopped {
 		w.timer = time.AfterFunc(silentAfter, w.expired)
 	}
 }
 
-func (w *connectWatch) expired() {
+func (w *connectWatch) dialling() {
 	w.mu.Lock()
-	fire := w.timer != nil && !w.stopped && !w.fired && !(w.verdict != nil && w.through())
-	w.fired = w.fired || fire
-	reached := w.reached
-	w.mu.Unlock()
-	if fire {
-		w.fire(reached)
-	}
-	w.decide(fire)
+	defer w.mu.Unlock()
+	w.dials = w.dials || w.timer != nil
 }
 
 // dialled takes note that TCP has connected or has been refused.
 func (w *connectWatch) dialled(err error) {
-	w.mu.Lock()
-	w.connected = w.connected || err == nil
-	w.mu.Unlock()
 	if err != nil {
 		w.decide(false)
+		return
 	}
+	w.through(true)
 }
 
-func (w *connectWatch) handshakes() {
+func (w *connectWatch) through(open bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.tls = true
+	w.open = open
 }
 
-// through reports whether the connection stands, as far as one can know without
-// the transport handing it over, which it does to living attempts only.
-func (w *connectWatch) through() bool { return w.connected && !w.tls }
+func (w *connectWatch) got() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+	w.timer, w.reached = nil, true
+}
+
+func (w *connectWatch) expired() {
+	w.mu.Lock()
+	live := w.timer != nil && !w.stopped && !w.fired
+	silent := live && w.dials && !(w.verdict != nil && w.open)
+	w.fired = w.fired || live
+	reached := w.reached
+	w.mu.Unlock()
+	if live {
+		w.fire(silent, reached)
+	}
+	w.decide(silent)
+}
 
 // outlive lets the watch go on beyond its attempt, if that is still dialling its
 // first connection: verdict is called once, with whether that was silent.
 func (w *connectWatch) outlive(verdict func(silent bool)) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.timer == nil || w.stopped || w.fired || w.reached || w.through() {
+	if w.timer == nil || w.stopped || w.fired || !w.dials || w.reached || w.open {
 		return false
 	}
 	w.verdict = verdict
@@ -105,10 +120,7 @@ func (w *connectWatch) decide(silent bool) {
 	verdict := w.verdict
 	w.verdict = nil
 	if verdict != nil {
-		w.stopped = true
-		if w.timer != nil {
-			w.timer.Stop()
-		}
+		w.stopLocked()
 	}
 	w.mu.Unlock()
 	if verdict != nil {
@@ -116,69 +128,51 @@ func (w *connectWatch) decide(silent bool) {
 	}
 }
 
-func (w *connectWatch) disarm() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.timer != nil {
-		w.timer.Stop()
-	}
-	w.timer, w.reached, w.connected, w.tls = nil, true, false, false
-}
-
-// got takes note that the attempt has a connection, new or idle.
-func (w *connectWatch) got() {
-	w.disarm()
-	w.decide(false)
-}
-
 // stop ends the watch, for its attempt is over, unless it is to outlive it.
 func (w *connectWatch) stop() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.verdict != nil {
-		return
+	if w.verdict == nil {
+		w.stopLocked()
 	}
+}
+
+func (w *connectWatch) stopLocked() {
 	w.stopped = true
 	if w.timer != nil {
 		w.timer.Stop()
 	}
 }
 
-// silent reports whether the attempt is still without the connection that it
-// has waited for too long.
-func (w *connectWatch) silent() bool {
+// late reports whether the attempt is still without the connection that it has
+// waited for too long, and silent whether that is the far end's doing.
+func (w *connectWatch) late() (late, silent bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.fired && w.timer != nil
+	late = w.fired && w.timer != nil
+	return late, late && w.dials
 }
 
-// blame says whose fault the silence is: behind an egress whose own port does
-// not answer, the egress's; after a first connection, that of the place that a
-// redirect led to; else the upstream's.
+// blame says whose fault the silence is: after a first connection, that of the
+// place that a redirect led to; else the upstream's. A proxy that is silent is
+// found out by the next probe through it, which knows that it was the proxy.
 func (w *connectWatch) blame(l *Lane) *pullchain.Error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	e := &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeConnTimeout, Upstream: l.Name(), Err: errSilent}
-	switch {
-	case l.cfg.Egress != nil && !w.connected && !w.reached:
-		e.Reason, e.Code = pullchain.Egress, pullchain.CodeEgressProxy
-	case !w.reached:
+	if !w.reached {
 		e.Scope = pullchain.ScopeUpstream
 	}
 	return e
 }
 
-// silent holds the lane as soon as one of its requests meets silence, so that
-// the next does not have to find out again. Silence behind a first connection
-// is that of a CDN: the breaker of blobs learns of it, and manifests go on.
-func (l *Lane) silent(reached bool) {
-	if reached {
-		return
-	}
+// holdSilence holds the lane as soon as one of its requests meets silence, so that
+// the next does not have to find out again.
+func (l *Lane) holdSilence() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
 	e := &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeConnTimeout, Scope: pullchain.ScopeUpstream, Upstream: l.Name(), Err: errSilent}
-	l.hold = hold{until: now.Add(holdSilent), cause: e}
+	l.hold = hold{since: now, until: now.Add(holdSilent), cause: e}
 	l.lastError, l.lastFailed = e, now
 }

@@ -51,13 +51,14 @@ func (c *cooldown) shut(now time.Time, e *pullchain.Error) {
 }
 
 // ok ends the cooldown: the upstream answered a request sent at the time sent.
-// An answer to one sent before it shut is old news.
-func (c *cooldown) ok(sent time.Time) {
-	if c.cause == nil || sent.Before(c.began) {
+// An answer to one sent before it shut is old news. Only one that a quota counts
+// (counted) ends the growth: a HEAD may pass where the next GET does not.
+func (c *cooldown) ok(sent time.Time, counted bool) {
+	if sent.Before(c.began) {
 		return
 	}
 	*c = cooldown{next: c.next}
-	if c.next != nil {
+	if c.next != nil && counted {
 		c.next.Reset()
 	}
 }

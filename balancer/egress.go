@@ -52,13 +52,17 @@ func (e *Egress) fail(err *pullchain.Error) {
 	e.until, e.err, e.failed = now.Add(hold), err, now
 }
 
-// ok opens the gate: something went through.
-func (e *Egress) ok() {
+// ok opens the gate: something that was sent at the time sent went through. A
+// body on an old tunnel says nothing of a proxy that has failed since.
+func (e *Egress) ok(sent time.Time) {
 	if e == nil {
 		return
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if sent.Before(e.failed) {
+		return
+	}
 	e.until, e.err, e.fails = time.Time{}, nil, 0
 }
 
@@ -73,15 +77,4 @@ func (e *Egress) shut(now time.Time) (time.Time, error) {
 		return time.Time{}, nil
 	}
 	return e.until, e.err
-}
-
-// mayProbe reports whether a probe may go through. A refused login is not
-// knocked at once by every lane's prober.
-func (e *Egress) mayProbe(now time.Time) bool {
-	if e == nil {
-		return true
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return pullchain.CodeOf(e.err) != pullchain.CodeEgressAuth || !now.Before(e.until)
 }

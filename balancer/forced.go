@@ -79,12 +79,12 @@ func (l *Lane) isVouched(now time.Time) bool {
 // force makes the one try that is left when every gate is shut on a guess:
 // first the lanes that may be down, then those that may be limited, soonest
 // first. It returns the answer, or nil.
-func (b *Balancer) force(ctx context.Context, req pullchain.Request, shuts []*shut, t *trail) *answer {
-	for _, l := range forceOrder(shuts) {
+func (b *Balancer) force(ctx context.Context, req pullchain.Request, t *trail) *answer {
+	for _, l := range forceOrder(t.shuts()) {
 		mine, err := l.forced.take(ctx)
 		if err != nil {
-			if e, ok := asError(err); ok && ctx.Err() == nil {
-				t.gate(l, gateForced, e)
+			if ctx.Err() == nil {
+				t.gate(l, gateForced, asError(err))
 			}
 			continue
 		}
@@ -112,17 +112,20 @@ const gateForced = "forced"
 
 // forceOne asks l, whatever its gates guess.
 func (b *Balancer) forceOne(ctx context.Context, req pullchain.Request, l *Lane, t *trail) (*answer, error) {
-	r := newRace(ctx, b, req, t, 1)
 	c, s := l.begin(req, true, false)
 	if s != nil {
 		return nil, s.err(time.Now())
 	}
+	r := newRace(ctx, b, req, t, 1)
 	r.launch(l, c, false)
 	won := r.finish(r.run(nil))
-	if won == nil && r.lastErr == nil {
-		return nil, errLost // it was called off
+	switch {
+	case won != nil || r.lastErr != nil:
+		return won, r.lastErr
+	case errors.Is(context.Cause(r.ctx), errOutOfTime):
+		return nil, outOfTime(l)
 	}
-	return won, r.lastErr
+	return nil, errLost // it was called off
 }
 
 // canceled reports whether err says no more than that a try was called off.

@@ -67,7 +67,7 @@ func (l *Lane) shutLocked(req pullchain.Request, now, egressUntil time.Time, egr
 		return &shut{lane: l, gate: gateHold, until: l.hold.until, cause: l.hold.cause}
 	case cool.cooling(now):
 		return &shut{lane: l, gate: gateCooldown, until: cool.until, asked: cool.asked, cause: cool.cause}
-	case cool.trial && l.evidence.manifest.Op != 0 && now.Sub(cool.until) < trialGrace:
+	case cool.trial && l.proberTakesTrialLocked(req.Class()) && now.Sub(cool.until) < trialGrace:
 		return &shut{lane: l, gate: gateCooldown, until: cool.until.Add(trialGrace), cause: cool.cause}
 	}
 	return nil
@@ -93,6 +93,15 @@ func (l *Lane) breakerShut(class pullchain.Class, now time.Time) *shut {
 		return &shut{lane: l, gate: gateBreaker, until: s.until, cause: orElse(s.cause, errOpen)}
 	}
 	return nil
+}
+
+// trialShut is why a breaker did not let a request through after all: it has
+// just tripped, or it is half-open and somebody else's trial is under way.
+func (l *Lane) trialShut(class pullchain.Class, now time.Time) *shut {
+	if s := l.breakerShut(class, now); s != nil {
+		return s
+	}
+	return &shut{lane: l, gate: gateBreaker, cause: orElse(l.breakers[class].state(now).cause, errOpen)}
 }
 
 // tokenShut returns the token server's gate, if req needs it.

@@ -102,6 +102,7 @@ func TestGuessedCooldownIsEndedByAHead(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(serve, serve)
+		r.lanes[0].SetVerdict(true, nil)
 		r.mustGet(t, tag)
 		r.ups[0].become(fail(quotaGone))
 		r.mustGet(t, tag)
@@ -300,7 +301,9 @@ func TestQuarantineDoublesAndACaptivePortalIsForgiven(t *testing.T) {
 
 // blackholed starts to dial and never connects.
 func blackholed(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
-	httptrace.ContextClientTrace(ctx).ConnectStart("tcp", "192.0.2.1:443")
+	trace := httptrace.ContextClientTrace(ctx)
+	trace.GetConn("192.0.2.1:443")
+	trace.ConnectStart("tcp", "192.0.2.1:443")
 	return silent(ctx, req)
 }
 

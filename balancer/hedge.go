@@ -2,6 +2,7 @@ package balancer
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -31,46 +32,37 @@ const (
 // A hedgeBudget keeps a chain's hedges to their share of its requests.
 // It is safe for concurrent use.
 type hedgeBudget struct {
-	mu     sync.Mutex
-	credit float64
-	primed bool
+	mu    sync.Mutex
+	spent float64 // of the few that are always allowed
 }
 
 // earn adds what one request allows.
 func (h *hedgeBudget) earn() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.prime()
-	h.credit = min(h.credit+hedgeShare, extraMin)
+	h.spent = max(h.spent-hedgeShare, 0)
 }
 
 // spend takes one hedge from the budget, if it has one.
 func (h *hedgeBudget) spend() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.prime()
-	if h.credit < 1 {
+	if h.spent+1 > extraMin {
 		return false
 	}
-	h.credit--
+	h.spent++
 	return true
 }
 
-func (h *hedgeBudget) prime() {
-	if !h.primed {
-		h.primed, h.credit = true, extraMin
-	}
-}
-
-// mayJoin reports whether next may be started beside a. Beside a silent lane it
-// always may: that is failover, and a is doing nothing. Beside a slow one it is
+// mayJoin reports whether next may be started beside a. Beside one without a
+// connection it always may: that is failover, and a is doing nothing. Beside a slow one it is
 // a hedge, which costs the next lane a request nobody may need, so not where
 // requests cost money or the last of a quota.
 func (r *race) mayJoin(a *attempt, next *Lane) bool {
-	if !r.runs(a) {
+	if !slices.Contains(r.running, a) {
 		return false
 	}
-	if a.watch.silent() {
+	if late, _ := a.watch.late(); late {
 		return true
 	}
 	if a.call.req.Class() != pullchain.ClassManifest || next.cfg.Metered || !next.mayTakeExtra() {
@@ -80,15 +72,6 @@ func (r *race) mayJoin(a *attempt, next *Lane) bool {
 		return false
 	}
 	return r.b.hedges.spend()
-}
-
-func (r *race) runs(a *attempt) bool {
-	for _, other := range r.running {
-		if other == a {
-			return true
-		}
-	}
-	return false
 }
 
 func (l *Lane) mayTakeExtra() bool {

@@ -16,8 +16,15 @@ const gateAbsent = "absent"
 // knowledge is what a chain has learnt of content. It is bounded, and safe for
 // concurrent use.
 type knowledge struct {
-	sizes    *otter.Cache[digest.Digest, int64]
+	sizes    *otter.Cache[sizeKey, int64]
 	absences *otter.Cache[absentKey, absence]
+}
+
+// A sizeKey is a blob in its repository: what one repository's manifests claim
+// must not be held against another's blobs.
+type sizeKey struct {
+	repo   string
+	digest digest.Digest
 }
 
 type absentKey struct {
@@ -40,20 +47,22 @@ const (
 
 func newKnowledge() *knowledge {
 	return &knowledge{
-		sizes:    otter.Must(&otter.Options[digest.Digest, int64]{MaximumSize: sizesKept}),
+		sizes:    otter.Must(&otter.Options[sizeKey, int64]{MaximumSize: sizesKept}),
 		absences: otter.Must(&otter.Options[absentKey, absence]{MaximumSize: absentKept}),
 	}
 }
 
 // learnSizes remembers how long a manifest says its parts are. A body without a
 // length, or with a wrong one, is found out by it (FAULTS.md F18, F19).
-func (k *knowledge) learnSizes(links []pullchain.Descriptor) {
+func (k *knowledge) learnSizes(repo string, links []pullchain.Descriptor) {
 	for _, link := range links {
-		k.sizes.Set(link.Digest, link.Size)
+		k.sizes.Set(sizeKey{repo, link.Digest}, link.Size)
 	}
 }
 
-func (k *knowledge) size(d digest.Digest) (int64, bool) { return k.sizes.GetIfPresent(d) }
+func (k *knowledge) size(req pullchain.Request) (int64, bool) {
+	return k.sizes.GetIfPresent(sizeKey{req.Repo, req.Digest})
+}
 
 // learnAbsent remembers that l has not got what req asks for, or does not let
 // us have it. Public mirrors ban those who keep asking (PROTOCOL.md 4.2).

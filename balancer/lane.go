@@ -128,6 +128,7 @@ type verdict struct {
 // hold is the rest of a few moments that a lane gets when it could not be
 // connected to, long before its breaker trips (FAULTS.md F01, F02).
 type hold struct {
+	since time.Time
 	until time.Time
 	cause error
 }
@@ -161,7 +162,7 @@ func (l *Lane) begin(req pullchain.Request, force, extra bool) (*call, *shut) {
 	c := &call{lane: l, req: req, began: now, extra: extra}
 	var ok bool
 	if c.breaker, ok = l.breakers[req.Class()].begin(now); !ok && !force && !l.isVouched(now) {
-		return nil, l.breakerShut(req.Class(), now)
+		return nil, l.trialShut(req.Class(), now)
 	}
 	if l.up.NeedsToken(req) {
 		c.token, _ = l.breakers[pullchain.ClassToken].begin(now)
@@ -184,7 +185,7 @@ func (c *call) end(err error) {
 		if c.extra {
 			c.lane.extra.Add(-1)
 		}
-		e, _ := asError(err)
+		e := asError(err)
 		if e != nil && e.Scope == pullchain.ScopeToken {
 			c.token.end(err)
 			c.breaker.end(errExcluded)
@@ -199,26 +200,24 @@ func (c *call) end(err error) {
 // tokenOutcome is what a call that did not fail for its token says of the token
 // server: that it works, if the call got as far as an answer.
 func tokenOutcome(err error) error {
-	switch outcome(err) {
-	case nil:
+	if outcome(err) == nil {
 		return nil
-	default:
-		return errExcluded
 	}
+	return errExcluded
 }
 
 // asError returns err as an Error, made up if it is none; nil for nil.
-func asError(err error) (*pullchain.Error, bool) {
+func asError(err error) *pullchain.Error {
 	if err == nil {
-		return nil, false
+		return nil
 	}
 	if e, ok := errorsAs(err); ok {
-		return e, true
+		return e
 	}
 	reason := pullchain.ReasonOf(err)
 	e := &pullchain.Error{Reason: reason, Err: err}
 	if reason == pullchain.Canceled {
 		e.Code = pullchain.CodeCanceled
 	}
-	return e, true
+	return e
 }

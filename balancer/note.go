@@ -12,14 +12,17 @@ import (
 func (l *Lane) note(c *call, e *pullchain.Error) {
 	now := time.Now()
 	class := c.req.Class()
-	l.ledger.count(class, e, now)
+	l.ledger.count(class, e)
 	if e == nil {
-		l.cfg.Egress.ok()
+		l.cfg.Egress.ok(c.began)
 		l.noteSuccess(c, now)
 		return
 	}
-	if e.Reason == pullchain.Egress {
+	switch {
+	case e.Reason == pullchain.Egress:
 		l.cfg.Egress.fail(e)
+	case e.Status != 0:
+		l.cfg.Egress.ok(c.began) // whatever the answer, it came through
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -29,13 +32,15 @@ func (l *Lane) note(c *call, e *pullchain.Error) {
 	l.lastError, l.lastFailed = e, now
 	switch e.Reason.Blame() {
 	case pullchain.BlameNobody: // it answered: it works
-		l.cooldowns[class].ok(c.began)
+		l.cooldowns[class].ok(c.began, !c.req.Head)
+		l.latch.success(now)
+		l.evidence.forget(c.req)
 	case pullchain.BlameCooldown:
 		for _, class := range scopeClasses(e.Scope, class) {
 			l.cooldowns[class].shut(now, e)
 		}
 	case pullchain.BlameQuarantine:
-		l.noteCorrupt(e, now)
+		l.noteCorrupt(c, e, now)
 	case pullchain.BlameCounted:
 		if e.Scope != pullchain.ScopeRequest && l.quarantine.refused(now) {
 			l.quarantine.shut(now, e)
@@ -50,12 +55,14 @@ func (l *Lane) noteSuccess(c *call, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	class := c.req.Class()
-	l.cooldowns[class].ok(c.began)
+	l.cooldowns[class].ok(c.began, !c.req.Head)
 	if c.token != nil {
-		l.cooldowns[pullchain.ClassToken].ok(c.began)
+		l.cooldowns[pullchain.ClassToken].ok(c.began, true)
 	}
 	l.lastServed[class] = now
-	l.hold = hold{}
+	if !c.began.Before(l.hold.since) {
+		l.hold = hold{}
+	}
 	if now.Before(l.vouched) {
 		l.vouched = now.Add(vouchFor)
 	}
@@ -64,9 +71,10 @@ func (l *Lane) noteSuccess(c *call, now time.Time) {
 
 // noteCorrupt takes wrong bytes for what they are, but a botched range for a
 // missing skill: the lane serves whole blobs as well as any.
-func (l *Lane) noteCorrupt(e *pullchain.Error, now time.Time) {
+func (l *Lane) noteCorrupt(c *call, e *pullchain.Error, now time.Time) {
+	ranged := !c.req.Range.Whole()
 	switch {
-	case e.Code == pullchain.CodeWrongRange || e.Code == pullchain.CodeEncoded:
+	case ranged && (e.Code == pullchain.CodeWrongRange || e.Code == pullchain.CodeEncoded):
 		l.ignores = true
 	case e.Scope == pullchain.ScopeRequest:
 	default:
@@ -81,9 +89,9 @@ func (l *Lane) noteUnavailable(e *pullchain.Error, now time.Time) {
 	}
 	switch e.Code {
 	case pullchain.CodeConnRefused:
-		l.hold = hold{until: now.Add(holdRefused), cause: e}
+		l.hold = hold{since: now, until: now.Add(holdRefused), cause: e}
 	case pullchain.CodeConnTimeout:
-		l.hold = hold{until: now.Add(holdSilent), cause: e}
+		l.hold = hold{since: now, until: now.Add(holdSilent), cause: e}
 	}
 }
 

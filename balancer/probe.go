@@ -15,6 +15,16 @@ type evidence struct {
 	manifest, blob pullchain.Request
 }
 
+// forget drops what turned out to be gone: it proves nothing any more.
+func (e *evidence) forget(req pullchain.Request) {
+	if req.Digest == e.manifest.Digest {
+		e.manifest = pullchain.Request{}
+	}
+	if req.Digest == e.blob.Digest {
+		e.blob = pullchain.Request{}
+	}
+}
+
 // remember keeps req, which the lane has served, as evidence.
 func (l *Lane) remember(req pullchain.Request, resp pullchain.Response) {
 	if resp.Digest == "" || req.Registry == "" {
@@ -33,13 +43,11 @@ func (l *Lane) remember(req pullchain.Request, resp pullchain.Response) {
 	}
 }
 
-// proofs returns the request that would prove class to work, if there is one.
-func (l *Lane) proofOf(class pullchain.Class) (pullchain.Request, bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	req := l.evidence.manifest
+// proofOf returns the request that would prove class to work, if there is one.
+func (e *evidence) proofOf(class pullchain.Class) (pullchain.Request, bool) {
+	req := e.manifest
 	if class == pullchain.ClassBlob {
-		req = l.evidence.blob
+		req = e.blob
 	}
 	return req, req.Op != 0
 }
@@ -48,22 +56,25 @@ func (l *Lane) proofOf(class pullchain.Class) (pullchain.Request, bool) {
 // half-open breaker's trial, so that no user has to.
 func (l *Lane) proberTakesTrial(class pullchain.Class) bool {
 	l.mu.Lock()
-	probed := l.verdict.known
-	l.mu.Unlock()
-	_, ok := l.proofOf(class)
-	return ok && probed
+	defer l.mu.Unlock()
+	return l.proberTakesTrialLocked(class)
+}
+
+func (l *Lane) proberTakesTrialLocked(class pullchain.Class) bool {
+	_, ok := l.evidence.proofOf(class)
+	return ok && l.verdict.known
 }
 
 // Probe asks whether a registry is there at all, and, where a gate waits for
 // it, whether it still serves what it served before. The error is that of the
 // first question. It is a prober's to call, at any time.
 func (l *Lane) Probe(ctx context.Context) error {
-	if !l.cfg.Egress.mayProbe(time.Now()) {
-		_, err := l.cfg.Egress.shut(time.Now())
-		return err
+	began := time.Now()
+	if _, err := l.cfg.Egress.shut(began); pullchain.CodeOf(err) == pullchain.CodeEgressAuth {
+		return err // a refused login is not knocked at by every lane's prober
 	}
-	if l.banned(time.Now()) {
-		return nil // it has answered, and asking on would extend its ban (FAULTS.md F09)
+	if l.leftAlone(began) {
+		return nil // disabled, or it has answered, and asking on would extend its ban (FAULTS.md F09)
 	}
 	err := l.up.Ping(ctx)
 	if e, ok := errorsAs(err); ok {
@@ -80,7 +91,7 @@ func (l *Lane) Probe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.cfg.Egress.ok()
+	l.cfg.Egress.ok(began)
 	l.mu.Lock()
 	l.quarantine.lift()
 	if l.evidence.manifest.Op == 0 {
@@ -91,11 +102,14 @@ func (l *Lane) Probe(ctx context.Context) error {
 	return nil
 }
 
-// banned reports whether the upstream itself named a time before which it wants
-// no request of any class.
-func (l *Lane) banned(now time.Time) bool {
+// leftAlone reports whether the operator wants no probes, or the upstream itself
+// named a time before which it wants no request of any class.
+func (l *Lane) leftAlone(now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.wish == Disabled {
+		return true
+	}
 	manifest, blob := &l.cooldowns[pullchain.ClassManifest], &l.cooldowns[pullchain.ClassBlob]
 	return manifest.asked && manifest.cooling(now) && blob.asked && blob.cooling(now)
 }
@@ -114,7 +128,9 @@ func (l *Lane) shutFor(e *pullchain.Error) {
 // whose end was guessed, and of a lane that has yet to prove itself.
 func (l *Lane) prove(ctx context.Context) {
 	for _, class := range []pullchain.Class{pullchain.ClassManifest, pullchain.ClassBlob} {
-		req, ok := l.proofOf(class)
+		l.mu.Lock()
+		req, ok := l.evidence.proofOf(class)
+		l.mu.Unlock()
 		if !ok || !l.trialDue(class, time.Now()) {
 			continue
 		}
@@ -160,15 +176,17 @@ func (l *Lane) trialDue(class pullchain.Class, now time.Time) bool {
 // lane, urgent while a gate waits for the prober or traffic has just failed.
 func (l *Lane) Pace() (quiet, urgent bool) {
 	now := time.Now()
-	for _, b := range l.breakers {
-		urgent = urgent || b.state(now).word != closed
+	// Token gates are not the prober's to open: they wait for a pull that needs one.
+	classes := []pullchain.Class{pullchain.ClassManifest, pullchain.ClassBlob}
+	for _, class := range classes {
+		urgent = urgent || l.breakers[class].state(now).word != closed
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.wish == Disabled {
 		return true, false
 	}
-	for class := range l.cooldowns {
+	for _, class := range classes {
 		cool := &l.cooldowns[class]
 		urgent = urgent || cool.trial && !cool.cooling(now)
 	}

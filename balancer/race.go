@@ -3,6 +3,8 @@ package balancer
 import (
 	"context"
 	"errors"
+	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -40,6 +42,7 @@ type attempt struct {
 	cancel context.CancelCauseFunc
 	start  time.Time
 	hedge  bool
+	tardy  bool // it has kept us waiting
 	watch  *connectWatch
 	timer  *time.Timer // nudges when a hedge is due
 	resp   pullchain.Response
@@ -93,10 +96,11 @@ func (r *race) run(lanes []*Lane) *attempt {
 			if r.decisive(a.err) {
 				return r.abandon()
 			}
-			if len(r.running) == 0 {
+			if r.waitsInVain() {
 				lanes = r.start(lanes, false)
 			}
 		case a := <-r.nudges:
+			a.tardy = true
 			if len(lanes) > 0 && r.mayJoin(a, lanes[0]) {
 				lanes = r.start(lanes, true)
 			}
@@ -105,6 +109,17 @@ func (r *race) run(lanes []*Lane) *attempt {
 		}
 	}
 	return nil
+}
+
+// waitsInVain reports whether nobody is left from whom an answer is to be
+// expected soon: who still runs has kept us waiting before.
+func (r *race) waitsInVain() bool {
+	for _, a := range r.running {
+		if !a.tardy {
+			return false
+		}
+	}
+	return true
 }
 
 // abandon ends the race without a winner, unless an attempt has won it in this
@@ -128,7 +143,7 @@ func (r *race) start(lanes []*Lane, beside bool) []*Lane {
 	for i, l := range lanes {
 		c, s := l.begin(r.req, false, beside)
 		if s != nil { // its gate shut since it was chosen
-			r.trail.gate(l, s.gate, s.err(time.Now()))
+			r.trail.met(s, time.Now())
 			continue
 		}
 		r.launch(l, c, beside)
@@ -140,7 +155,12 @@ func (r *race) start(lanes []*Lane, beside bool) []*Lane {
 func (r *race) launch(l *Lane, c *call, beside bool) {
 	a := &attempt{race: r, lane: l, call: c, start: time.Now(), hedge: beside}
 	a.ctx, a.cancel = context.WithCancelCause(r.ctx)
-	a.watch = watchConnect(func(reached bool) { l.silent(reached); r.nudges <- a })
+	a.watch = watchConnect(func(silent, reached bool) {
+		if silent && !reached { // behind a first connection it is a CDN's silence, and manifests go on
+			l.holdSilence()
+		}
+		r.nudges <- a
+	})
 	if r.req.Class() == pullchain.ClassManifest {
 		a.timer = time.AfterFunc(l.hedgeDelay(), func() { r.nudges <- a })
 	}
@@ -198,17 +218,12 @@ func (r *race) ended(a *attempt) {
 	}
 	a.lane.ledger.waited(r.req.Class(), took)
 	a.lane.remember(r.req, a.resp)
-	r.b.known.learnSizes(a.resp.Links)
+	r.b.known.learnSizes(r.req.Repo, a.resp.Links)
 }
 
 func (r *race) forget(a *attempt) {
 	a.stopTimers()
-	for i, other := range r.running {
-		if other == a {
-			r.running = append(r.running[:i], r.running[i+1:]...)
-			return
-		}
-	}
+	r.running = slices.DeleteFunc(r.running, func(other *attempt) bool { return other == a })
 }
 
 func (a *attempt) stopTimers() {
@@ -225,8 +240,9 @@ func (r *race) settleLosers() {
 	for _, a := range r.running {
 		err := lost(a.lane)
 		later := false
+		_, silent := a.watch.late()
 		switch {
-		case a.watch.silent():
+		case silent:
 			err = a.watch.blame(a.lane)
 		case errors.Is(context.Cause(r.ctx), errOutOfTime):
 			err = outOfTime(a.lane)
@@ -261,6 +277,9 @@ func (r *race) decisive(err error) bool {
 	if !ok {
 		return !pullchain.ReasonOf(err).Failover()
 	}
+	if e.Status == http.StatusRequestedRangeNotSatisfiable && r.trail.resumed() {
+		return false // we know better than this lane how long the blob is
+	}
 	return !e.Reason.Failover() || e.Reason == pullchain.NotFound && e.Final
 }
 
@@ -269,7 +288,7 @@ func lost(l *Lane) error {
 }
 
 func outOfTime(l *Lane) *pullchain.Error {
-	return &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeHeaderTimeout, Upstream: l.Name(), Status: statusOutOfTime, Err: errOutOfTime}
+	return &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeHeaderTimeout, Upstream: l.Name(), Err: errOutOfTime}
 }
 
 // An answer is the winner of a race. It must be closed once, with nil or with

@@ -54,9 +54,12 @@ func (l *Lane) learnRange(honoured bool) {
 // fit checks a blob's answer against what is known of the blob, and cuts the
 // range that was asked for out of an answer that ignored it.
 func (b *Balancer) fit(req pullchain.Request, resp pullchain.Response) (pullchain.Response, error) {
-	if known, ok := b.known.size(req.Digest); ok {
+	if known, ok := b.known.size(req); ok {
 		if resp.Size >= 0 && resp.Size != known {
-			return resp, mismatch(pullchain.CodeWrongSize, "%d bytes, its manifest says %d", resp.Size, known)
+			return resp, &pullchain.Error{
+				Reason: pullchain.Corrupt, Code: pullchain.CodeWrongSize, Scope: pullchain.ScopeRequest, // it may be the manifest that lies
+				Err: fmt.Errorf("%d bytes, its manifest says %d", resp.Size, known),
+			}
 		}
 		resp.Size = known
 	}

@@ -122,7 +122,7 @@ func (b *Balancer) Snapshot() Snapshot {
 	s := Snapshot{Registry: b.registry, Strategy: b.strategy}
 	s.Failovers, s.FailoversTotal = b.failovers.recentFirst()
 	tag := pullchain.Request{Op: pullchain.Manifest, Head: true, Registry: b.registry, Tag: "latest"}
-	lanes, _ := b.choose(tag, nil, &trail{})
+	lanes := b.choose(tag, nil, &trail{})
 	s.Pullable = len(lanes) > 0
 	for i, l := range b.lanes {
 		s.Lanes = append(s.Lanes, l.snapshot(i+1, len(lanes) > 0 && lanes[0] == l))

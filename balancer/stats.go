@@ -27,7 +27,7 @@ type classLedger struct {
 // ewmaShare is the weight of the newest sample in the moving averages.
 const ewmaShare = 0.2
 
-func (s *laneLedger) count(class pullchain.Class, e *pullchain.Error, _ time.Time) {
+func (s *laneLedger) count(class pullchain.Class, e *pullchain.Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := &s.classes[class]

@@ -3,21 +3,17 @@ package balancer
 import (
 	"context"
 	"errors"
-	"hash"
 	"io"
 	"net/http"
 	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
-	"github.com/opencontainers/go-digest"
-
 	"github.com/pullchain/pullchain"
 )
 
 // A stream reads the bytes [from, end) of a blob and, when its lane fails, goes
-// on at the same byte from another. It is not safe for concurrent use, but
-// Close may be called while Read waits.
+// on at the same byte from another. It is not safe for concurrent use.
 type stream struct {
 	b     *Balancer
 	ctx   context.Context
@@ -86,6 +82,9 @@ func (s *stream) Read(p []byte) (int, error) {
 
 // readOnce reads from the lane at hand, and keeps its pace.
 func (s *stream) readOnce(p []byte) (int, error) {
+	if s.pace.giveUp {
+		return 0, &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeStall, Upstream: s.won.lane.Name(), Err: errSlow}
+	}
 	if s.end >= 0 {
 		p = p[:min(int64(len(p)), s.end-s.pos)]
 	}
@@ -94,9 +93,6 @@ func (s *stream) readOnce(p []byte) (int, error) {
 	s.pos += int64(n)
 	if slow := s.pace.add(n, time.Since(began)); slow && err == nil && s.b.fasterThan(s.pace.rate, s.won.lane, s.rest()) {
 		s.pace.giveUp = true
-	}
-	if s.pace.giveUp && n == 0 {
-		return 0, &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeStall, Upstream: s.won.lane.Name(), Err: errSlow}
 	}
 	if s.pos >= s.mark {
 		s.resumes = 0
@@ -154,10 +150,10 @@ func resumeBackoff() backoff.BackOff {
 func (s *stream) open() bool {
 	req := s.rest()
 	s.trail.restart()
-	lanes, shuts := s.b.choose(req, s.failed(), s.trail)
+	lanes := s.b.choose(req, s.failed(), s.trail)
 	won := s.b.race(s.ctx, req, lanes, s.trail)
 	if won == nil && s.ctx.Err() == nil {
-		won = s.b.force(s.ctx, req, shuts, s.trail)
+		won = s.b.force(s.ctx, req, s.trail)
 	}
 	if won == nil {
 		return false
@@ -168,7 +164,9 @@ func (s *stream) open() bool {
 	s.b.failovers.record(s.b.registry, req, s.trail, won.lane)
 	s.won, s.pace = won, pace{}
 	s.setMark()
-	s.segments = append(s.segments, segment{lane: won.lane, from: s.pos})
+	if s.segments[len(s.segments)-1].lane != won.lane {
+		s.segments = append(s.segments, segment{lane: won.lane, from: s.pos})
+	}
 	return true
 }
 
@@ -293,8 +291,4 @@ func (b *Balancer) fasterThan(rate float64, than *Lane, req pullchain.Request) b
 		}
 	}
 	return false
-}
-
-func digestOf(algorithm digest.Algorithm, h hash.Hash) digest.Digest {
-	return digest.NewDigest(algorithm, h)
 }

@@ -19,6 +19,7 @@ type trail struct {
 
 	mu    sync.Mutex
 	tries []pullchain.Attempt
+	gates []*shut
 	cuts  int // bodies that failed midway
 	since int // index of the first try since the last restart
 }
@@ -28,9 +29,21 @@ type trail struct {
 func (t *trail) restart() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.began = time.Now()
+	t.began, t.gates = time.Now(), nil
 	if t.resumedLocked() {
 		t.since = max(len(t.tries)-1, 0) // the cut itself belongs to the round
+	}
+}
+
+// triesKept bounds a trail: a lane that cuts a large blob again and again is told
+// of by the first of it and the last.
+const triesKept = 100
+
+func (t *trail) addLocked(a pullchain.Attempt) {
+	t.tries = append(t.tries, a)
+	if len(t.tries) > triesKept {
+		t.tries = slices.Delete(t.tries, triesKept/2, triesKept/2+1)
+		t.since = max(t.since-1, 0)
 	}
 }
 
@@ -38,7 +51,7 @@ func (t *trail) restart() {
 func (t *trail) cut(l *Lane, offset int64, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.tries = append(t.tries, pullchain.Attempt{Upstream: l.Name(), Offset: offset, Start: time.Now(), Err: err})
+	t.addLocked(pullchain.Attempt{Upstream: l.Name(), Offset: offset, Start: time.Now(), Err: err})
 	t.cuts++
 }
 
@@ -72,14 +85,29 @@ func (t *trail) lastStart() time.Time {
 func (t *trail) gate(l *Lane, gate string, err *pullchain.Error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.tries = append(t.tries, pullchain.Attempt{Upstream: l.Name(), Gate: gate, Start: time.Now(), Err: err})
+	t.addLocked(pullchain.Attempt{Upstream: l.Name(), Gate: gate, Start: time.Now(), Err: err})
+}
+
+// met records that the request met s, a gate that is shut.
+func (t *trail) met(s *shut, now time.Time) {
+	t.gate(s.lane, s.gate, s.err(now))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.gates = append(t.gates, s)
+}
+
+// shuts returns the gates met in this round.
+func (t *trail) shuts() []*shut {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.gates)
 }
 
 // tried records how an attempt went; err is nil for the one that served.
 func (t *trail) tried(a *attempt, took time.Duration, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.tries = append(t.tries, pullchain.Attempt{
+	t.addLocked(pullchain.Attempt{
 		Upstream: a.lane.Name(), Offset: max(a.race.req.Range.From, 0), Start: a.start, Took: took, Hedge: a.hedge, Err: err,
 	})
 }
@@ -105,9 +133,6 @@ func (t *trail) failOpen() bool {
 	return true
 }
 
-// statusOutOfTime marks the verdict on a request whose budget was spent.
-const statusOutOfTime = http.StatusGatewayTimeout
-
 // verdict sums the tries up in one error: the one that says most about trying
 // again. One lane that is down and one that has not got it are "down", not "not
 // found".
@@ -118,12 +143,17 @@ func (t *trail) verdict(ctx context.Context, sort func([]pullchain.Attempt)) err
 		return &pullchain.Error{Reason: pullchain.Canceled, Code: pullchain.CodeCanceled, Attempts: tries, Err: context.Cause(ctx)}
 	}
 	last := lastWords(tries)
+	if len(last) == 0 && len(tries) > 0 { // all that there is has been taken out
+		last = append(last, asError(tries[0].Err))
+	}
 	if len(last) == 0 {
 		return &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeNoUpstream, Attempts: tries, Err: errNoLane}
 	}
 	best := slices.MaxFunc(last, func(a, b *pullchain.Error) int { return cmp.Compare(weight(a), weight(b)) })
 	v := &pullchain.Error{Reason: best.Reason, Code: best.Code, Status: best.Status, Size: best.Size, Attempts: tries, RetryAfter: soonest(last)}
 	switch {
+	case errors.Is(best.Err, errOutOfTime):
+		v.Status = http.StatusGatewayTimeout
 	case best.Reason == pullchain.Limited && all(last, pullchain.Limited):
 		v.Status = http.StatusTooManyRequests
 	case best.Reason == pullchain.Limited || best.Reason == pullchain.Egress:
@@ -141,14 +171,13 @@ func (t *trail) verdict(ctx context.Context, sort func([]pullchain.Attempt)) err
 var errNoLane = errors.New("no upstream of this registry may be asked for it")
 
 // lastWords returns each lane's last error, in the order of the first tries.
-// That a race was lost is not a word on the matter.
 func lastWords(tries []pullchain.Attempt) []*pullchain.Error {
 	var names []string
 	last := map[string]*pullchain.Error{}
 	for _, a := range tries {
-		e, ok := asError(a.Err)
-		if !ok || errors.Is(a.Err, errLost) {
-			continue
+		e := asError(a.Err)
+		if e == nil || errors.Is(a.Err, errLost) || a.Gate == gateOperator {
+			continue // not words on the matter
 		}
 		if last[a.Upstream] == nil {
 			names = append(names, a.Upstream)

@@ -91,10 +91,11 @@ func (c *chain) registry(cfg *config.Config, r config.Registry, old *chain) (reg
 		lanes = append(lanes, p.lane)
 		jobs = append(jobs, healthcheck.Job{Target: p.lane, Config: u.Probe})
 	}
+	was := old.registryNamed(r.Name)
 	return registry{
 		name:     r.Name,
-		balancer: balancer.New(balancer.Config{Registry: r.Name, Strategy: r.Strategy, Lanes: lanes}),
-		checker:  healthcheck.New(jobs, old.checker(r.Name)),
+		balancer: balancer.New(balancer.Config{Registry: r.Name, Strategy: r.Strategy, Lanes: lanes, Previous: was.balancer}),
+		checker:  healthcheck.New(jobs, was.checker),
 	}, errors.Join(errs...)
 }
 
@@ -158,16 +159,16 @@ func (c *chain) knownGate(name string) *gate {
 	return c.egresses[name]
 }
 
-func (c *chain) checker(registry string) *healthcheck.Checker {
+func (c *chain) registryNamed(name string) registry {
 	if c == nil {
-		return nil
+		return registry{}
 	}
 	for _, r := range c.registries {
-		if r.name == registry {
-			return r.checker
+		if r.name == name {
+			return r
 		}
 	}
-	return nil
+	return registry{}
 }
 
 // start begins to probe, until ctx is done or the chain is stopped.
