@@ -25,7 +25,8 @@ type attempt struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
-	offOrigin bool // the answer in hand came from where a redirect led
+	login     pullchain.Secret // the Authorization that was sent last
+	offOrigin bool             // the answer in hand came from where a redirect led
 }
 
 // run asks the registry and turns its answer into a Response.
@@ -83,7 +84,7 @@ func (a *attempt) ask() (*http.Response, error) {
 		if err != nil {
 			return nil, err
 		}
-		a.u.facts.learn(resp)
+		a.learn(resp)
 		if resp.StatusCode != http.StatusUnauthorized || replay {
 			return resp, nil
 		}
@@ -136,11 +137,12 @@ func (a *attempt) hop(to *url.URL, login pullchain.Secret) (*http.Response, erro
 		for name, value := range a.u.cfg.Headers {
 			r.Header.Set(name, value.Reveal())
 		}
+		a.login = login
 		if login != "" {
 			r.Header.Set("Authorization", login.Reveal())
 		}
 	}
-	return a.u.transport(a.req.Class(), !a.offOrigin).RoundTrip(r)
+	return roundTrip(a.u.transport(a.req.Class(), !a.offOrigin), r)
 }
 
 // accept returns the media types to ask for: the client's, or all that there
@@ -173,10 +175,11 @@ func (a *attempt) refusal(resp *http.Response) *pullchain.Error {
 	e := classifyStatus(answer{
 		status:    resp.StatusCode,
 		header:    resp.Header,
-		body:      body,
+		body:      []byte(a.scrub(string(body))),
 		offOrigin: a.offOrigin,
 		blob:      a.req.Op == pullchain.Blob,
 	})
+	e.Quota = a.scrubQuota(e.Quota)
 	if e.Reason == pullchain.NotFound && a.offOrigin {
 		e.Final = false
 	}

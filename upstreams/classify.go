@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -91,6 +92,9 @@ const minBan = time.Minute
 // One that says nothing at all is taken for the mildest (FAULTS.md F07).
 func classifyLimit(a answer, e *pullchain.Error) {
 	e.Reason = pullchain.Limited
+	if e.RetryAfter == 0 {
+		e.RetryAfter = untilReset(a)
+	}
 	code, _ := wire.ParseError(a.body)
 	wait := wire.RetryAfterText(string(a.body))
 	if e.RetryAfter == 0 {
@@ -109,6 +113,24 @@ func classifyLimit(a answer, e *pullchain.Error) {
 		e.RetryAfter = max(e.RetryAfter, minBan)
 	}
 	e.RetryAfter = wire.ClampRetryAfter(e.RetryAfter)
+}
+
+// untilReset reads when the window of a quota ends, where a header names that:
+// in seconds from now (draft-ietf-httpapi-ratelimit-headers) or since 1970, as
+// GitLab does. Docker Hub's ratelimit-limit has the window's length alone, which
+// says nothing of its end.
+func untilReset(a answer) time.Duration {
+	for _, name := range []string{"RateLimit-Reset", "X-RateLimit-Reset"} {
+		n, err := strconv.ParseInt(a.header.Get(name), 10, 64)
+		switch {
+		case err != nil || n <= 0:
+		case n < 1e9:
+			return time.Duration(n) * time.Second
+		default:
+			return max(time.Unix(n, 0).Sub(a.now), 0)
+		}
+	}
+	return 0
 }
 
 // workerQuotaSpent recognises Cloudflare's error 1027: the relay's requests of
@@ -148,12 +170,15 @@ func classifyTransport(err error, offOrigin bool) *pullchain.Error {
 	if e, ok := errors.AsType[*pullchain.Error](err); ok {
 		return e
 	}
-	if code, ok := egress.ProxyFailure(err); ok {
+	code, ok := egress.ProxyFailure(err)
+	if ok {
 		return &pullchain.Error{Reason: pullchain.Egress, Code: code, Scope: pullchain.ScopeUpstream, Err: err}
 	}
 	e := &pullchain.Error{Reason: pullchain.Unavailable, Scope: scopeOf(offOrigin), Err: err}
 	text := err.Error()
 	switch {
+	case code != "": // the proxy works, and says what is wrong with the far end
+		e.Code = code
 	case isType[*net.DNSError](err):
 		e.Code = pullchain.CodeDNS
 	case isCertificateError(err):

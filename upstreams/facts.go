@@ -16,12 +16,13 @@ type facts struct {
 }
 
 // learn reads an answer of the upstream's own origin.
-func (f *facts) learn(resp *http.Response) {
-	now := time.Now()
+func (a *attempt) learn(resp *http.Response) {
+	f, now := &a.u.facts, time.Now()
+	quota := a.scrubQuota(wire.ParseQuota(resp.Header, now))
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if q := wire.ParseQuota(resp.Header, now); q != nil {
-		f.last.Quota = q
+	if quota != nil {
+		f.last.Quota = quota
 	}
 	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
 		f.last.Skew = skew(date, now)

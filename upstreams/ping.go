@@ -33,7 +33,7 @@ func (a *attempt) ping() error {
 	if err != nil {
 		return err
 	}
-	a.u.facts.learn(resp)
+	a.learn(resp)
 	if resp.StatusCode == http.StatusUnauthorized {
 		defer discard(resp)
 		if !isChallenge(resp) {
@@ -45,7 +45,11 @@ func (a *attempt) ping() error {
 		return err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return a.refusal(resp)
+		refused := a.refusal(resp)
+		if refused.Reason == pullchain.Denied && mediaType(resp) == "text/html" { // a block page (F26)
+			return corrupt(pullchain.CodeNotRegistry, "/v2/ answers HTTP %d with a web page", resp.StatusCode)
+		}
+		return refused
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(a.stream(resp), maxErrorBody))

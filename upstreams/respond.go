@@ -33,7 +33,7 @@ func (a *attempt) respond(resp *http.Response) (pullchain.Response, error) {
 		MediaType: resp.Header.Get("Content-Type"),
 		Digest:    a.req.Digest,
 		Size:      resp.ContentLength,
-		Quota:     wire.ParseQuota(resp.Header, time.Now()),
+		Quota:     a.scrubQuota(wire.ParseQuota(resp.Header, time.Now())),
 		Body:      http.NoBody,
 	}
 	var err error
@@ -58,15 +58,15 @@ func (a *attempt) manifestHead(resp *http.Response, out *pullchain.Response) err
 	if resp.ContentLength > maxManifest {
 		return a.tooLarge(maxManifest, resp.ContentLength)
 	}
-	if !wire.IsManifestType(mediaType(resp)) {
-		return corrupt(pullchain.CodeWrongType, "manifest of type %q", clip(out.MediaType))
-	}
 	if resp.Header.Get("Content-Encoding") != "" {
 		out.Size = -1 // the length is that of the encoded body
 	}
 	claimed, err := claimedDigest(resp)
 	if err != nil {
 		return err
+	}
+	if !wire.IsManifestType(mediaType(resp)) {
+		return oddDocument(claimed != "", "manifest of type %q", clip(out.MediaType))
 	}
 	if claimed == "" {
 		return nil
@@ -111,13 +111,13 @@ func (a *attempt) manifest(resp *http.Response, out *pullchain.Response) error {
 	}
 	inside, links, err := wire.ParseManifest(mediaType(resp), body)
 	if err != nil && !errors.Is(err, wire.ErrMediaType) {
-		return &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeWrongType, Err: err}
+		return oddDocument(want != "" || claimed != "", "%w", err)
 	}
 	if err != nil || !wire.IsManifestType(mediaType(resp)) {
 		// The bytes are proved right by the digest that was asked for; only the
 		// label is wrong, and the document carries its own (F27).
 		if want == "" || !wire.IsManifestType(inside) {
-			return corrupt(pullchain.CodeWrongType, "manifest of type %q", clip(out.MediaType))
+			return oddDocument(want != "" || claimed != "", "manifest of type %q", clip(out.MediaType))
 		}
 		out.MediaType = inside
 	}
@@ -125,6 +125,17 @@ func (a *attempt) manifest(resp *http.Response, out *pullchain.Response) error {
 	out.Size = int64(len(body))
 	out.Body = io.NopCloser(bytes.NewReader(body))
 	return nil
+}
+
+// oddDocument refuses a manifest for what it says or how it is labelled. Where a
+// digest vouches for the bytes it is the image that is odd and not the upstream:
+// else whoever can push an image could take its registry out of service.
+func oddDocument(vouched bool, format string, args ...any) error {
+	e := &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeWrongType, Err: fmt.Errorf(format, args...)}
+	if vouched {
+		e.Scope = pullchain.ScopeRequest
+	}
+	return e
 }
 
 // list reads a page of tags or referrers.

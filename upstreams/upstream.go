@@ -14,6 +14,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -67,7 +68,7 @@ func New(cfg Config, proxy egress.Config) (*Upstream, error) {
 	}
 	u.base, u.prefix = splitPath(full.Path)
 	u.guard, err = egress.NewGuard(egress.GuardConfig{
-		Trusted:      []string{hostPort(full)},
+		Trusted:      append(cfg.trustedRealms(), hostPort(full)),
 		AllowPrivate: cfg.AllowPrivate,
 		AllowHTTP:    full.Scheme == "http",
 	})
@@ -96,7 +97,6 @@ func (u *Upstream) Name() string { return u.cfg.Name }
 
 // Close drops idle connections. Bodies that are being read go on.
 func (u *Upstream) Close() {
-	u.auth.Close()
 	for _, t := range []*http.Transport{u.api, u.blobs, u.http1} {
 		t.CloseIdleConnections()
 	}
@@ -132,7 +132,7 @@ func (u *Upstream) explain(ctx context.Context, a *attempt, err error) error {
 		u.h2.observe(e) // a body's errors have been observed where they came up
 	}
 	failed := *e
-	failed.Upstream = u.cfg.Name
+	failed.Upstream, failed.Err = u.cfg.Name, a.scrubError(e.Err)
 	return &failed
 }
 
@@ -168,6 +168,19 @@ func loadRoots(file string) (*x509.CertPool, error) {
 		return nil, fmt.Errorf("ca_file: %s holds no PEM certificate", file)
 	}
 	return roots, nil
+}
+
+// trustedRealms returns the token servers that the operator typed, as host:port:
+// they may be at private addresses, as what is typed may.
+func (c Config) trustedRealms() []string {
+	var hosts []string
+	for _, host := range c.AuthHosts {
+		if _, _, err := net.SplitHostPort(host); err != nil {
+			host = net.JoinHostPort(host, "443")
+		}
+		hosts = append(hosts, host)
+	}
+	return hosts
 }
 
 // hostPort returns u's host with the port its scheme implies.

@@ -109,7 +109,7 @@ func (t *table) chains() {
 // reason says why a lane is in the state it is in, if that needs saying.
 func (t *table) reason(l balancer.LaneSnapshot) string {
 	switch {
-	case l.Code != "" || outOfOrderStates[l.State]:
+	case l.Code != "" || outOfOrderStates[l.State] || l.State == balancer.StateDegraded:
 		return strings.TrimSpace(why(t.book, l)) + until(t.book, l, t.Now)
 	case l.State == balancer.StateUnknown:
 		return t.book.Say("table.not_probed")

@@ -77,7 +77,7 @@ func remark(b *phrase.Book, c balancer.Snapshot, now time.Time) string {
 		return ""
 	case len(before) > 0:
 		return b.Say("verdict.on", "registry", c.Registry, "upstream", serving.Upstream, "troubles", troubles(b, before, now))
-	case serving.State == balancer.StateDegraded:
+	case serving.State == balancer.StateDegraded && !onlyIgnoresRange(*serving):
 		return b.Say("verdict.ailing", "registry", c.Registry, "trouble", Trouble(b, *serving, now))
 	case len(after) > 0 && len(after) == len(c.Lanes)-1:
 		return b.Say("verdict.last", "registry", c.Registry, "upstream", serving.Upstream, "troubles", troubles(b, after, now))
@@ -86,6 +86,13 @@ func remark(b *phrase.Book, c balancer.Snapshot, now time.Time) string {
 		return b.Say("verdict.ailing", "registry", c.Registry, "trouble", troubles(b, liars, now))
 	}
 	return ""
+}
+
+// onlyIgnoresRange reports whether a lane is called degraded for nothing but the
+// ranges that it does not honour. The popular Worker is made so (PROTOCOL.md 4):
+// the table says it, but no day with that Worker shall be a day of alarm.
+func onlyIgnoresRange(l balancer.LaneSnapshot) bool {
+	return l.IgnoresRange && l.Code == "" && !l.Flapping
 }
 
 // servingLane returns the lane that a pull would be answered by, or nil.
@@ -150,6 +157,12 @@ func why(b *phrase.Book, l balancer.LaneSnapshot) string {
 	}
 	if l.Code != "" {
 		return b.Say("why.other", "code", l.Code)
+	}
+	switch {
+	case l.State == balancer.StateDegraded && l.Flapping:
+		return b.Say("why.flapping")
+	case l.State == balancer.StateDegraded && l.IgnoresRange:
+		return b.Say("why.ignores_range")
 	}
 	return b.Say("is." + l.State)
 }

@@ -12,6 +12,10 @@ import (
 
 func TestJudge(t *testing.T) {
 	t.Parallel()
+	worksAsBuilt := lane(1, "cf-worker", balancer.StateDegraded, "", 0)
+	worksAsBuilt.IgnoresRange = true
+	flapping := worksAsBuilt
+	flapping.Flapping = true
 	serving := lane(1, "hub", balancer.StateServing, "", 0)
 	cooling := lane(1, "docker-hub", balancer.StateCooling, pullchain.CodeQuota, 14*time.Minute)
 	worker := lane(2, "cf-worker", balancer.StateServing, "", 0)
@@ -34,6 +38,8 @@ func TestJudge(t *testing.T) {
 			"1 of 1 registries pullable. docker.io: docker-hub stalls."},
 		{"ailing without a code", []balancer.Snapshot{chain("docker.io", true, lane(1, "docker-hub", balancer.StateDegraded, "", 0))}, "degraded",
 			"1 of 1 registries pullable. docker.io: docker-hub is degraded."},
+		{"a relay that was built without ranges", []balancer.Snapshot{chain("docker.io", true, worksAsBuilt)}, "ok", "1 of 1 registries pullable."},
+		{"a relay that comes and goes", []balancer.Snapshot{chain("docker.io", true, flapping)}, "degraded", "1 of 1 registries pullable. docker.io: cf-worker comes and goes (flapping)."},
 		{"the only spare is gone", []balancer.Snapshot{chain("docker.io", true, serving, lane(2, "mirror", balancer.StateDown, pullchain.CodeDNS, 0))}, "degraded",
 			"1 of 1 registries pullable. docker.io has only hub left: mirror has no address (dns)."},
 		{"one spare of two is gone", []balancer.Snapshot{chain("docker.io", true, serving, lane(2, "mirror", balancer.StateDown, pullchain.CodeDNS, 0), lane(3, "other", balancer.StateStandby, "", 0))}, "ok",

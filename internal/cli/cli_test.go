@@ -4,11 +4,15 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"go.uber.org/goleak"
 
 	"github.com/pullchain/pullchain/internal/cli"
 )
@@ -19,7 +23,13 @@ func TestMain(m *testing.M) {
 	if os.Getenv("PULLCHAIN_TEST_MAIN") != "" {
 		os.Exit(cli.Main())
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	http.DefaultClient.CloseIdleConnections()
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
 }
 
 // A result is what a command line left behind.

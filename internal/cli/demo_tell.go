@@ -136,8 +136,14 @@ func (n *narrator) change(l balancer.LaneSnapshot, now time.Time) {
 	}
 }
 
+// well reports whether a lane in that state may be asked. A degraded one may:
+// what is wrong with it, such as a relay's ignorance of ranges, is no news.
 func well(state string) bool {
-	return state == balancer.StateServing || state == balancer.StateStandby || state == balancer.StateUnknown
+	switch state {
+	case balancer.StateServing, balancer.StateStandby, balancer.StateDegraded, balancer.StateUnknown:
+		return true
+	}
+	return false
 }
 
 // verdict tells what `pullchain status` says now.

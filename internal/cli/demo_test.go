@@ -29,7 +29,7 @@ func TestDemo(t *testing.T) {
 		{`in the middle of a layer: docker-hub cuts answers short \(truncated\); from byte 16\d{5} on it came from cf-worker`},
 		{`manifest from mirror, the rest from docker-hub`, `cf-worker refuses connections`},
 		{`an answer could not be used \(.*EOF\); asked again, and second-mirror had it right`, `now quarantined: mirror sent wrong bytes \(digest_mismatch\)`, `all of it from second-mirror`},
-		{`docker-hub is well again`, `cf-worker is well again`, `12 pulls came through and 0 did not\. Docker Hub said 429 to [1-9]`},
+		{`docker-hub can be asked again`, `cf-worker can be asked again`, `12 pulls came through and 0 did not\. Docker Hub said 429 to [1-9]`},
 	} {
 		for _, w := range want {
 			if !regexp.MustCompile(w).MatchString(acts[i]) {

@@ -44,16 +44,21 @@ func (t *tunnel) Read(b []byte) (int, error) {
 			n, err = 0, greeting // a reader that has what it wants drops the error
 		}
 	}
-	if err != nil {
-		err = &handshakeError{
-			proxy: t.proxy.Host,
-			socks: isSOCKS(t.proxy),
-			heard: t.heard.Load() > 0,
-			login: t.login.Load() && t.heard.Load() <= 2,
-			err:   err,
-		}
+	return n, t.broken(err)
+}
+
+// broken marks err, unless it is nil, as one of the handshake.
+func (t *tunnel) broken(err error) error {
+	if err == nil {
+		return nil
 	}
-	return n, err
+	return &handshakeError{
+		proxy: t.proxy.Host,
+		socks: isSOCKS(t.proxy),
+		heard: t.heard.Load() > 0,
+		login: t.login.Load() && t.heard.Load() <= 2,
+		err:   err,
+	}
 }
 
 // Two ways in which a first word tells that there is no going on. Go's SOCKS
@@ -85,11 +90,16 @@ func (t *tunnel) greeting(b []byte) error {
 
 // Write lifts the deadline with the first bytes that are not for the proxy.
 func (t *tunnel) Write(b []byte) (int, error) {
-	if !t.open.Load() && !t.isHandshake(b) {
-		t.open.Store(true)
-		if err := t.Conn.SetDeadline(time.Time{}); err != nil {
-			return 0, err
-		}
+	if t.open.Load() {
+		return t.Conn.Write(b)
+	}
+	if t.isHandshake(b) { // a proxy that hangs up at once may be met while writing
+		n, err := t.Conn.Write(b)
+		return n, t.broken(err)
+	}
+	t.open.Store(true)
+	if err := t.Conn.SetDeadline(time.Time{}); err != nil {
+		return 0, err
 	}
 	return t.Conn.Write(b)
 }

@@ -124,6 +124,9 @@ func (x *exchange) problemOf(e *pullchain.Error) problem {
 		}
 	case pullchain.Corrupt, pullchain.Refused:
 		p.code, words = wire.CodeUnknown, "no upstream gave a usable answer"
+		if e.Code == pullchain.CodeTooLarge { // FAULTS.md F25
+			words = x.req.Op.String() + " exceeds what pullchain takes"
+		}
 	case pullchain.Invalid:
 		p.code, words = invalidCode(x.req.Op), "the request cannot be right"
 		if e.Status == http.StatusRequestedRangeNotSatisfiable {

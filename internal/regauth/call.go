@@ -39,7 +39,7 @@ func newClient(cfg Config) *http.Client {
 // call asks for k's token, or joins the call that already does.
 func (s *Source) call(w way, k key) <-chan singleflight.Result {
 	return s.calls.DoChan(k.String(), func() (any, error) {
-		ctx, cancel := context.WithTimeout(s.ctx, s.cfg.Timeout)
+		ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Timeout) // it outlives the request that asked first
 		defer cancel()
 		t, err := s.fetch(ctx, w, k)
 		if err != nil {

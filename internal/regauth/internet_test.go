@@ -111,7 +111,6 @@ func source(t *testing.T, origin string, n *internet, change func(*Config)) *Sou
 		change(&cfg)
 	}
 	s := New(cfg)
-	t.Cleanup(s.Close)
 	return s
 }
 

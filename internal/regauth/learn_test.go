@@ -224,7 +224,6 @@ func TestRealmMayChange(t *testing.T) {
 func TestNilClientIsADirectOne(t *testing.T) {
 	t.Parallel()
 	s := New(Config{Origin: &url.URL{Scheme: "https", Host: "registry.example"}})
-	defer s.Close()
 	transport, ok := s.client.Transport.(*http.Transport)
 	if !ok || transport.Proxy != nil {
 		t.Errorf("transport %T; want a direct one of egress, never the process's proxy", s.client.Transport)

@@ -49,12 +49,10 @@ type Config struct {
 const maxEntries = 1024
 
 // A Source makes the Authorization headers for one upstream. It is safe for
-// concurrent use. Close ends the calls that are under way.
+// concurrent use. There is nothing to close: each token call has its own limit.
 type Source struct {
 	cfg    Config
 	client *http.Client
-	ctx    context.Context // of the token calls: they outlive the request that asked first
-	cancel context.CancelFunc
 	calls  singleflight.Group // by key.String
 
 	tokens   *otter.Cache[key, *token]
@@ -85,20 +83,14 @@ func New(cfg Config) *Source {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = DefaultTimeout
 	}
-	s := &Source{
+	return &Source{
 		cfg:      cfg,
 		client:   newClient(cfg),
 		tokens:   otter.Must(&otter.Options[key, *token]{MaximumSize: maxEntries}),
 		refusals: otter.Must(&otter.Options[key, refusal]{MaximumSize: maxEntries}),
 		scopes:   otter.Must(&otter.Options[string, string]{MaximumSize: maxEntries}),
 	}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
-	return s
 }
-
-// Close ends token calls that are under way; those who wait for them get an
-// error.
-func (s *Source) Close() { s.cancel() }
 
 // Header returns the Authorization to send with a request that reads repo, or
 // nothing if none is needed as far as is known. If a token is needed and none is
@@ -147,6 +139,16 @@ func (s *Source) NeedsToken(repo string) bool {
 		return false
 	}
 	return s.refused(k.allScopes(), k) == nil
+}
+
+// Wanted names the token that Header would ask for or send for repo: realm,
+// service and scope. It changes when Learn has learnt better.
+func (s *Source) Wanted(repo string) string {
+	w := s.known()
+	if w.realm == nil {
+		return ""
+	}
+	return s.key(w, repo).String()
 }
 
 // Reject says that the registry answered 401 to header, which came from Header

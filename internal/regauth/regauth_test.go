@@ -184,9 +184,6 @@ func TestTokenCallTimesOut(t *testing.T) {
 		if took := time.Since(begin); took != DefaultTimeout {
 			t.Errorf("gave up after %v; want %v", took, DefaultTimeout)
 		}
-		s.Close()
-		_, err = s.Header(t.Context(), "a/b")
-		checkError(t, "after Close", err, pullchain.Unavailable, pullchain.CodeToken, 0)
 	})
 }
 
@@ -232,23 +229,6 @@ func TestRefusedLoginRests(t *testing.T) {
 			})
 		})
 	}
-}
-
-func TestCloseEndsACall(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		hang := roundTrip(func(req *http.Request) (*http.Response, error) {
-			<-req.Context().Done()
-			return nil, req.Context().Err()
-		})
-		s := source(t, hub, nil, func(c *Config) { c.Client = &http.Client{Transport: hang} })
-		learn(t, s, "", hubAuth)
-		begin := time.Now()
-		time.AfterFunc(time.Second, s.Close)
-		if _, err := s.Header(t.Context(), "a/b"); err == nil || time.Since(begin) != time.Second {
-			t.Errorf("%v after %v; want an error when Close is called", err, time.Since(begin))
-		}
-	})
 }
 
 func TestSecretsDoNotPrint(t *testing.T) {

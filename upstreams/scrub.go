@@ -1,0 +1,66 @@
+package upstreams
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+
+	"github.com/pullchain/pullchain"
+)
+
+// minSecret is the shortest secret that is looked for in text: "no" as a
+// header's value would blacken half of every sentence.
+const minSecret = 5
+
+// scrub replaces, in text that a far end wrote, what this attempt has told it in
+// confidence. Some repeat in their error the header that they did not like (S3's
+// ArgumentValue does), and errors go to logs, to the dashboard and to clients
+// (FAULTS.md 5, CVE-2025-48374).
+func (a *attempt) scrub(text string) string {
+	for _, s := range a.secrets() {
+		if len(s) < minSecret {
+			continue
+		}
+		text = strings.ReplaceAll(text, s, redacted)
+		if quoted := strconv.Quote(s); quoted[1:len(quoted)-1] != s {
+			text = strings.ReplaceAll(text, quoted[1:len(quoted)-1], redacted)
+		}
+	}
+	return text
+}
+
+const redacted = "***"
+
+// secrets are what the far end has been told: the login of this attempt in the
+// form that was sent, and what the configuration holds.
+func (a *attempt) secrets() []string {
+	_, login, _ := strings.Cut(a.login.Reveal(), " ")
+	cfg := &a.u.cfg
+	out := []string{login, cfg.Password.Reveal(), cfg.Token.Reveal()}
+	for _, value := range cfg.Headers {
+		out = append(out, value.Reveal())
+	}
+	return out
+}
+
+// scrubError returns err, or what it says without secrets.
+func (a *attempt) scrubError(err error) error {
+	if err == nil {
+		return nil
+	}
+	text := err.Error()
+	clean := a.scrub(text)
+	if clean == text {
+		return err
+	}
+	return errors.New(clean)
+}
+
+// scrubQuota returns q with a Source that tells nothing but an address or an
+// account.
+func (a *attempt) scrubQuota(q *pullchain.Quota) *pullchain.Quota {
+	if q != nil {
+		q.Source = a.scrub(q.Source)
+	}
+	return q
+}
