@@ -27,13 +27,13 @@ type connectWatch struct {
 	fired   bool              // it has waited too long
 	dials   bool              // for a new connection, and not for one of our own to come free
 	open    bool              // the dial has got through: only the handing over is left
-	reached bool              // some connection was had before: the origin is there
+	reached bool              // somebody answered before: the origin is there
 	verdict func(silent bool) // set when the watch outlives its attempt
 }
 
 // watchConnect returns a watch that calls fire, once, when a connection has been
 // waited for longer than silentAfter. It tells whether it is the far end that is
-// silent, and whether some connection was had before.
+// silent, and whether somebody answered before.
 func watchConnect(fire func(silent, reached bool)) *connectWatch { return &connectWatch{fire: fire} }
 
 // attach returns ctx with the hooks that feed the watch. A dial that goes on
@@ -47,6 +47,8 @@ func (w *connectWatch) attach(ctx context.Context) context.Context {
 		TLSHandshakeStart: func() { w.through(false) },
 		TLSHandshakeDone:  func(tls.ConnectionState, error) { w.through(true); w.decide(false) },
 		GotConn:           func(httptrace.GotConnInfo) { w.got(); w.decide(false) },
+
+		GotFirstResponseByte: w.answered,
 	})
 }
 
@@ -86,7 +88,15 @@ func (w *connectWatch) got() {
 	if w.timer != nil {
 		w.timer.Stop()
 	}
-	w.timer, w.reached = nil, true
+	w.timer = nil
+}
+
+// answered takes note that the far end is there. To have been given a connection
+// does not prove it: an idle one may have died, and the next is dialled.
+func (w *connectWatch) answered() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.reached = true
 }
 
 func (w *connectWatch) expired() {
@@ -153,9 +163,9 @@ func (w *connectWatch) late() (late, silent bool) {
 	return late, late && w.dials
 }
 
-// blame says whose fault the silence is: after a first connection, that of the
-// place that a redirect led to; else the upstream's. A proxy that is silent is
-// found out by the next probe through it, which knows that it was the proxy.
+// blame says whose fault the silence is: after a first answer, that of the place
+// that a redirect led to; else the upstream's. A proxy that is silent is found
+// out by the next probe through it, which knows that it was the proxy.
 func (w *connectWatch) blame(l *Lane) *pullchain.Error {
 	w.mu.Lock()
 	defer w.mu.Unlock()

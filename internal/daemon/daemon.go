@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"reflect"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -90,7 +91,7 @@ func (d *Daemon) Listen() error {
 	d.data, d.operator = data, operator
 	server := d.cfg.Server
 	if isLoopback(data.Addr()) { // else its clients are on other machines, and could not look there
-		server.AdminURL = "http://" + operator.Addr().String() + "/"
+		server.AdminURL = "http://" + dialable(operator.Addr()) + "/"
 	}
 	d.handler = front.New(server, d.log)
 	d.handler.SetRoutes(d.chain.Load().routes)
@@ -167,6 +168,15 @@ func (d *Daemon) drain() {
 func isLoopback(addr net.Addr) bool {
 	tcp, ok := addr.(*net.TCPAddr)
 	return ok && tcp.IP.IsLoopback()
+}
+
+// dialable returns addr as this machine would dial it: one that listens
+// everywhere is reached by loopback.
+func dialable(addr net.Addr) string {
+	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
+		return net.JoinHostPort("127.0.0.1", strconv.Itoa(tcp.Port))
+	}
+	return addr.String()
 }
 
 // Reload builds the chain of cfg beside the one in force and swaps them. On an
