@@ -270,7 +270,23 @@ func TestCVE_2021_41190_AmbiguousManifest(t *testing.T) {
 			r := newRig(t, simnet.HubConfig{Open: true})
 			defer r.hub.Inject(simnet.Fault{Respond: answering(200, map[string]string{"Content-Type": tt.contentType}, tt.doc)})()
 			_, _, err := fetch(t, r.upstream(t, nil), r.tag())
-			expectError(t, err, pullchain.Corrupt, pullchain.CodeWrongType)
+			if e := expectError(t, err, pullchain.Corrupt, pullchain.CodeWrongType); e.Scope != pullchain.ScopeClass {
+				t.Errorf("scope %v, want the class: nobody vouches for these bytes", e.Scope)
+			}
+			// Where a digest does, it is the image that is odd: else whoever can
+			// push one takes its registry out of service.
+			req := r.tag()
+			req.Digest = digest.FromString(tt.doc)
+			resp, _, err := fetch(t, r.upstream(t, nil), req)
+			if name == "index sent as manifest" { // only its label is wrong: TestWrongLabel
+				if err != nil || resp.MediaType != simnet.TypeOCIIndex {
+					t.Errorf("%q, %v", resp.MediaType, err)
+				}
+				return
+			}
+			if e := expectError(t, err, pullchain.Corrupt, pullchain.CodeWrongType); e.Scope != pullchain.ScopeRequest {
+				t.Errorf("scope %v, want this request", e.Scope)
+			}
 		})
 	}
 }
@@ -362,6 +378,35 @@ func TestCVE_2025_48374_ErrorsAreClean(t *testing.T) {
 				t.Errorf("the error holds a signed URL: %s", text)
 			}
 		})
+	}
+}
+
+// TestCVE_2025_48374_Echo: a far end that repeats in its error what it was told
+// does not get it into ours, however long it is and however it is quoted.
+func TestCVE_2025_48374_Echo(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("j", 300) + "wt"
+	awkward := `canary "quoted" \\ key`
+	r := newRig(t, simnet.HubConfig{Open: true})
+	defer r.hub.Inject(simnet.Fault{Respond: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		w.Header().Set("Docker-Ratelimit-Source", q.Header.Get("Authorization"))
+		w.Header().Set("Ratelimit-Remaining", "5")
+		w.WriteHeader(http.StatusForbidden)
+		text, _ := json.Marshal(q.Header.Get("Authorization") + " " + q.Header.Get("X-Key"))
+		fmt.Fprintf(w, `{"errors":[{"code":"DENIED","message":%s}]}`, text)
+	})})()
+	u := r.upstream(t, func(c *upstreams.Config) {
+		c.Token, c.Headers = pullchain.Secret(long), map[string]pullchain.Secret{"X-Key": pullchain.Secret(awkward)}
+	})
+	_, _, err := fetch(t, u, r.tag())
+	e := expectError(t, err, pullchain.Denied, pullchain.CodeForbidden)
+	for _, part := range []string{"jjjjj", "canary", "quoted"} {
+		if strings.Contains(e.Error(), part) {
+			t.Errorf("the error repeats %q: %v", part, e)
+		}
+	}
+	if e.Quota == nil || strings.Contains(e.Quota.Source+u.Facts().Quota.Source, "jjjjj") {
+		t.Errorf("the quota's source repeats the token: %+v", e.Quota)
 	}
 }
 

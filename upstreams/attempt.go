@@ -179,7 +179,9 @@ func (a *attempt) refusal(resp *http.Response) *pullchain.Error {
 		offOrigin: a.offOrigin,
 		blob:      a.req.Op == pullchain.Blob,
 	})
-	e.Quota = a.scrubQuota(e.Quota)
+	if e.Quota != nil {
+		e.Quota = a.quota(resp.Header, e.Quota.At)
+	}
 	if e.Reason == pullchain.NotFound && a.offOrigin {
 		e.Final = false
 	}

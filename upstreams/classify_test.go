@@ -2,6 +2,7 @@ package upstreams
 
 import (
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -31,29 +32,56 @@ var (
 	fromJSON       = http.Header{"Content-Type": {"application/json"}}
 )
 
-// TestClassifyStatus holds the evidence of FAULTS.md 7 against real answers.
-func TestClassifyStatus(t *testing.T) {
-	t.Parallel()
-	now := time.Date(2026, 11, 21, 22, 30, 0, 0, time.UTC)
-	with := func(h http.Header, pairs ...string) http.Header {
-		out := h.Clone()
-		if out == nil {
-			out = http.Header{}
-		}
-		for i := 0; i < len(pairs); i += 2 {
-			out.Set(pairs[i], pairs[i+1])
-		}
-		return out
+// A statusTest is an answer and what it means. Err is not compared: its wording
+// has a test of its own.
+type statusTest struct {
+	in   answer
+	want pullchain.Error
+}
+
+var statusNow = time.Date(2026, 11, 21, 22, 30, 0, 0, time.UTC)
+
+func run(t *testing.T, tests map[string]statusTest) {
+	t.Helper()
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tt.in.now = statusNow
+			if tt.in.header == nil {
+				tt.in.header = http.Header{}
+			}
+			got := classifyStatus(tt.in)
+			tt.want.Status = tt.in.status
+			got.Err = nil
+			if diff := cmp.Diff(tt.want, *got); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
 	}
-	quota := with(fromJSON, "Ratelimit-Limit", "100;w=21600", "Ratelimit-Remaining", "0;w=21600", "Docker-Ratelimit-Source", "192.0.2.7")
-	tests := map[string]struct {
-		in   answer
-		want pullchain.Error
-	}{
+}
+
+// with returns h and more.
+func with(h http.Header, pairs ...string) http.Header {
+	h = h.Clone()
+	for i := 0; i < len(pairs); i += 2 {
+		h.Set(pairs[i], pairs[i+1])
+	}
+	return h
+}
+
+var (
+	quotaHeader = with(fromJSON, "Ratelimit-Limit", "100;w=21600", "Ratelimit-Remaining", "0;w=21600", "Docker-Ratelimit-Source", "192.0.2.7")
+	quotaSpent  = &pullchain.Quota{Limit: 100, Window: 6 * time.Hour, Source: "192.0.2.7", At: statusNow}
+)
+
+// TestClassifyLimit tells the kinds of 429 apart (FAULTS.md F06-F10).
+func TestClassifyLimit(t *testing.T) {
+	t.Parallel()
+	run(t, map[string]statusTest{
 		"Hub's pull quota": {
-			answer{status: 429, header: quota, body: []byte(hubQuotaBody)},
+			answer{status: 429, header: quotaHeader, body: []byte(hubQuotaBody)},
 			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeQuota,
-				Quota: &pullchain.Quota{Limit: 100, Window: 6 * time.Hour, Source: "192.0.2.7", At: now}},
+				Quota: quotaSpent},
 		},
 		"quota with Retry-After": {
 			answer{status: 429, header: with(fromJSON, "Retry-After", "120"), body: []byte(hubQuotaBody)},
@@ -66,6 +94,22 @@ func TestClassifyStatus(t *testing.T) {
 		"quota for a week": {
 			answer{status: 429, header: with(fromJSON, "Retry-After", "604800"), body: []byte(hubQuotaBody)},
 			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeQuota, RetryAfter: 6 * time.Hour},
+		},
+		"the window's end in seconds": {
+			answer{status: 429, header: with(fromJSON, "RateLimit-Reset", "90"), body: []byte(hubQuotaBody)},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeQuota, RetryAfter: 90 * time.Second},
+		},
+		"the window's end since 1970": {
+			answer{status: 429, header: with(fromJSON, "X-RateLimit-Reset", strconv.FormatInt(statusNow.Add(time.Hour).Unix(), 10)), body: []byte(hubQuotaBody)},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeQuota, RetryAfter: time.Hour},
+		},
+		"a window that has ended": {
+			answer{status: 429, header: with(fromJSON, "X-RateLimit-Reset", "1700000000"), body: []byte(hubQuotaBody)},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeQuota},
+		},
+		"Retry-After wins": {
+			answer{status: 429, header: with(fromJSON, "Retry-After", "7", "RateLimit-Reset", "90"), body: []byte(hubQuotaBody)},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeQuota, RetryAfter: 7 * time.Second},
 		},
 		"Hub's abuse limit": {
 			answer{status: 429, header: http.Header{"Content-Type": {"text/plain"}}, body: []byte(hapBody)},
@@ -127,6 +171,13 @@ func TestClassifyStatus(t *testing.T) {
 			answer{status: 429, header: fromJSON, body: []byte(ghcrSlow)},
 			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeQuota, RetryAfter: 12 * time.Second},
 		},
+	})
+}
+
+// TestClassifyStatus holds the evidence of FAULTS.md 7 against real answers.
+func TestClassifyStatus(t *testing.T) {
+	t.Parallel()
+	run(t, map[string]statusTest{
 		"503 that says when": {
 			answer{status: 503, header: http.Header{"Retry-After": {"30"}}},
 			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeServerError, RetryAfter: 30 * time.Second},
@@ -205,23 +256,8 @@ func TestClassifyStatus(t *testing.T) {
 		"304 to nothing":         {answer{status: 304}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeUnexpected}},
 		"300 with choices":       {answer{status: 300}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeUnexpected}},
 		"a status beyond 599":    {answer{status: 999}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeServerError}},
-		"a quota reading in 404": {answer{status: 404, header: quota}, pullchain.Error{Reason: pullchain.NotFound, Code: pullchain.CodeNotFound, Final: true, Quota: &pullchain.Quota{Limit: 100, Window: 6 * time.Hour, Source: "192.0.2.7", At: now}}},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			tt.in.now = now
-			if tt.in.header == nil {
-				tt.in.header = http.Header{}
-			}
-			got := classifyStatus(tt.in)
-			tt.want.Status = tt.in.status
-			got.Err = nil // its wording has a test of its own
-			if diff := cmp.Diff(tt.want, *got); diff != "" {
-				t.Errorf("(-want +got)\n%s", diff)
-			}
-		})
-	}
+		"a quota reading in 404": {answer{status: 404, header: quotaHeader}, pullchain.Error{Reason: pullchain.NotFound, Code: pullchain.CodeNotFound, Final: true, Quota: quotaSpent}},
+	})
 }
 
 // TestClassifyStatusWords: remote text is quoted, cut, and never a whole page

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/pullchain/pullchain"
-	"github.com/pullchain/pullchain/internal/wire"
 )
 
 // facts is what the origin's answers have told in passing.
@@ -18,7 +17,7 @@ type facts struct {
 // learn reads an answer of the upstream's own origin.
 func (a *attempt) learn(resp *http.Response) {
 	f, now := &a.u.facts, time.Now()
-	quota := a.scrubQuota(wire.ParseQuota(resp.Header, now))
+	quota := a.quota(resp.Header, now)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if quota != nil {

@@ -41,6 +41,7 @@ func TestPing(t *testing.T) {
 		"Negotiate":              {401, map[string]string{"WWW-Authenticate": "Negotiate"}, "", pullchain.Corrupt, pullchain.CodeNotRegistry},
 		"404":                    {404, nil, "", pullchain.NotFound, pullchain.CodeNotFound},
 		"403":                    {403, nil, "", pullchain.Denied, pullchain.CodeForbidden},
+		"403 of a block page":    {403, kind("text/html"), html, pullchain.Corrupt, pullchain.CodeNotRegistry},
 		"500":                    {500, nil, "", pullchain.Unavailable, pullchain.CodeServerError},
 		"429":                    {429, kind("text/plain"), "Too Many Requests (HAP429).\n", pullchain.Limited, pullchain.CodeAbuse},
 		"530":                    {530, map[string]string{"Server": "cloudflare"}, html, pullchain.Unavailable, pullchain.CodeOriginDown},

@@ -70,7 +70,7 @@ func TestRedirectOtherPort(t *testing.T) {
 	other := r.origin("other-port", answering(200, nil, "stolen"))
 	u := r.upstream(t, withSecrets)
 	mustFetch(t, u, r.tag()) // a token is at hand
-	defer r.hub.Inject(simnet.Fault{On: simnet.Blobs, Respond: http.RedirectHandler(other.URL()+"/x", 307)})()
+	defer r.hub.Inject(simnet.Fault{On: simnet.Blobs, Respond: http.RedirectHandler(other.URL()+"/x", http.StatusTemporaryRedirect)})()
 	mustFetch(t, u, r.blob())
 	got := r.Ledger().Find(simnet.Filter{Server: "other-port"})
 	if len(got) != 1 || got[0].Authorization != "" || got[0].Header.Get("X-Relay-Key") != "" || got[0].Header.Get("Referer") != "" {

@@ -33,7 +33,7 @@ func (a *attempt) respond(resp *http.Response) (pullchain.Response, error) {
 		MediaType: resp.Header.Get("Content-Type"),
 		Digest:    a.req.Digest,
 		Size:      resp.ContentLength,
-		Quota:     a.scrubQuota(wire.ParseQuota(resp.Header, time.Now())),
+		Quota:     a.quota(resp.Header, time.Now()),
 		Body:      http.NoBody,
 	}
 	var err error

@@ -2,10 +2,13 @@ package upstreams
 
 import (
 	"errors"
+	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/wire"
 )
 
 // minSecret is the shortest secret that is looked for in text: "no" as a
@@ -56,11 +59,12 @@ func (a *attempt) scrubError(err error) error {
 	return errors.New(clean)
 }
 
-// scrubQuota returns q with a Source that tells nothing but an address or an
-// account.
-func (a *attempt) scrubQuota(q *pullchain.Quota) *pullchain.Quota {
-	if q != nil {
-		q.Source = a.scrub(q.Source)
+// quota reads the quota that an answer tells, without a Source that repeats a
+// secret: parsing has cut it to a length where scrub would not know it again.
+func (a *attempt) quota(h http.Header, now time.Time) *pullchain.Quota {
+	q := wire.ParseQuota(h, now)
+	if source := h.Get("Docker-Ratelimit-Source"); q != nil && a.scrub(source) != source {
+		q.Source = redacted
 	}
 	return q
 }

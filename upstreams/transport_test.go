@@ -90,12 +90,19 @@ func TestClassifyTransport(t *testing.T) {
 }
 
 // TestSOCKSTargetIsNotTheEgress: what a proxy reports of the target is held
-// against the target (FAULTS.md F42, F43).
+// against the target, in the words that the target would have got (FAULTS.md
+// F42, F43).
 func TestSOCKSTargetIsNotTheEgress(t *testing.T) {
 	t.Parallel()
-	err := &net.OpError{Op: "socks connect", Err: errors.New("unknown error host unreachable")}
-	if got := classifyTransport(err, false); got.Reason != pullchain.Unavailable {
-		t.Errorf("%v, want unavailable", got)
+	for reply, code := range map[string]pullchain.Code{
+		"host unreachable":             pullchain.CodeConnTimeout,
+		"connection refused":           pullchain.CodeConnRefused,
+		"general SOCKS server failure": pullchain.CodeUnexpected,
+	} {
+		err := &net.OpError{Op: "socks connect", Err: errors.New("unknown error " + reply)}
+		if got := classifyTransport(err, false); got.Reason != pullchain.Unavailable || got.Code != code {
+			t.Errorf("%s: %v %s, want unavailable %s", reply, got.Reason, got.Code, code)
+		}
 	}
 }
 

@@ -1,0 +1,240 @@
+package daemon_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/simnet"
+)
+
+// newLagging is a chain of a mirror, which may only be believed about digests
+// and whose tag is of yesterday, and of the hub.
+func newLagging(t *testing.T) (r *rig, hub *simnet.Hub, old, fresh *simnet.Content) {
+	t.Helper()
+	n := newNet(t)
+	yesterday := simnet.Image{Repo: "library/alpine", Tags: []string{"3"}, Layers: alpine.Layers, Labels: map[string]string{"day": "1"}}
+	today := yesterday
+	today.Labels = map[string]string{"day": "2"}
+	mirror := n.AddMirror(simnet.MirrorConfig{Origin: simnet.Origin{Name: "mirror"}, Images: []simnet.Image{yesterday}})
+	hub = n.AddHub(simnet.HubConfig{Origin: simnet.Origin{Name: "hub"}, Images: []simnet.Image{yesterday, today}})
+	r = newRig(t, rigConfig{Net: n, Chain: []lane{
+		{Name: "mirror", URL: mirror.URL(), Pull: true}, {Name: "hub", URL: hub.URL(), Origin: true},
+	}})
+	return r, hub, n.Build(yesterday), n.Build(today)
+}
+
+// A mirror that lags is not asked what a tag means, and stays of use for all
+// that has a digest.
+func TestF17_LaggingMirror(t *testing.T) {
+	t.Parallel()
+	r, _, old, fresh := newLagging(t)
+	got := r.wantBytes(fresh.Path(), fresh.Manifest())
+	if d := got.Header.Get("Docker-Content-Digest"); d != fresh.Root.Digest.String() {
+		t.Errorf("the tag is %s, want the newest, %s", d, fresh.Root.Digest)
+	}
+	if head := r.do(http.MethodHead, fresh.Path()); head.Header.Get("Docker-Content-Digest") != fresh.Root.Digest.String() {
+		t.Errorf("by HEAD the tag is %s, want %s", head.Header.Get("Docker-Content-Digest"), fresh.Root.Digest)
+	}
+	r.wantAsked("mirror", "", simnet.Manifests, 0)
+
+	layer, content := fresh.Layer(1)
+	r.wantBytes(fresh.BlobPath(layer.Digest), content)
+	r.wantBytes(old.ManifestPath(old.Root.Digest.String()), old.Manifest())
+	r.wantAsked("mirror", http.MethodGet, simnet.Blobs|simnet.Manifests, 2)
+	r.wantAsked("hub", http.MethodGet, simnet.Blobs, 0)
+	r.wantBytes(fresh.ManifestPath(fresh.Root.Digest.String()), fresh.Manifest()) // new to the mirror: its 404 is no last word
+	r.wantOpen("mirror", "manifest")
+	if n := r.breaker("mirror", "manifest").Failures; n != 0 {
+		t.Errorf("the mirror's breaker counts %d failures, want 0: not to have something is no failure", n)
+	}
+}
+
+// Without anybody who may say what a tag means there is no answer, and not
+// yesterday's.
+func TestF17_NobodyToResolve(t *testing.T) {
+	t.Parallel()
+	r, hub, old, fresh := newLagging(t)
+	hub.Inject(simnet.Fault{On: simnet.Manifests, Status: http.StatusInternalServerError})
+	r.wantError(r.get(fresh.Path()), http.StatusServiceUnavailable, "UNAVAILABLE")
+	r.wantAsked("mirror", "", simnet.Manifests, 0)
+	r.wantBytes(old.ManifestPath(old.Root.Digest.String()), old.Manifest())
+}
+
+// A manifest beyond 8 MiB is not read, and says nothing of the path's others.
+func TestF25_HugeManifest(t *testing.T) {
+	t.Parallel()
+	const size = 32 << 20
+	for name, length := range map[string]bool{"with a length": true, "without one": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPair(t, nil)
+			undo := p.a.Inject(simnet.HugeManifest(size, length))
+			for range 4 { // more than the refusals that quarantine
+				p.wantCode(p.manifest(), "a", pullchain.CodeTooLarge)
+			}
+			p.wantAsked("a", http.MethodGet, simnet.Manifests, 4)
+			for _, e := range p.net.Ledger().Find(simnet.Filter{Server: "a", Class: simnet.Manifests}) {
+				if e.Bytes >= size {
+					t.Errorf("all %d bytes of it were fetched", e.Bytes)
+				}
+			}
+			p.wantOpen("a", "manifest")
+			if n := p.breaker("a", "manifest").Failures; n != 0 {
+				t.Errorf("a's breaker counts %d failures, want 0", n)
+			}
+			p.b.Inject(simnet.HugeManifest(size, length))
+			got := p.get(p.image.Path())
+			body := p.wantError(got, http.StatusBadGateway, "UNKNOWN")
+			if !strings.Contains(body.Errors[0].Message, "manifest exceeds") {
+				t.Errorf("the message does not say what is wrong: %q", body.Errors[0].Message)
+			}
+			undo()
+			if served := p.manifest().servedBy(); served != "a" {
+				t.Errorf("served by %q, want a, which is as good as ever", served)
+			}
+		})
+	}
+}
+
+// No client ever sees the page of a captive portal, whatever it calls itself.
+func TestF26_CaptivePortal(t *testing.T) {
+	t.Parallel()
+	const everything = simnet.Manifests | simnet.Blobs | simnet.Tags | simnet.Ping
+	for name, contentType := range map[string]string{
+		"as HTML":     "text/html; charset=UTF-8",
+		"as JSON":     "application/json",
+		"as manifest": simnet.TypeOCIManifest,
+		"as bytes":    "application/octet-stream",
+		"as nothing":  "",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for path, what := range map[string]func(p *pair) string{
+				"manifest": func(p *pair) string { return p.image.Path() },
+				"blob":     func(p *pair) string { d, _ := p.image.Layer(1); return p.image.BlobPath(d.Digest) },
+				"tags":     func(*pair) string { return "/v2/library/alpine/tags/list" },
+			} {
+				p := newPair(t, nil)
+				page := simnet.HTML200()
+				page.On = everything
+				page.Header = map[string]string{"Content-Type": contentType}
+				p.a.Inject(page)
+				if got := p.wantStatus(what(p), http.StatusOK); strings.HasPrefix(string(got.Body), "<") || got.servedBy() != "b" {
+					t.Errorf("%s: served by %q: %.80q", path, got.servedBy(), got.Body)
+				}
+				if g := p.gate("a", "blob"); g.Gate != "quarantine" {
+					t.Errorf("%s: a's gate is %q, want it quarantined", path, g.Gate)
+				}
+				p.b.Inject(page)
+				p.wantError(p.get(what(p)), http.StatusBadGateway, "UNKNOWN")
+			}
+		})
+	}
+}
+
+// A path whose probe meets a page is down, and back once a registry answers: a
+// portal is logged into, and wrong bytes never came.
+func TestF26_ProbeOfACaptivePortal(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, func(c *rigConfig) {
+		c.Chain[0].Probe = "interval = \"1s\"\nurgent_interval = \"1s\"\nfall = 1\nrise = 1"
+	})
+	page := simnet.HTML200()
+	page.On = simnet.Manifests | simnet.Ping
+	p.a.Inject(page)
+	p.wantCode(p.manifest(), "a", pullchain.CodeNotRegistry)
+	p.wantGate("a", "manifest", "quarantine", pullchain.CodeNotRegistry)
+	p.eventually("a probe has met the page", 5*time.Second, func() bool {
+		s := p.Daemon.Snapshot()
+		probes, _ := s.Find("docker.io").Probe("a")
+		return !probes.Up && len(probes.History) > 0
+	})
+	p.a.Clear()
+	p.eventually("a is let back", 5*time.Second, func() bool { return p.gate("a", "manifest").Gate == "" })
+}
+
+// A manifest under a wrong type is served under its own, if its digest proves
+// it; by tag there is no proof.
+func TestF27_WrongType(t *testing.T) {
+	t.Parallel()
+	for name, contentType := range map[string]string{
+		"plain text":    "text/plain",
+		"none":          "",
+		"another known": simnet.TypeDockerList,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPair(t, nil)
+			fault := simnet.WrongType(contentType)
+			fault.On = simnet.Manifests
+			p.a.Inject(fault)
+			got := p.wantBytes(p.image.ManifestPath(p.image.Root.Digest.String()), p.image.Manifest())
+			if kind := got.Header.Get("Content-Type"); kind != p.image.Root.MediaType || got.servedBy() != "a" {
+				t.Errorf("by digest: %q served by %q, want %q by a", kind, got.servedBy(), p.image.Root.MediaType)
+			}
+			got = p.manifest()
+			if kind := got.Header.Get("Content-Type"); kind != p.image.Root.MediaType || got.servedBy() != "b" {
+				t.Errorf("by tag: %q served by %q, want %q by b", kind, got.servedBy(), p.image.Root.MediaType)
+			}
+			p.wantCode(got, "a", pullchain.CodeWrongType)
+			p.wantOpen("a", "manifest") // its digest vouches for the bytes: the image may be odd, the upstream is not
+		})
+	}
+}
+
+// What an upstream says of a digest is compared with the bytes, not believed.
+func TestF28_WrongDigest(t *testing.T) {
+	t.Parallel()
+	lie := simnet.WrongDigest()
+	for name, tc := range map[string]struct {
+		fault  simnet.Fault
+		method string
+		path   func(p *pair) string
+	}{
+		"GET by tag":             {lie, http.MethodGet, func(p *pair) string { return p.image.Path() }},
+		"GET by digest":          {lie, http.MethodGet, func(p *pair) string { return p.image.ManifestPath(p.image.Root.Digest.String()) }},
+		"HEAD by digest":         {lie, http.MethodHead, func(p *pair) string { return p.image.ManifestPath(p.image.Root.Digest.String()) }},
+		"blob":                   {lie, http.MethodGet, func(p *pair) string { d, _ := p.image.Layer(1); return p.image.BlobPath(d.Digest) }},
+		"bytes of another":       {simnet.Fault{Flip: true, FlipAt: 60}, http.MethodGet, func(p *pair) string { return p.image.ManifestPath(p.image.Root.Digest.String()) }},
+		"bytes under the tag":    {simnet.Fault{Flip: true, FlipAt: 60}, http.MethodGet, func(p *pair) string { return p.image.Path() }},
+		"not even a digest":      {simnet.Fault{Header: map[string]string{"Docker-Content-Digest": "sha256:../../x"}}, http.MethodGet, func(p *pair) string { return p.image.Path() }},
+		"small blob's own bytes": {simnet.Fault{Flip: true, FlipAt: 60}, http.MethodGet, func(p *pair) string { d, _ := p.image.Layer(0); return p.image.BlobPath(d.Digest) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPair(t, nil)
+			tc.fault.On = simnet.Manifests | simnet.Blobs
+			p.a.Inject(tc.fault)
+			got := p.do(tc.method, tc.path(p))
+			if got.Status != http.StatusOK || got.servedBy() != "b" {
+				t.Fatalf("status %d served by %q, want 200 by b", got.Status, got.servedBy())
+			}
+			_, asked, _ := strings.Cut(tc.path(p), "sha256:")
+			if asked == "" {
+				asked = p.image.Root.Digest.Encoded()
+			}
+			if d := got.Header.Get("Docker-Content-Digest"); d != "sha256:"+asked {
+				t.Errorf("Docker-Content-Digest %q, want sha256:%s", d, asked)
+			}
+			p.wantCode(got, "a", pullchain.CodeDigestMismatch)
+			p.wantGate("a", "manifest", "quarantine", pullchain.CodeDigestMismatch)
+			if n := p.breaker("a", "manifest").Failures + p.breaker("a", "blob").Failures; n != 0 {
+				t.Errorf("a's breakers count %d failures, want 0: it is not down", n)
+			}
+		})
+	}
+}
+
+// A digest that nobody claims is computed.
+func TestF28_NoDigest(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, nil)
+	p.a.Inject(simnet.Fault{On: simnet.Manifests, Header: map[string]string{"Docker-Content-Digest": "", "ETag": ""}})
+	got := p.manifest()
+	if d := got.Header.Get("Docker-Content-Digest"); d != p.image.Root.Digest.String() || got.servedBy() != "a" {
+		t.Errorf("%q served by %q, want %q by a", d, got.servedBy(), p.image.Root.Digest)
+	}
+}

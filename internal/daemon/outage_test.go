@@ -1,0 +1,215 @@
+package daemon_test
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/simnet"
+)
+
+// burst asks for path n times at once and returns the answers.
+func (r *rig) burst(n int, path string) []reply {
+	r.t.Helper()
+	out := make([]reply, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() { out[i] = r.get(path) })
+	}
+	wg.Wait()
+	return out
+}
+
+// trip makes every pull of the manifest fail until the breakers of these lanes
+// are open.
+func (p *pair) trip(names ...string) {
+	p.t.Helper()
+	for range 20 {
+		if !slices.ContainsFunc(names, func(name string) bool { return p.breaker(name, "manifest").State != "open" }) {
+			return
+		}
+		p.get(p.image.Path())
+	}
+	p.t.Fatalf("after 20 failures the breakers of %v are not all open", names)
+}
+
+// wantOutage fails the test unless got is the answer to a pull that no path
+// could serve, and says so of each of them.
+func (p *pair) wantOutage(got reply, code string) {
+	p.t.Helper()
+	e := p.wantError(got, http.StatusServiceUnavailable, "UNAVAILABLE").Errors[0]
+	if s, err := strconv.Atoi(got.Header.Get("Retry-After")); err != nil || s < 1 {
+		p.t.Errorf("Retry-After %q, want some seconds", got.Header.Get("Retry-After"))
+	}
+	for _, name := range []string{"a", "b"} {
+		told := false
+		for _, a := range e.Detail.Attempts {
+			told = told || a.Upstream == name && a.Code == code
+		}
+		if !told {
+			p.t.Errorf("the detail does not say that %s failed by %s: %+v", name, code, e.Detail.Attempts)
+		}
+		if !strings.Contains(e.Message, name+" "+code) {
+			p.t.Errorf("the message does not say that %s failed by %s: %q", name, code, e.Message)
+		}
+	}
+}
+
+// When every path is shut on a guess, a burst of pulls makes one try at each,
+// and all of them learn what came of it.
+func TestF38_OneForcedTry(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, nil)
+	p.probed("a", "b")
+	for _, m := range []*simnet.Mirror{p.a, p.b} {
+		m.Inject(simnet.Fault{On: simnet.Manifests, Status: http.StatusInternalServerError, Delay: 20 * time.Millisecond})
+	}
+	p.trip("a", "b")
+	before := map[string]int{"a": p.asked("a", "", simnet.Manifests), "b": p.asked("b", "", simnet.Manifests)}
+	for _, got := range p.burst(60, p.image.Path()) {
+		p.wantOutage(got, string(pullchain.CodeServerError))
+	}
+	for _, name := range []string{"a", "b"} {
+		p.wantAsked(name, "", simnet.Manifests, before[name]+1)
+	}
+	if s := p.Daemon.Snapshot(); s.Find("docker.io").Pullable {
+		t.Error("the chain calls itself pullable, with every path shut")
+	}
+}
+
+// The forced try that goes well lets the others follow: an open breaker of a
+// path that works again is no outage.
+func TestF38_ForcedTryThatGoesWell(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, nil)
+	for _, m := range []*simnet.Mirror{p.a, p.b} {
+		m.Inject(simnet.Fault{On: simnet.Manifests, Status: http.StatusInternalServerError})
+	}
+	p.trip("a", "b")
+	p.a.Clear()
+	for _, got := range p.burst(20, p.image.Path()) {
+		if got.Status != http.StatusOK || got.servedBy() != "a" {
+			t.Errorf("status %d served by %q, want 200 by a", got.Status, got.servedBy())
+		}
+	}
+}
+
+// The last verdict is the client's within 50 ms: nobody waits for better times.
+func TestF38_AnswersAtOnce(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, nil)
+	p.a.Break(simnet.ConnRefused)
+	p.b.Break(simnet.ConnRefused)
+	best := time.Hour // of several: the machine may be busy, the rule is ours
+	for range 12 {
+		got := p.get(p.image.Path())
+		p.wantOutage(got, string(pullchain.CodeConnRefused))
+		best = min(best, got.Took)
+	}
+	if best > 50*time.Millisecond {
+		t.Errorf("the quickest answer took %v, want 50 ms at the most", best)
+	}
+}
+
+// What is shut for wrong bytes, or until a time that it named, is not forced.
+func TestF38_NotEverythingIsForced(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]simnet.Fault{
+		"quarantined": simnet.WrongDigest(),
+		"named time":  simnet.TooManyAfter(time.Hour, false),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPair(t, nil)
+			fault.On = simnet.Manifests
+			p.a.Inject(fault)
+			p.manifest()
+			p.b.Inject(simnet.Fault{On: simnet.Manifests, Status: http.StatusBadGateway})
+			p.trip("b")
+			before := p.asked("b", "", simnet.Manifests)
+			for _, got := range p.burst(20, p.image.Path()) {
+				p.wantError(got, http.StatusServiceUnavailable, "UNAVAILABLE")
+			}
+			p.wantAsked("a", "", simnet.Manifests, 1)
+			p.wantAsked("b", "", simnet.Manifests, before+1)
+		})
+	}
+}
+
+// probing is a pair whose first path is probed every second, and trips soon.
+func probing(t *testing.T, open time.Duration) *pair {
+	t.Helper()
+	return newPair(t, func(c *rigConfig) {
+		c.Chain[0].Probe = "interval = \"1s\"\nidle_interval = \"1s\"\nurgent_interval = \"1s\""
+		c.Chain[0].Tables = fmt.Sprintf("[registry.upstream.breaker]\nfailures = 2\nopen = %q", open)
+	})
+}
+
+// A path that fails again at every second look is left alone for longer each
+// time and is told apart; users see none of it.
+func TestF39_Flapping(t *testing.T) {
+	t.Parallel()
+	const open = 500 * time.Millisecond
+	p := probing(t, open)
+	p.manifest() // something that the prober can ask for again
+	p.a.Inject(simnet.Fault{On: simnet.Manifests, Status: http.StatusInternalServerError})
+	p.trip("a")
+	pulls := p.asked("a", http.MethodGet, simnet.Manifests)
+	if n := p.breaker("a", "manifest").Trips; n != 1 {
+		t.Fatalf("%d trips, want 1", n)
+	}
+	p.eventually("the third trip", 15*time.Second, func() bool {
+		if got := p.manifest(); got.servedBy() != "b" {
+			t.Errorf("served by %q, want b", got.servedBy())
+		}
+		return p.breaker("a", "manifest").Trips >= 3
+	})
+	b := p.breaker("a", "manifest")
+	if b.State != "open" || b.Until == nil {
+		t.Fatalf("after the third trip: %+v, want it open", b)
+	}
+	if wait := time.Until(*b.Until); wait <= 2*open || wait > 3*open {
+		t.Errorf("the third time it is open for another %v, want about %v", wait, 3*open)
+	}
+	if a := p.lane("a"); !a.Flapping {
+		t.Error("a is not called flapping")
+	}
+	p.wantAsked("a", http.MethodGet, simnet.Manifests, pulls) // it was the prober that found out
+}
+
+// A half-open path is tried by its prober alone, by HEAD, one at a time; users
+// neither wait for it nor pay for it.
+func TestF41_HalfOpenIsTheProbers(t *testing.T) {
+	t.Parallel()
+	p := probing(t, 200*time.Millisecond)
+	p.manifest()
+	undo := p.a.Inject(simnet.Fault{On: simnet.Manifests, Status: http.StatusInternalServerError})
+	p.trip("a")
+	undo()
+	pulls, heads := p.asked("a", http.MethodGet, simnet.Manifests), p.asked("a", http.MethodHead, simnet.Manifests)
+	halfOpen := 0
+	p.eventually("the prober closes the breaker", 15*time.Second, func() bool {
+		if p.lane("a").State == "half_open" {
+			halfOpen++
+		}
+		for _, got := range p.burst(10, p.image.Path()) {
+			if got.Status != http.StatusOK || got.servedBy() != "b" {
+				t.Errorf("status %d served by %q, want 200 by b", got.Status, got.servedBy())
+			}
+		}
+		return p.breaker("a", "manifest").State == "closed"
+	})
+	if halfOpen == 0 {
+		t.Error("a was never seen half-open: nothing was tested")
+	}
+	p.wantAsked("a", http.MethodGet, simnet.Manifests, pulls)
+	if n := p.asked("a", http.MethodHead, simnet.Manifests) - heads; n < 3 || n > 4 {
+		t.Errorf("the prober sent %d HEADs, want the three that close a breaker", n)
+	}
+}

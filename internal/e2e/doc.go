@@ -1,0 +1,17 @@
+// Package e2e holds the tests in which programs that people really run pull
+// images through a real pullchain process: dockerd, two generations of
+// containerd, podman, skopeo and crane, from a real distribution registry
+// behind the scripted Hub of internal/simnet, with the Cloudflare Worker of
+// examples/worker in real workerd as the second upstream.
+//
+// The tests carry the build tag e2e, need Linux, root and the programs that
+// .ci/install installs, and fail (they never skip) where one is missing:
+//
+//	bash .ci/install
+//	go test -tags e2e ./internal/e2e/
+//
+// Each client lives in a network namespace of its own whose only neighbour is
+// the address on which pullchain listens: it has no default route and no
+// resolver, so whatever it pulls came through pullchain. The package exports
+// nothing.
+package e2e

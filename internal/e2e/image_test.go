@@ -1,0 +1,170 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"runtime"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// The media types of the OCI image spec that the images here use.
+const (
+	typeIndex    = "application/vnd.oci.image.index.v1+json"
+	typeManifest = "application/vnd.oci.image.manifest.v1+json"
+	typeConfig   = "application/vnd.oci.image.config.v1+json"
+	typeLayer    = "application/vnd.oci.image.layer.v1.tar+gzip"
+)
+
+// blob is content by its digest, as a descriptor names it.
+type blob struct {
+	mediaType string
+	digest    digest.Digest
+	bytes     []byte
+}
+
+func newBlob(mediaType string, b []byte) blob {
+	return blob{mediaType: mediaType, digest: digest.FromBytes(b), bytes: b}
+}
+
+// descriptor is the JSON form of a blob inside a manifest or an index.
+type descriptor struct {
+	MediaType string        `json:"mediaType"`
+	Digest    digest.Digest `json:"digest"`
+	Size      int           `json:"size"`
+	Platform  *platform     `json:"platform,omitempty"`
+}
+
+type platform struct {
+	Architecture string `json:"architecture"`
+	OS           string `json:"os"`
+}
+
+func (b blob) descriptor() descriptor {
+	return descriptor{MediaType: b.mediaType, Digest: b.digest, Size: len(b.bytes)}
+}
+
+// image is a two-platform image of several layers with its tag: what one
+// scenario pulls. Every scenario has an image of its own, so that no client
+// can answer from what it pulled before.
+type image struct {
+	repository string // library/app
+	tag        string
+	index      blob
+	manifest   blob   // of this machine's platform
+	blobs      []blob // of this machine's platform: the config, then the layers
+	diffs      []digest.Digest
+	others     []blob // what only the other platform needs; its manifest is last
+}
+
+// layers is the number and size of an image's layers in bytes before
+// compression: one in a single read, one of several windows, and one long
+// enough to be cut in the middle of its stream.
+var layers = []int{10 << 10, 700 << 10, 6 << 20}
+
+// newImage makes the image of a tag. The same tag gives the same bytes.
+func newImage(t *testing.T, tag string) *image {
+	t.Helper()
+	img := &image{repository: "library/app", tag: tag}
+	img.manifest, img.blobs, img.diffs = newPlatform(t, tag, runtime.GOARCH, layers)
+	other := "s390x"
+	manifest, blobs, _ := newPlatform(t, tag, other, layers[:1])
+	img.others = append(blobs, manifest)
+
+	index := struct {
+		SchemaVersion int          `json:"schemaVersion"`
+		MediaType     string       `json:"mediaType"`
+		Manifests     []descriptor `json:"manifests"`
+	}{SchemaVersion: 2, MediaType: typeIndex}
+	for _, m := range []struct {
+		arch string
+		blob blob
+	}{{other, manifest}, {runtime.GOARCH, img.manifest}} {
+		d := m.blob.descriptor()
+		d.Platform = &platform{Architecture: m.arch, OS: "linux"}
+		index.Manifests = append(index.Manifests, d)
+	}
+	img.index = newBlob(typeIndex, marshal(t, index))
+	return img
+}
+
+// newPlatform makes the manifest of one platform, its config and layers, and
+// the digests of the uncompressed layers.
+func newPlatform(t *testing.T, tag, arch string, sizes []int) (manifest blob, blobs []blob, diffs []digest.Digest) {
+	t.Helper()
+	var layerBlobs []blob
+	for i, size := range sizes {
+		layer, diff := newLayer(t, fmt.Sprintf("%s-%s-%d", tag, arch, i), size)
+		layerBlobs = append(layerBlobs, layer)
+		diffs = append(diffs, diff)
+	}
+	config := newBlob(typeConfig, marshal(t, map[string]any{
+		"architecture": arch,
+		"os":           "linux",
+		"config":       map[string]any{"Labels": map[string]string{"tag": tag}},
+		"rootfs":       map[string]any{"type": "layers", "diff_ids": diffs},
+	}))
+	body := struct {
+		SchemaVersion int          `json:"schemaVersion"`
+		MediaType     string       `json:"mediaType"`
+		Config        descriptor   `json:"config"`
+		Layers        []descriptor `json:"layers"`
+	}{SchemaVersion: 2, MediaType: typeManifest, Config: config.descriptor()}
+	for _, l := range layerBlobs {
+		body.Layers = append(body.Layers, l.descriptor())
+	}
+	return newBlob(typeManifest, marshal(t, body)), append([]blob{config}, layerBlobs...), diffs
+}
+
+// newLayer makes a gzipped tar with one text and one incompressible file.
+func newLayer(t *testing.T, name string, size int) (layer blob, diff digest.Digest) {
+	t.Helper()
+	seed := digest.FromString(name)
+	payload := make([]byte, size)
+	random := rand.NewChaCha8([32]byte([]byte(seed.Encoded())[:32]))
+	if _, err := random.Read(payload); err != nil {
+		t.Fatal(err)
+	}
+	var plain, packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	tw := tar.NewWriter(io.MultiWriter(&plain, w))
+	for _, f := range []struct {
+		name string
+		data []byte
+	}{
+		{name + "/about.txt", []byte("layer " + name + "\n")},
+		{name + "/payload.bin", payload},
+	} {
+		head := &tar.Header{Name: f.name, Mode: 0o644, Size: int64(len(f.data)), Format: tar.FormatPAX}
+		if err := tw.WriteHeader(head); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tw.Write(f.data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := tw.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return newBlob(typeLayer, packed.Bytes()), digest.FromBytes(plain.Bytes())
+}
+
+func marshal(t *testing.T, v any) []byte {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
