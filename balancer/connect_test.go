@@ -26,6 +26,7 @@ func TestSilenceAfterAnIdleConnection(t *testing.T) {
 				trace.GetConn("next:443")
 				trace.ConnectStart("tcp", "192.0.2.1:443")
 				time.Sleep(2 * silentAfter)
+				synctest.Wait()
 				if !fired || !wasSilent || wasReached != answers {
 					t.Errorf("fired %t, silent %t, reached %t; want true, true, %t", fired, wasSilent, wasReached, answers)
 				}

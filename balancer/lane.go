@@ -32,7 +32,7 @@ type Lane struct {
 	ledger   laneLedger
 	forced   forcedTry
 	inFlight atomic.Int64
-	extra    atomic.Int64 // of those, hedges, parallel starts and resumes
+	extra    atomic.Int64 // of those, hedges and parallel starts
 
 	mu         sync.Mutex
 	cooldowns  [pullchain.NumClasses]cooldown

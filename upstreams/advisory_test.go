@@ -410,6 +410,19 @@ func TestCVE_2025_48374_Echo(t *testing.T) {
 	}
 }
 
+// TestErrorsAreShort: net/http repeats what it cannot read; we do not.
+func TestErrorsAreShort(t *testing.T) {
+	t.Parallel()
+	for _, begin := range []string{"", "HTTP/1.1 ", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Length: ", "HTTP/1.1 200 OK\r\nTransfer-Encoding: "} {
+		r := newRig(t, simnet.HubConfig{Open: true})
+		defer r.hub.Inject(simnet.Fault{Garbage: begin + strings.Repeat("A", 30<<10) + "\r\n\r\n"})()
+		_, _, err := fetch(t, r.upstream(t, nil), r.tag())
+		if e := expectError(t, err, pullchain.Unavailable, pullchain.CodeUnexpected); len(e.Error()) > 1000 {
+			t.Errorf("%q: an error of %d bytes", begin, len(e.Error()))
+		}
+	}
+}
+
 // TestNoCookies: what an upstream sets is never sent back, to it or to others.
 func TestNoCookies(t *testing.T) {
 	t.Parallel()

@@ -46,13 +46,20 @@ func (a *attempt) secrets() []string {
 	return out
 }
 
-// scrubError returns err, or what it says without secrets.
+// maxText is how much an error may say: net/http repeats a malformed header
+// whole, and an upstream may make that 64 KiB long (FAULTS.md 5).
+const maxText = 512
+
+// scrubError returns err, or what it says without secrets and in short.
 func (a *attempt) scrubError(err error) error {
 	if err == nil {
 		return nil
 	}
 	text := err.Error()
 	clean := a.scrub(text)
+	if len(clean) > maxText {
+		clean = strings.ToValidUTF8(clean[:maxText], "") + "…"
+	}
 	if clean == text {
 		return err
 	}

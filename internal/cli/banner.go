@@ -59,9 +59,9 @@ func (a *app) egresses(cfg *config.Config) []string {
 }
 
 // environment describes the proxy that the environment names for registries,
-// which are all https.
+// which are all https. Lower-case names win, as in the egress.
 func (a *app) environment() string {
-	for _, name := range []string{"HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"} {
+	for _, name := range []string{"https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"} {
 		if value := a.Getenv(name); value != "" {
 			return fmt.Sprintf("%s=%s", name, redacted(value))
 		}

@@ -146,9 +146,11 @@ func (s *story) largest(image int) string {
 }
 
 // patience is how long the story waits for something that should come by
-// itself, which is never more than a guessed cooldown (FAULTS.md F07: 30 s and a
-// fifth); then it goes on and tells things as they are.
-const patience = 45 * time.Second
+// itself; then it goes on and tells things as they are. On a machine so busy that
+// the daemon finds the quota spent a second and a third time before it is given
+// back, that is the second guessed cooldown: a minute and a fifth (FAULTS.md F07),
+// and the next probe.
+const patience = 90 * time.Second
 
 // waitFor waits until the lanes are as ready says.
 func (s *story) waitFor(ctx context.Context, ready func(map[string]balancer.LaneSnapshot) bool) {

@@ -12,7 +12,7 @@ import (
 // so the lines that are looked for are those of a chain that works.
 func TestDemo(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute) // more than the story's own patience; seconds as a rule
 	defer cancel()
 	got := run(ctx, []string{"demo", "--once", "--speed", "20"})
 	if got.code != 0 || got.errors != "" {

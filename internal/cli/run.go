@@ -24,6 +24,9 @@ type runCmd struct {
 
 // Run serves until ctx is done, which is an orderly end and no failure.
 func (c *runCmd) Run(ctx context.Context, a *app) error {
+	hangups := make(chan os.Signal, 1) // from the very start: a SIGHUP that nobody waits for kills
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	cfg, err := c.load(a)
 	if err != nil {
 		return err
@@ -46,7 +49,7 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 	} else {
 		log.Info("serving", "listen", d.Addr(), "admin", d.AdminAddr(), "config", cfg.File, "version", thisBuild().Version)
 	}
-	return c.serve(ctx, a, d, level)
+	return c.serve(ctx, a, d, level, hangups)
 }
 
 // load reads the configuration and puts what the command line says above it.
@@ -99,6 +102,7 @@ func (c *runCmd) check(cfg *config.Config) error {
 		err  error
 	}{
 		{"--listen", cfg.Server.Validate()},
+		{"--listen", cfg.CheckLogins(cfg.Server.ListenAddr())},
 		{"--admin-listen", plane.Validate()},
 		{"--egress", cfg.Egress[fromFlag].Validate()},
 	} {
@@ -109,11 +113,8 @@ func (c *runCmd) check(cfg *config.Config) error {
 	return errors.Join(errs...)
 }
 
-// serve runs d, and reloads it at each SIGHUP.
-func (c *runCmd) serve(ctx context.Context, a *app, d *daemon.Daemon, level *slog.LevelVar) error {
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	defer signal.Stop(hangups)
+// serve runs d, and reloads it at each of hangups.
+func (c *runCmd) serve(ctx context.Context, a *app, d *daemon.Daemon, level *slog.LevelVar, hangups <-chan os.Signal) error {
 	done := make(chan struct{})
 	var reloading sync.WaitGroup
 	reloading.Go(func() {

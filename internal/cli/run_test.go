@@ -148,10 +148,10 @@ func TestRunBanner(t *testing.T) {
 		if status.code != 0 || !strings.Contains(status.out, "docker.io  1     ▶  hub") {
 			t.Errorf("the banner's advice: exit code %d\n%s%s", status.code, status.out, status.errors)
 		}
-	}, []string{"run", "-c", path, "--egress", "env"}, "HTTPS_PROXY=http://user:hunter2@127.0.0.1:9")
+	}, []string{"run", "-c", path, "--egress", "env"}, "HTTPS_PROXY=http://127.0.0.1:8", "https_proxy=http://user:hunter2@127.0.0.1:9") // net/http and curl heed the latter
 	lines := strings.Split(strings.TrimSpace(got.out), "\n")
 	if got.code != 0 || len(lines) != 4 || !strings.Contains(lines[0], "(config: "+path+")") || lines[1] != "registries docker.io" ||
-		lines[2] != "egress HTTPS_PROXY=http://127.0.0.1:9" || strings.Contains(got.out+got.errors, "hunter2") {
+		lines[2] != "egress https_proxy=http://127.0.0.1:9" || strings.Contains(got.out+got.errors, "hunter2") {
 		t.Errorf("exit code %d:\n%s\n%s", got.code, got.out, got.errors)
 	}
 	if !strings.Contains(got.errors, "hub:ok") || strings.Contains(got.errors, `{"time"`) {
@@ -216,5 +216,34 @@ func TestRunRefuses(t *testing.T) {
 				t.Errorf("exit code %d, want %d; %s", got.code, tt.code, got.errors)
 			}
 		})
+	}
+}
+
+// A login is served to this machine alone, whether the file, a flag or an older
+// file says where to listen (FAULTS.md 5, distribution's mirror doc).
+func TestRunKeepsLogins(t *testing.T) {
+	t.Parallel()
+	const refusal = "everybody who can reach"
+	secret := file(t, "password", "hunter2\n")
+	login := "username = \"me\"\npassword_file = \"" + secret + "\"\n"
+	narrow := configOf("http://127.0.0.1:1", "") + login
+	wide := strings.Replace(configOf("http://127.0.0.1:1", ""), "127.0.0.1:0", "0.0.0.0:0", 1) // [server] comes first
+
+	path := file(t, "pullchain.toml", narrow)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if got := run(ctx, []string{"run", "-c", path, "--listen", "0.0.0.0:0"}); got.code != 2 || !strings.Contains(got.errors, refusal) {
+		t.Errorf("with --listen: exit code %d; %s", got.code, got.errors)
+	}
+
+	path = file(t, "wide.toml", wide)
+	c := startChild(t, path)
+	if err := os.WriteFile(path, []byte(narrow), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.cmd.Process.Signal(syscall.SIGHUP)
+	record := c.await(t, "reload failed, the old configuration stays")
+	if text := fmt.Sprint(record["error"]); !strings.Contains(text, refusal) {
+		t.Errorf("the log says %q", text)
 	}
 }

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"errors"
+	"fmt"
 	"maps"
 	"net/url"
 	"regexp"
@@ -108,7 +110,25 @@ func (c *checker) upstream(at place, u *Upstream) {
 	if u.InsecureSkipVerify {
 		c.doc.warn(at.child("insecure_skip_verify"), "anybody on the way can read and change what this upstream sends; ca_file is the better way")
 	}
+	c.headers(at.child("headers"), u)
 	c.login(at, u)
+}
+
+// headerName is what the name of a header may be (RFC 9110, 5.6.2).
+var headerName = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
+
+// headers checks what net/http would refuse with each request anew, such as the
+// line end that a variable brought along.
+func (c *checker) headers(at place, u *Upstream) {
+	for _, name := range slices.Sorted(maps.Keys(u.Headers)) {
+		here := at.named(name)
+		if !headerName.MatchString(name) {
+			c.doc.blame(here, "is not a name that a header can have")
+		}
+		if strings.ContainsFunc(u.Headers[name].Reveal(), func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
+			c.doc.blame(here, "holds more than one line, or control characters")
+		}
+	}
 }
 
 func (c *checker) noEgress(at place, name string) {
@@ -124,14 +144,14 @@ func (c *checker) noEgress(at place, name string) {
 // serves to everybody whatever the login may read, private images too, as the
 // documentation of the distribution registry's mirror mode warns (FAULTS.md 5).
 func (c *checker) login(at place, u *Upstream) {
-	key := "password_file"
-	if u.TokenFile != "" {
-		key = "token_file"
-	}
-	if u.TokenFile == "" && u.PasswordFile == "" {
+	if !u.login() {
 		return
 	}
-	if listen := c.cfg.Server.Listen; !loopback(listen) && !u.IKnow {
+	if listen := c.cfg.Server.Listen; u.exposed(listen) {
+		key := "password_file"
+		if u.TokenFile != "" {
+			key = "token_file"
+		}
 		c.doc.blame(at.child(key), "everybody who can reach %s could pull what this login can read: "+
 			"let [server] listen on 127.0.0.1, or say i_know = true here", listen)
 	}
@@ -139,6 +159,29 @@ func (c *checker) login(at place, u *Upstream) {
 		c.doc.warn(at.child("url"), "the login travels over plain http")
 	}
 }
+
+// CheckLogins returns an error for each upstream whose login must not be served
+// on listen, an address as in [server]. Loading has checked the address of the
+// file; who listens on another one checks that.
+func (c *Config) CheckLogins(listen string) error {
+	var errs []error
+	for _, r := range c.Registries {
+		for _, u := range r.Upstreams {
+			if u.exposed(listen) {
+				errs = append(errs, fmt.Errorf("registry %q, upstream %q: everybody who can reach %s could pull what its login can read: "+
+					"listen on 127.0.0.1, or say i_know = true there", r.Name, u.Name, listen))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// login reports whether u has one.
+func (u *Upstream) login() bool { return u.TokenFile != "" || u.PasswordFile != "" }
+
+// exposed reports whether others than this machine could use u's login by way
+// of listen, and nobody said that they may.
+func (u *Upstream) exposed(listen string) bool { return u.login() && !u.IKnow && !loopback(listen) }
 
 // withPort gives a host the port that loopback wants to see.
 func withPort(host string) string {

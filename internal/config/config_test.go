@@ -234,3 +234,29 @@ func TestMirrorWithLogin(t *testing.T) {
 		}
 	}
 }
+
+// TestCheckLogins has the addresses that no file says: of a flag, and of a
+// listener that a reload does not move.
+func TestCheckLogins(t *testing.T) {
+	t.Parallel()
+	const text = "[[registry]]\nname = \"ghcr.io\"\n[[registry.upstream]]\nname = \"ghcr\"\nurl = \"https://ghcr.io\"\n"
+	tests := []struct {
+		listen, login string
+		refused       bool
+	}{
+		{"127.0.0.1:5151", "token_file = \"t\"", false},
+		{"0.0.0.0:5151", "token_file = \"t\"", true},
+		{"[::]:5151", "username = \"me\"\npassword_file = \"p\"", true},
+		{"[::]:5151", "token_file = \"t\"\ni_know = true", false},
+		{"[::]:5151", "", false},
+	}
+	for _, tt := range tests {
+		cfg, err := config.Parse("x.toml", []byte(text+tt.login), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cfg.CheckLogins(tt.listen); (err != nil) != tt.refused {
+			t.Errorf("listen %s with %q: %v; refused should be %v", tt.listen, tt.login, err, tt.refused)
+		}
+	}
+}

@@ -54,7 +54,7 @@ url = "https://ghcr.io"
 username = "a\"b\\c\td$${HOME}"
 password_file = "päss/word"
 [registry.upstream.headers]
-"X Odd.\"Name" = "***"
+"X.Odd|Name" = "***"
 `
 	for name, text := range map[string]string{"default": string(config.DefaultTOML()), "weird": weird} {
 		before, err := config.Parse("x.toml", []byte(text), nil)

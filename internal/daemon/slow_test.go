@@ -112,7 +112,7 @@ func TestF05_SilentServer(t *testing.T) {
 				t.Errorf("served by %q after %v", got.servedBy(), got.TTFB)
 			}
 			p.eventually("a is held", 1500*time.Millisecond, func() bool { return p.gate("a", "blob").Gate == "hold" })
-			if got := max(p.manifest().TTFB, p.blob(0).TTFB); got > 200*time.Millisecond {
+			if got := max(p.manifest().TTFB, p.blob(0).TTFB); got > 700*time.Millisecond {
 				t.Errorf("a later request took %v", got)
 			}
 		})

@@ -104,6 +104,11 @@ func parseProxy(raw string) (*url.URL, error) {
 	if strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
 		return nil, errors.New("must end after the port")
 	}
+	if strings.ContainsFunc(u.Host, func(r rune) bool { return r > '~' }) {
+		// The Transport would dial its punycode, which [dialer.dial] would take for
+		// a target: without TLS to an https proxy, and its login with it.
+		return nil, errors.New("host must be in ASCII: write it in punycode, as xn--…")
+	}
 	u.Path = ""
 	if u.Port() == "" {
 		u.Host = strings.TrimSuffix(u.Host, ":") + ":" + port

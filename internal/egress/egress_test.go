@@ -26,6 +26,7 @@ func TestConfigValidate(t *testing.T) {
 		{"unknown scheme", Config{URL: "socks4://h:1"}, "egress: url: scheme must be http, https, socks5 or socks5h"},
 		{"no host", Config{URL: "http://:3128"}, `egress: url: is neither "direct", "env" nor scheme://host:port`},
 		{"path", Config{URL: "http://h:1/proxy.pac"}, "egress: url: must end after the port"},
+		{"host that is dialled by another name", Config{URL: "https://prüfer.example:8443"}, "egress: url: host must be in ASCII: write it in punycode, as xn--…"},
 		{"login in the URL", Config{URL: "http://u:" + canary + "@h:1"}, "egress: url: holds a login; use username and password_file"},
 		{"login in a broken URL", Config{URL: "http://u:" + canary + "@h:port"}, `egress: url: is neither "direct", "env" nor scheme://host:port`},
 		{"login without proxy", Config{Username: "u"}, "egress: username and password_file need a proxy url"},
