@@ -55,14 +55,14 @@ func (h *hedgeBudget) spend() bool {
 }
 
 // mayJoin reports whether next may be started beside a. Beside one without a
-// connection it always may: that is failover, and a is doing nothing. Beside a slow one it is
-// a hedge, which costs the next lane a request nobody may need, so not where
-// requests cost money or the last of a quota.
+// connection, or that has had its share of the time, it always may: that is
+// failover. Beside a slow one it is a hedge, which costs the next lane a request
+// nobody may need, so not where requests cost money or the last of a quota.
 func (r *race) mayJoin(a *attempt, next *Lane) bool {
 	if !slices.Contains(r.running, a) {
 		return false
 	}
-	if late, _ := a.watch.late(); late {
+	if late, _ := a.watch.late(); late || time.Since(a.start) >= share(r.req) {
 		return true
 	}
 	if a.call.req.Class() != pullchain.ClassManifest || next.cfg.Metered || !next.mayTakeExtra() {

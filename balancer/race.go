@@ -33,6 +33,10 @@ type race struct {
 	lastErr error       // of the attempt that ended last
 }
 
+// share is how much of a request's budget one attempt may use up while others
+// have not been asked.
+func share(req pullchain.Request) time.Duration { return budget(req) * 2 / 3 }
+
 // An attempt is one lane's part in a race.
 type attempt struct {
 	race   *race
@@ -45,6 +49,7 @@ type attempt struct {
 	tardy  bool // it has kept us waiting
 	watch  *connectWatch
 	timer  *time.Timer // nudges when a hedge is due
+	last   *time.Timer // nudges when it has had its share of the budget
 	resp   pullchain.Response
 	err    error
 }
@@ -63,7 +68,7 @@ func (b *Balancer) race(ctx context.Context, req pullchain.Request, lanes []*Lan
 
 // newRace returns a race with room for n attempts. It must be finished.
 func newRace(ctx context.Context, b *Balancer, req pullchain.Request, t *trail, n int) *race {
-	r := &race{b: b, req: req, trail: t, results: make(chan *attempt, n), nudges: make(chan *attempt, 2*n)}
+	r := &race{b: b, req: req, trail: t, results: make(chan *attempt, n), nudges: make(chan *attempt, 3*n)}
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
 	r.limit = time.AfterFunc(budget(req)-time.Since(t.began), func() { r.cancel(errOutOfTime) })
 	return r
@@ -161,6 +166,7 @@ func (r *race) launch(l *Lane, c *call, beside bool) {
 		}
 		r.nudges <- a
 	})
+	a.last = time.AfterFunc(share(r.req), func() { r.nudges <- a })
 	if r.req.Class() == pullchain.ClassManifest {
 		a.timer = time.AfterFunc(l.hedgeDelay(), func() { r.nudges <- a })
 	}
@@ -228,6 +234,7 @@ func (r *race) forget(a *attempt) {
 
 func (a *attempt) stopTimers() {
 	a.watch.stop()
+	a.last.Stop()
 	if a.timer != nil {
 		a.timer.Stop()
 	}
@@ -244,7 +251,7 @@ func (r *race) settleLosers() {
 		switch {
 		case silent:
 			err = a.watch.blame(a.lane)
-		case errors.Is(context.Cause(r.ctx), errOutOfTime):
+		case errors.Is(context.Cause(r.ctx), errOutOfTime), time.Since(a.start) >= share(r.req):
 			err = outOfTime(a.lane)
 		case r.ctx.Err() == nil:
 			later = a.judgeLater(err)

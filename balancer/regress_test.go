@@ -230,6 +230,25 @@ func TestAFullPoolSpills(t *testing.T) {
 	})
 }
 
+// A lane that answers neither well nor badly must not use up all the time there
+// is, even where nobody hedges.
+func TestTheBudgetIsShared(t *testing.T) {
+	t.Parallel()
+	for req, want := range map[*pullchain.Request]time.Duration{&tag: 10 * time.Second, &blob: 20 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRigOf([]balancer.LaneConfig{{Resolve: true}, {Resolve: true, Metered: true}}, silent, serve)
+			start := time.Now()
+			r.mustGet(t, *req)
+			if took := time.Since(start); took != want {
+				t.Errorf("%s took %v, want %v", req.Op, took, want)
+			}
+			if b := r.state(0).Breakers[req.Class()]; b.Failures != 1 {
+				t.Errorf("%s: the silent lane is not blamed: %+v", req.Op, b)
+			}
+		})
+	}
+}
+
 // gobreaker forgets the outcome of a request that began before its window.
 func TestLateCutsCount(t *testing.T) {
 	t.Parallel()

@@ -70,7 +70,7 @@ func TestF25_HugeManifest(t *testing.T) {
 	for name, length := range map[string]bool{"with a length": true, "without one": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := newPair(t, nil)
+			p := newPair(t, func(c *rigConfig) { c.Chain[1].Keys = noHedge })
 			undo := p.a.Inject(simnet.HugeManifest(size, length))
 			for range 4 { // more than the refusals that quarantine
 				p.wantCode(p.manifest(), "a", pullchain.CodeTooLarge)

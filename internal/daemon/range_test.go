@@ -45,7 +45,8 @@ func TestF46_RangeOfAResume(t *testing.T) {
 	}{
 		"ignored":                    {simnet.Fault{IgnoreRange: true}, true, "b", "", true},
 		"ignored, without a length":  {simnet.Fault{IgnoreRange: true, NoLength: true}, true, "b", "", true},
-		"another start":              {simnet.Fault{RangeShift: 512}, true, "c", pullchain.CodeWrongRange, true},
+		"another start":              {simnet.Fault{RangeShift: -512}, true, "c", pullchain.CodeWrongRange, true},
+		"an end beyond the end":      {simnet.Fault{RangeShift: 512}, true, "c", pullchain.CodeWrongRange, true},
 		"another total":              {simnet.Fault{TotalShift: 5}, true, "c", pullchain.CodeWrongSize, false},
 		"another total, none known":  {simnet.Fault{TotalShift: 5}, false, "c", pullchain.CodeWrongSize, false},
 		"a 206 without a range":      {simnet.Fault{Header: map[string]string{"Content-Range": ""}}, true, "c", pullchain.CodeWrongRange, true},
