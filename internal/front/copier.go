@@ -11,9 +11,10 @@ import (
 	"github.com/pullchain/pullchain"
 )
 
-// copySize is what one read of a body may bring (DESIGN.md). Anything from 32 KiB
-// up costs about the same CPU over loopback; more saves wake-ups at a fast client.
-const copySize = 256 << 10
+// copySize is what one read of a body may bring. Anything from 32 KiB up costs
+// about the same over loopback (BenchmarkBlob), TLS brings 16 KiB a read at most,
+// and each stream holds one of these.
+const copySize = 64 << 10
 
 // Every paceBytes of an answer have paceTime to leave: a client slower than
 // 17 KiB/s for a minute is dropped (FAULTS.md F32).
