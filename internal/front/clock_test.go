@@ -144,7 +144,7 @@ func TestF32ClientAtItsOwnSpeed(t *testing.T) {
 	})
 }
 
-// slowUpstream sends 100 kB of the layer each 70 s.
+// slowUpstream sends 50 kB of the layer each 70 s.
 func slowUpstream() *fakeFetcher {
 	return &fakeFetcher{fetch: func(_ context.Context, req pullchain.Request) (pullchain.Response, error) {
 		resp := blobResponse(req)
@@ -154,7 +154,7 @@ func slowUpstream() *fakeFetcher {
 				return 0, io.EOF
 			}
 			time.Sleep(70 * time.Second)
-			n := copy(p, layer[at:at+100_000])
+			n := copy(p, layer[at:min(at+50_000, len(layer))])
 			at += n
 			return n, nil
 		}}

@@ -12,7 +12,7 @@ import (
 )
 
 // copySize is what one read of a body may bring. Anything from 32 KiB up costs
-// about the same over loopback (BenchmarkBlob), TLS brings 16 KiB a read at most,
+// about the same over loopback (BenchmarkBlobStream), TLS brings 16 KiB a read at most,
 // and each stream holds one of these.
 const copySize = 64 << 10
 
