@@ -21,11 +21,23 @@ var big = simnet.Image{Repo: "library/big", Tags: []string{"1"}, Layers: []simne
 
 const cutAt = 800_000 // bytes of big's layer that come before it goes wrong
 
+// unhedged gives noHedge to all paths but the first.
+func unhedged(c *rigConfig) {
+	for i := range c.Chain[1:] {
+		c.Chain[i+1].Keys += "\n" + noHedge
+	}
+}
+
 // newBig is newPair with big. The manifest has been pulled when known is true,
 // so that the chain knows how long the layer is.
 func newBig(t *testing.T, known bool, change func(*rigConfig)) *pair {
 	t.Helper()
-	p := newPair(t, change)
+	p := newPair(t, func(c *rigConfig) {
+		unhedged(c)
+		if change != nil {
+			change(c)
+		}
+	})
 	p.image = p.a.Push(big)
 	p.b.Push(big)
 	if known {
@@ -198,7 +210,6 @@ func TestF21_Stall(t *testing.T) {
 		t.Parallel()
 		p := newBig(t, false, quick)
 		p.a.Inject(simnet.Fault{On: simnet.Manifests, Cut: simnet.EndStall, CutAt: 10})
-		p.b.SetRTT(time.Second) // a hedge does not win before a is given up
 		p.manifest()
 		if last := p.lane("a").LastError; last == nil || last.Code != pullchain.CodeStall {
 			t.Errorf("a's last error is %+v, want a stall", last)

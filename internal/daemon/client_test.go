@@ -169,7 +169,7 @@ func TestF44_OversizeHeaders(t *testing.T) {
 	t.Parallel()
 	t.Run("from an upstream", func(t *testing.T) {
 		t.Parallel()
-		p := newPair(t, nil)
+		p := newPair(t, unhedged)
 		p.a.Inject(simnet.Fault{On: simnet.Manifests | simnet.Blobs, HeaderBytes: 80 << 10})
 		p.wantCode(p.manifest(), "a", pullchain.CodeHeaderTooLarge)
 		p.wantCode(p.blob(0), "a", pullchain.CodeHeaderTooLarge)
@@ -181,7 +181,7 @@ func TestF44_OversizeHeaders(t *testing.T) {
 	})
 	t.Run("within the limit", func(t *testing.T) {
 		t.Parallel()
-		p := newPair(t, nil)
+		p := newPair(t, unhedged)
 		p.a.Inject(simnet.Fault{On: simnet.Manifests, HeaderBytes: 40 << 10})
 		if got := p.manifest(); got.servedBy() != "a" {
 			t.Errorf("served by %q, want a", got.servedBy())
@@ -189,7 +189,7 @@ func TestF44_OversizeHeaders(t *testing.T) {
 	})
 	t.Run("from a client", func(t *testing.T) {
 		t.Parallel()
-		p := newPair(t, nil)
+		p := newPair(t, unhedged)
 		var many []string
 		for i := range 80 {
 			many = append(many, fmt.Sprintf("X-Filler-%d", i), strings.Repeat("x", 1<<10))

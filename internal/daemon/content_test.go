@@ -117,7 +117,7 @@ func TestF26_CaptivePortal(t *testing.T) {
 				"blob":     func(p *pair) string { d, _ := p.image.Layer(1); return p.image.BlobPath(d.Digest) },
 				"tags":     func(*pair) string { return "/v2/library/alpine/tags/list" },
 			} {
-				p := newPair(t, nil)
+				p := newPair(t, unhedged)
 				page := simnet.HTML200()
 				page.On = everything
 				page.Header = map[string]string{"Content-Type": contentType}
@@ -141,6 +141,7 @@ func TestF26_CaptivePortal(t *testing.T) {
 func TestF26_ProbeOfACaptivePortal(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, func(c *rigConfig) {
+		unhedged(c)
 		c.Chain[0].Probe = "interval = \"1s\"\nurgent_interval = \"1s\"\nfall = 1\nrise = 1"
 	})
 	page := simnet.HTML200()
@@ -168,7 +169,7 @@ func TestF27_WrongType(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := newPair(t, nil)
+			p := newPair(t, unhedged)
 			fault := simnet.WrongType(contentType)
 			fault.On = simnet.Manifests
 			p.a.Inject(fault)
@@ -219,7 +220,7 @@ func TestF28_WrongDigest(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := newPair(t, nil)
+			p := newPair(t, unhedged)
 			tc.fault.On = simnet.Manifests | simnet.Blobs
 			p.a.Inject(tc.fault)
 			got := p.do(tc.method, tc.path(p))
@@ -245,7 +246,7 @@ func TestF28_WrongDigest(t *testing.T) {
 // A digest that nobody claims is computed.
 func TestF28_NoDigest(t *testing.T) {
 	t.Parallel()
-	p := newPair(t, nil)
+	p := newPair(t, unhedged)
 	p.a.Inject(simnet.Fault{On: simnet.Manifests, Header: map[string]string{"Docker-Content-Digest": "", "ETag": ""}})
 	got := p.manifest()
 	if d := got.Header.Get("Docker-Content-Digest"); d != p.image.Root.Digest.String() || got.servedBy() != "a" {

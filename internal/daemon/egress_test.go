@@ -48,6 +48,9 @@ func newTunnelled(t *testing.T, kind, password, probe string) *tunnelled {
 		if name != "b" {
 			l.Keys = `egress = "tunnel"`
 		}
+		if name != "a" {
+			l.Keys += "\n" + noHedge
+		}
 		cfg.Chain = append(cfg.Chain, l)
 	}
 	x.rig = newRig(t, cfg)

@@ -65,7 +65,7 @@ func (p *pair) wantOutage(got reply, code string) {
 // and all of them learn what came of it.
 func TestF38_OneForcedTry(t *testing.T) {
 	t.Parallel()
-	p := newPair(t, nil)
+	p := newPair(t, unhedged)
 	p.probed("a", "b")
 	for _, m := range []*simnet.Mirror{p.a, p.b} {
 		m.Inject(simnet.Fault{On: simnet.Manifests, Status: http.StatusInternalServerError, Delay: 20 * time.Millisecond})
@@ -87,7 +87,7 @@ func TestF38_OneForcedTry(t *testing.T) {
 // path that works again is no outage.
 func TestF38_ForcedTryThatGoesWell(t *testing.T) {
 	t.Parallel()
-	p := newPair(t, nil)
+	p := newPair(t, unhedged)
 	for _, m := range []*simnet.Mirror{p.a, p.b} {
 		m.Inject(simnet.Fault{On: simnet.Manifests, Status: http.StatusInternalServerError})
 	}
@@ -103,7 +103,7 @@ func TestF38_ForcedTryThatGoesWell(t *testing.T) {
 // The last verdict is the client's within 50 ms: nobody waits for better times.
 func TestF38_AnswersAtOnce(t *testing.T) {
 	t.Parallel()
-	p := newPair(t, nil)
+	p := newPair(t, unhedged)
 	p.a.Break(simnet.ConnRefused)
 	p.b.Break(simnet.ConnRefused)
 	best := time.Hour // of several: the machine may be busy, the rule is ours
@@ -126,7 +126,7 @@ func TestF38_NotEverythingIsForced(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := newPair(t, nil)
+			p := newPair(t, unhedged)
 			fault.On = simnet.Manifests
 			p.a.Inject(fault)
 			p.manifest()
@@ -146,6 +146,7 @@ func TestF38_NotEverythingIsForced(t *testing.T) {
 func probing(t *testing.T, open time.Duration) *pair {
 	t.Helper()
 	return newPair(t, func(c *rigConfig) {
+		unhedged(c)
 		c.Chain[0].Probe = "interval = \"1s\"\nidle_interval = \"1s\"\nurgent_interval = \"1s\""
 		c.Chain[0].Tables = fmt.Sprintf("[registry.upstream.breaker]\nfailures = 2\nopen = %q", open)
 	})
