@@ -183,6 +183,6 @@ func (l *Lane) holdSilence() {
 	defer l.mu.Unlock()
 	now := time.Now()
 	e := &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeConnTimeout, Scope: pullchain.ScopeUpstream, Upstream: l.Name(), Err: errSilent}
-	l.hold = hold{since: now, until: now.Add(holdSilent), cause: e}
+	l.holdLocked(now, holdSilent, e)
 	l.lastError, l.lastFailed = e, now
 }

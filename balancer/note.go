@@ -89,18 +89,25 @@ func (l *Lane) noteUnavailable(e *pullchain.Error, now time.Time) {
 	}
 	switch e.Code {
 	case pullchain.CodeConnRefused:
-		l.hold = hold{since: now, until: now.Add(holdRefused), cause: e}
+		l.holdLocked(now, holdRefused, e)
 	case pullchain.CodeConnTimeout:
-		l.hold = hold{since: now, until: now.Add(holdSilent), cause: e}
+		l.holdLocked(now, holdSilent, e)
 	}
 }
+
+func (l *Lane) holdLocked(now time.Time, d time.Duration, cause error) {
+	l.hold = hold{since: now, until: now.Add(d), cause: cause}
+}
+
+// dataClasses are those that serve content; the token server's gates are apart.
+var dataClasses = []pullchain.Class{pullchain.ClassManifest, pullchain.ClassBlob}
 
 // scopeClasses returns the classes that a failure of a request of class c
 // speaks of.
 func scopeClasses(s pullchain.Scope, c pullchain.Class) []pullchain.Class {
 	switch s {
 	case pullchain.ScopeUpstream:
-		return []pullchain.Class{pullchain.ClassManifest, pullchain.ClassBlob}
+		return dataClasses
 	case pullchain.ScopeToken:
 		return []pullchain.Class{pullchain.ClassToken}
 	case pullchain.ScopeRequest:

@@ -127,7 +127,7 @@ func (l *Lane) shutFor(e *pullchain.Error) {
 // prove takes the trials that are due: of half-open breakers, of cooldowns
 // whose end was guessed, and of a lane that has yet to prove itself.
 func (l *Lane) prove(ctx context.Context) {
-	for _, class := range []pullchain.Class{pullchain.ClassManifest, pullchain.ClassBlob} {
+	for _, class := range dataClasses {
 		l.mu.Lock()
 		req, ok := l.evidence.proofOf(class)
 		l.mu.Unlock()
@@ -177,8 +177,7 @@ func (l *Lane) trialDue(class pullchain.Class, now time.Time) bool {
 func (l *Lane) Pace() (quiet, urgent bool) {
 	now := time.Now()
 	// Token gates are not the prober's to open: they wait for a pull that needs one.
-	classes := []pullchain.Class{pullchain.ClassManifest, pullchain.ClassBlob}
-	for _, class := range classes {
+	for _, class := range dataClasses {
 		urgent = urgent || l.breakers[class].state(now).word != closed
 	}
 	l.mu.Lock()
@@ -186,7 +185,7 @@ func (l *Lane) Pace() (quiet, urgent bool) {
 	if l.wish == Disabled {
 		return true, false
 	}
-	for _, class := range classes {
+	for _, class := range dataClasses {
 		cool := &l.cooldowns[class]
 		urgent = urgent || cool.trial && !cool.cooling(now)
 	}

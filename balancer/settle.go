@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/wire"
 )
 
 // ask makes one attempt at l and makes sure that the answer fits the question.
@@ -56,10 +57,7 @@ func (l *Lane) learnRange(honoured bool) {
 func (b *Balancer) fit(req pullchain.Request, resp pullchain.Response) (pullchain.Response, error) {
 	if known, ok := b.known.size(req); ok {
 		if resp.Size >= 0 && resp.Size != known {
-			return resp, &pullchain.Error{
-				Reason: pullchain.Corrupt, Code: pullchain.CodeWrongSize, Scope: pullchain.ScopeRequest, // it may be the manifest that lies
-				Err: fmt.Errorf("%d bytes, its manifest says %d", resp.Size, known),
-			}
+			return resp, disagreement("%d bytes, its manifest says %d", resp.Size, known)
 		}
 		resp.Size = known
 	}
@@ -78,14 +76,8 @@ func cutOut(want pullchain.Range, resp pullchain.Response) (pullchain.Response, 
 	if resp.Size < 0 {
 		return resp, mismatch(pullchain.CodeWrongRange, "it ignored the range, and the size is not known")
 	}
-	got := want
-	if got.From < 0 {
-		got = pullchain.Range{From: max(0, resp.Size+got.From), To: resp.Size}
-	}
-	if got.To == 0 || got.To > resp.Size {
-		got.To = resp.Size
-	}
-	if got.From >= resp.Size {
+	got, ok := wire.ResolveRange(want, resp.Size)
+	if !ok {
 		return resp, &pullchain.Error{Reason: pullchain.Invalid, Code: pullchain.CodeWrongRange, Status: http.StatusRequestedRangeNotSatisfiable, Size: resp.Size}
 	}
 	if got.From > skipMax {
@@ -133,6 +125,12 @@ func unexpected(err error) error {
 		return &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeTruncated, Err: io.ErrUnexpectedEOF}
 	}
 	return err
+}
+
+// disagreement is a size that is not what somebody else says it is, be it a
+// manifest or another lane: nobody knows who is wrong, so nobody is shut out.
+func disagreement(format string, args ...any) error {
+	return &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeWrongSize, Scope: pullchain.ScopeRequest, Err: fmt.Errorf(format, args...)}
 }
 
 func mismatch(code pullchain.Code, format string, args ...any) error {

@@ -198,11 +198,7 @@ func (s *stream) fits(won *answer) bool {
 	if same && (resp.Status == http.StatusPartialContent && resp.Range.From == s.pos || s.pos == 0) {
 		return true
 	}
-	err := mismatch(pullchain.CodeWrongSize, "a part of something else: %d bytes in all, not %d", resp.Size, s.size)
-	if e, ok := errorsAs(err); ok {
-		e.Scope = pullchain.ScopeRequest
-	}
-	won.close(won.lane.ownWords(err))
+	won.close(won.lane.ownWords(disagreement("a part of something else: %d bytes in all, not %d", resp.Size, s.size)))
 	s.unfit = moveToEnd(s.unfit, won.lane)
 	return false
 }

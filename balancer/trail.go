@@ -30,7 +30,7 @@ func (t *trail) restart() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.began, t.gates = time.Now(), nil
-	if t.resumedLocked() {
+	if t.cuts > 0 {
 		t.since = max(len(t.tries)-1, 0) // the cut itself belongs to the round
 	}
 }
@@ -59,10 +59,8 @@ func (t *trail) cut(l *Lane, offset int64, err error) {
 func (t *trail) resumed() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.resumedLocked()
+	return t.cuts > 0
 }
-
-func (t *trail) resumedLocked() bool { return t.cuts > 0 }
 
 // recent returns the tries of this round.
 func (t *trail) recent() []pullchain.Attempt {

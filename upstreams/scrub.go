@@ -24,6 +24,7 @@ func (a *attempt) scrub(text string) string {
 		if len(s) < minSecret {
 			continue
 		}
+		redacted := pullchain.Secret(s).String()
 		text = strings.ReplaceAll(text, s, redacted)
 		if quoted := strconv.Quote(s); quoted[1:len(quoted)-1] != s {
 			text = strings.ReplaceAll(text, quoted[1:len(quoted)-1], redacted)
@@ -31,8 +32,6 @@ func (a *attempt) scrub(text string) string {
 	}
 	return text
 }
-
-const redacted = "***"
 
 // secrets are what the far end has been told: the login of this attempt in the
 // form that was sent, and what the configuration holds.
@@ -71,7 +70,7 @@ func (a *attempt) scrubError(err error) error {
 func (a *attempt) quota(h http.Header, now time.Time) *pullchain.Quota {
 	q := wire.ParseQuota(h, now)
 	if source := h.Get("Docker-Ratelimit-Source"); q != nil && a.scrub(source) != source {
-		q.Source = redacted
+		q.Source = pullchain.Secret(source).String()
 	}
 	return q
 }
