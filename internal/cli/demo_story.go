@@ -103,12 +103,18 @@ func (s *story) cut(ctx context.Context) {
 	s.pull(ctx, postgres)
 }
 
-// relayDies takes the relay away for good.
+// relayDies takes the relay away for good. Between the pulls the probes find
+// that out: a pull alone holds the relay for a quarter of a second, and on a busy
+// machine that is over before anybody looks.
 func (s *story) relayDies(ctx context.Context) {
 	s.relay.Break(simnet.ConnRefused)
-	for i := range 2 {
-		s.pull(ctx, nginx+i)
-	}
+	s.pull(ctx, nginx)
+	s.waitFor(ctx, func(lanes map[string]balancer.LaneSnapshot) bool {
+		relay := lanes["cf-worker"]
+		return relay.State == balancer.StateDown && relay.Until == nil // a hold would name its end
+	})
+	s.tell.changes()
+	s.pull(ctx, postgres)
 }
 
 // corrupt has the first mirror turn one bit over in a layer, once, while the
