@@ -79,7 +79,8 @@ func budget(req pullchain.Request) time.Duration {
 //
 // A blob's Body outlives its lane: when reading fails, it goes on at the same
 // byte from another. It ends in an error rather than deliver a complete wrong
-// blob.
+// blob, unless req.Terms.Unverified leaves that to the caller. Bodies of blobs
+// have a method Attempts, and those are [pullchain.Source]s.
 func (b *Balancer) Fetch(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
 	t := &trail{began: time.Now()}
 	for tries := 1; ; tries++ {
@@ -87,7 +88,7 @@ func (b *Balancer) Fetch(ctx context.Context, req pullchain.Request) (pullchain.
 		if err != nil {
 			return pullchain.Response{}, err
 		}
-		b.failovers.record(b.registry, req, t, won.lane)
+		b.recordFailover(req, t, won.lane)
 		resp, err := b.deliver(ctx, req, won, t)
 		if err == nil {
 			resp.Attempts = t.attempts()
@@ -101,7 +102,8 @@ func (b *Balancer) Fetch(ctx context.Context, req pullchain.Request) (pullchain.
 }
 
 // deliver makes the Response of an answer. A small blob is read and verified
-// first, so that whatever is wrong with it goes unnoticed by the client.
+// first, so that whatever is wrong with it goes unnoticed by the client; one
+// that the caller verifies is passed on as it comes.
 func (b *Balancer) deliver(ctx context.Context, req pullchain.Request, won *answer, t *trail) (pullchain.Response, error) {
 	resp := won.resp
 	if !won.streams() {
@@ -109,7 +111,7 @@ func (b *Balancer) deliver(ctx context.Context, req pullchain.Request, won *answ
 		return resp, nil
 	}
 	resp.Body = b.body(ctx, req, won, t)
-	if !req.Range.Whole() || resp.Size < 0 || resp.Size > wholeMax {
+	if req.Terms.Unverified || !req.Range.Whole() || resp.Size < 0 || resp.Size > wholeMax {
 		return resp, nil
 	}
 	content, err := io.ReadAll(resp.Body)
@@ -125,15 +127,21 @@ func (b *Balancer) deliver(ctx context.Context, req pullchain.Request, won *answ
 func (b *Balancer) answer(ctx context.Context, req pullchain.Request, t *trail) (*answer, error) {
 	lanes := b.choose(req, nil, t)
 	won := b.race(ctx, req, lanes, t)
-	if won == nil && t.failOpen() && ctx.Err() == nil {
+	if won == nil && !spare(req) && t.failOpen() && ctx.Err() == nil {
 		won = b.force(ctx, req, t)
 	}
 	if won == nil {
 		return nil, t.verdict(ctx, b.inOrder)
 	}
-	b.leaders[req.Class()].Store(won.lane)
+	if !req.Terms.Helper {
+		b.leaders[req.Class()].Store(won.lane)
+	}
 	return won, nil
 }
+
+// spare reports whether req is not worth more than a look at who may be asked
+// right now: no forced try, and no waiting for better times.
+func spare(req pullchain.Request) bool { return req.Terms.Spare || req.Terms.Helper }
 
 // inOrder sorts tries by lane, as configured: that is how an error is read. The
 // tries of one lane stay in the order of time.
@@ -197,6 +205,7 @@ func (l *Lane) candidate(index int, class pullchain.Class, now time.Time) candid
 		settled:  l.latch.settled(now),
 		quotaLow: quota.Low() && now.Sub(quota.At) < quotaFresh,
 		noRange:  l.ignores,
+		resting:  now.Before(l.restUntil),
 	}
 }
 

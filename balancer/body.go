@@ -13,8 +13,8 @@ import (
 )
 
 // body returns what the client reads of won: a reader that goes on from other
-// lanes and, where the whole blob passes through it, that never completes a
-// wrong one.
+// lanes and, where the whole blob passes through it and nobody else verifies it,
+// that never completes a wrong one.
 func (b *Balancer) body(ctx context.Context, req pullchain.Request, won *answer, t *trail) io.ReadCloser {
 	s := &stream{b: b, ctx: ctx, req: req, trail: t, won: won, size: won.resp.Size}
 	s.from, s.end = 0, won.resp.Size
@@ -24,14 +24,15 @@ func (b *Balancer) body(ctx context.Context, req pullchain.Request, won *answer,
 	s.pos = s.from
 	s.segments = []segment{{lane: won.lane, from: s.pos}}
 	whole := s.from == 0 && s.end == s.size
-	if !whole || !req.Digest.Algorithm().Available() {
+	if req.Terms.Unverified || !whole || !req.Digest.Algorithm().Available() {
 		return &tracedBody{ReadCloser: s, s: s}
 	}
 	return &tracedBody{ReadCloser: &verified{s: s, hash: req.Digest.Algorithm().Hash()}, s: s}
 }
 
 // A tracedBody tells those who ask, while or after it is read, how it came
-// about: attempts that were made after the headers are in no Response.
+// about: attempts that were made after the headers are in no Response. It is a
+// [pullchain.Source].
 type tracedBody struct {
 	io.ReadCloser
 	s *stream
@@ -39,6 +40,9 @@ type tracedBody struct {
 
 // Attempts returns every attempt so far, those of Response.Attempts first.
 func (b *tracedBody) Attempts() []pullchain.Attempt { return b.s.trail.attempts() }
+
+// Upstream returns the name of the lane that the last bytes came from.
+func (b *tracedBody) Upstream() string { return b.s.segments[len(b.s.segments)-1].lane.Name() }
 
 // holdBack is how much of a blob's end is kept until its digest is known to be
 // right, so that no client ever holds a complete wrong blob (FAULTS.md F20).

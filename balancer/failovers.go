@@ -32,24 +32,38 @@ type failoverLog struct {
 	n    uint64
 }
 
-// record adds the failover that t tells of, if it does. A lane that was not
-// asked because its gate is shut is no failover: that one was told before.
-func (f *failoverLog) record(registry string, req pullchain.Request, t *trail, to *Lane) {
-	var first pullchain.Attempt
-	for _, a := range t.recent() {
-		if a.Err != nil && a.Gate == "" && a.Upstream != to.Name() {
-			first = a
-			break
-		}
+// recordFailover adds the failover that t tells of, if it does. A request that
+// was to help others is none, whoever answered it.
+func (b *Balancer) recordFailover(req pullchain.Request, t *trail, to *Lane) {
+	first, ok := t.firstFailure(to)
+	if !ok && !t.resumed() {
+		first, ok = b.replaced(req, to)
 	}
-	if first.Upstream == "" {
+	if !ok || req.Terms.Helper {
 		return
 	}
-	e := Failover{
-		At: time.Now(), Registry: registry, From: first.Upstream, To: to.Name(), Phase: phase(req, t),
+	b.failovers.add(Failover{
+		At: time.Now(), Registry: b.registry, From: first.Upstream, To: to.Name(), Phase: phase(req, t),
 		Code: pullchain.CodeOf(first.Err), Offset: max(req.Range.From, 0), Image: req.Image(),
 		AddedMS: max(t.lastStart().Sub(first.Start), 0).Milliseconds(),
+	})
+}
+
+// replaced returns what req makes good, if to answers it in the place of a lane
+// that is to be avoided for the wrong bytes it has sent.
+func (b *Balancer) replaced(req pullchain.Request, to *Lane) (pullchain.Attempt, bool) {
+	now := time.Now()
+	for _, name := range req.Terms.Avoid {
+		if l := b.lane(name); l != nil && l != to {
+			if cause := l.quarantinedFor(now); cause != nil {
+				return pullchain.Attempt{Upstream: name, Start: now, Err: cause}, true
+			}
+		}
 	}
+	return pullchain.Attempt{}, false
+}
+
+func (f *failoverLog) add(e Failover) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.n++

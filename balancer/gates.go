@@ -18,6 +18,9 @@ const (
 	gateBreaker    = "breaker"
 )
 
+// gateFull keeps out only what was to help, and only for the moment.
+const gateFull = "full"
+
 // A shut is a gate that keeps a request from a lane.
 type shut struct {
 	lane  *Lane
@@ -31,6 +34,7 @@ var (
 	errWish = errors.New("taken out by the operator")
 	errDown = errors.New("its probes fail")
 	errOpen = errors.New("its breaker is open")
+	errFull = errors.New("at its limit of connections")
 )
 
 // shut returns the first gate that is shut for req, or nil.

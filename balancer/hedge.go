@@ -54,12 +54,13 @@ func (h *hedgeBudget) spend() bool {
 	return true
 }
 
-// mayJoin reports whether next may be started beside a. Beside one without a
+// mayJoin reports whether next may be started beside a. Beside one that is to
+// help others none may: they do not wait for it. Beside one without a
 // connection, or that has had its share of the time, it always may: that is
 // failover. Beside a slow one it is a hedge, which costs the next lane a request
 // nobody may need, so not where requests cost money or the last of a quota.
 func (r *race) mayJoin(a *attempt, next *Lane) bool {
-	if !slices.Contains(r.running, a) {
+	if !slices.Contains(r.running, a) || r.req.Terms.Helper {
 		return false
 	}
 	if late, _ := a.watch.late(); late || time.Since(a.start) >= share(r.req) {

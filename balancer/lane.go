@@ -42,6 +42,7 @@ type Lane struct {
 	wish       Wish
 	vouched    time.Time // a forced try went well: gates that guess stand open until then
 	ignores    bool      // it ignored or botched a Range
+	restUntil  time.Time // it failed to help: none is asked of it until then
 	evidence   evidence
 	latch      latch
 	lastError  error
@@ -159,15 +160,19 @@ func (l *Lane) begin(req pullchain.Request, force, extra bool) (*call, *shut) {
 	if s := l.shut(req, now); s != nil && !(force && s.guess()) {
 		return nil, s
 	}
+	if n := l.inFlight.Add(1); req.Terms.Helper && n > int64(l.cfg.MaxConnections) {
+		l.inFlight.Add(-1)
+		return nil, &shut{lane: l, gate: gateFull, cause: errFull}
+	}
 	c := &call{lane: l, req: req, began: now, extra: extra}
 	var ok bool
 	if c.breaker, ok = l.breakers[req.Class()].begin(now); !ok && !force && !l.isVouched(now) {
+		l.inFlight.Add(-1)
 		return nil, l.trialShut(req.Class(), now)
 	}
 	if l.up.NeedsToken(req) {
 		c.token, _ = l.breakers[pullchain.ClassToken].begin(now)
 	}
-	l.inFlight.Add(1)
 	if extra {
 		l.extra.Add(1)
 	}
@@ -186,13 +191,18 @@ func (c *call) end(err error) {
 			c.lane.extra.Add(-1)
 		}
 		e := asError(err)
-		if e != nil && e.Scope == pullchain.ScopeToken {
+		switch {
+		case c.neverMind(e):
+			c.token.end(errExcluded)
+			c.breaker.end(errExcluded)
+		case e != nil && e.Scope == pullchain.ScopeToken:
 			c.token.end(err)
 			c.breaker.end(errExcluded)
-		} else {
+		default:
 			c.token.end(tokenOutcome(err))
 			c.breaker.end(err)
 		}
+		c.lane.ledger.count(c.req.Class(), e)
 		c.lane.note(c, e)
 	})
 }

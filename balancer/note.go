@@ -12,10 +12,13 @@ import (
 func (l *Lane) note(c *call, e *pullchain.Error) {
 	now := time.Now()
 	class := c.req.Class()
-	l.ledger.count(class, e)
 	if e == nil {
 		l.cfg.Egress.ok(c.began)
 		l.noteSuccess(c, now)
+		return
+	}
+	if c.neverMind(e) {
+		l.rest(now, e)
 		return
 	}
 	switch {
@@ -114,6 +117,16 @@ func scopeClasses(s pullchain.Scope, c pullchain.Class) []pullchain.Class {
 		return nil
 	}
 	return []pullchain.Class{c}
+}
+
+// quarantinedFor returns why the lane is in quarantine, or nil if it is not.
+func (l *Lane) quarantinedFor(now time.Time) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.quarantine.cause == nil || !now.Before(l.quarantine.until) {
+		return nil
+	}
+	return l.quarantine.cause
 }
 
 // A quarantine shuts out a lane that sent wrong bytes: five minutes, doubled

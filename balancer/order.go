@@ -23,17 +23,26 @@ type candidate struct {
 	settled  bool // has proved itself since it was last in trouble
 	quotaLow bool
 	noRange  bool // cannot do what a ranged request needs
+	resting  bool // has lately failed one that was to help
 }
+
+// mayHelp reports whether c may be asked to make faster what others fetch
+// already: where that costs nothing, and where it can.
+func (c candidate) mayHelp() bool { return !c.metered && !c.full && !c.noRange && !c.resting }
 
 // hysteresis is how much better another lane must be before the fastest one is
 // left for it.
 const hysteresis = 0.8
 
-// order returns the candidates in the order in which to ask them. It is pure:
-// leader is the lane that the last request of this class was sent to, whom
-// "fastest" leaves only for one that is a fifth faster.
+// order returns the candidates in the order in which to ask them; those that
+// may not be asked on the request's terms are left out. It is pure: leader is
+// the lane that the last request of this class was sent to, whom "fastest"
+// leaves only for one that is a fifth faster.
 func order(strategy Strategy, req pullchain.Request, lanes []candidate, leader string) []candidate {
 	out := slices.Clone(lanes)
+	if req.Terms.Helper {
+		out = slices.DeleteFunc(out, func(c candidate) bool { return !c.mayHelp() })
+	}
 	score := func(c candidate) float64 { return float64(c.index) }
 	switch strategy {
 	case Fastest:
@@ -42,8 +51,10 @@ func order(strategy Strategy, req pullchain.Request, lanes []candidate, leader s
 		key := spreadKey(req)
 		score = func(c candidate) float64 { return -rendezvous(key, c) }
 	}
+	avoided := func(c candidate) bool { return slices.Contains(req.Terms.Avoid, c.name) }
 	slices.SortStableFunc(out, func(a, b candidate) int {
 		return cmp.Or(
+			compareBool(avoided(a), avoided(b)),
 			compareBool(a.noRange && !req.Range.Whole(), b.noRange && !req.Range.Whole()),
 			compareBool(!a.settled, !b.settled),
 			compareBool(a.quotaLow && counted(req), b.quotaLow && counted(req)),

@@ -27,12 +27,17 @@ func TestOrder(t *testing.T) {
 	unsettled := func(c *candidate) { c.settled = false }
 	quotaLow := func(c *candidate) { c.quotaLow = true }
 	noRange := func(c *candidate) { c.noRange = true }
+	resting := func(c *candidate) { c.resting = true }
 	heavy := func(w float64) func(*candidate) { return func(c *candidate) { c.weight = w } }
 
 	get := pullchain.Request{Op: pullchain.Manifest, Tag: "1"}
 	head := pullchain.Request{Op: pullchain.Manifest, Tag: "1", Head: true}
 	blob := pullchain.Request{Op: pullchain.Blob, Digest: "sha256:1"}
 	part := pullchain.Request{Op: pullchain.Blob, Digest: "sha256:1", Range: pullchain.Range{From: 1}}
+	notA, helper, helperNotA := part, part, part
+	notA.Terms.Avoid = []string{"a", "gone"}
+	helper.Terms.Helper = true
+	helperNotA.Terms = pullchain.Terms{Helper: true, Avoid: notA.Terms.Avoid}
 
 	for _, tt := range []struct {
 		name     string
@@ -52,6 +57,16 @@ func TestOrder(t *testing.T) {
 		{"nor blobs", Ordered, blob, "", []candidate{lane("a", 0, quotaLow), lane("b", 1)}, []string{"a", "b"}},
 		{"a lane without ranges is last for a range", Ordered, part, "", []candidate{lane("a", 0, noRange), lane("b", 1)}, []string{"b", "a"}},
 		{"but not for a whole blob", Ordered, blob, "", []candidate{lane("a", 0, noRange), lane("b", 1)}, []string{"a", "b"}},
+		{"one to be avoided is last", Ordered, notA, "", []candidate{lane("a", 0), lane("b", 1, metered, unsettled, noRange), lane("c", 2)}, []string{"c", "b", "a"}},
+		{"but it is asked", Ordered, notA, "", []candidate{lane("a", 0)}, []string{"a"}},
+		{"several to be avoided keep their order", Spread, notA, "", []candidate{lane("gone", 0, metered), lane("a", 1)}, []string{"a", "gone"}},
+		{"fastest: one to be avoided is last", Fastest, notA, "a", []candidate{lane("a", 0, wait(10)), lane("b", 1, wait(90))}, []string{"b", "a"}},
+		{"help comes as configured", Ordered, helper, "", []candidate{lane("a", 0, busy(5)), lane("b", 1)}, []string{"a", "b"}},
+		{"help comes from where it is free", Ordered, helper, "", []candidate{lane("a", 0, metered), lane("b", 1), lane("c", 2, full)}, []string{"b"}},
+		{"and from who can", Ordered, helper, "", []candidate{lane("a", 0, noRange), lane("b", 1, resting), lane("c", 2)}, []string{"c"}},
+		{"or from nowhere", Ordered, helper, "", []candidate{lane("a", 0, metered)}, nil},
+		{"help from elsewhere", Ordered, helperNotA, "", []candidate{lane("a", 0), lane("b", 1), lane("c", 2, full)}, []string{"b", "a"}},
+		{"who may not help may still be asked", Ordered, part, "", []candidate{lane("a", 0, resting), lane("b", 1)}, []string{"a", "b"}},
 		{"fastest", Fastest, get, "", []candidate{lane("a", 0, wait(90)), lane("b", 1, wait(50)), lane("c", 2, wait(70))}, []string{"b", "c", "a"}},
 		{"fastest: an untried lane is tried", Fastest, get, "a", []candidate{lane("a", 0, wait(10)), lane("b", 1)}, []string{"b", "a"}},
 		{"fastest: a tenth better is not enough to change", Fastest, get, "a", []candidate{lane("a", 0, wait(100)), lane("b", 1, wait(90))}, []string{"a", "b"}},

@@ -161,7 +161,7 @@ func (r *race) launch(l *Lane, c *call, beside bool) {
 	a := &attempt{race: r, lane: l, call: c, start: time.Now(), hedge: beside}
 	a.ctx, a.cancel = context.WithCancelCause(r.ctx)
 	a.watch = watchConnect(func(silent, reached bool) {
-		if silent && !reached { // behind a first answer it is a CDN's silence, and manifests go on
+		if silent && !reached && !r.req.Terms.Helper { // behind a first answer it is a CDN's silence, and manifests go on
 			l.holdSilence()
 		}
 		r.nudges <- a

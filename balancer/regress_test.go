@@ -31,6 +31,9 @@ func TestHalfOpenMetByTwo(t *testing.T) {
 			wg.Go(func() { r.mustGet(t, byDigest) })
 		}
 		wg.Wait()
+		if n := r.state(0).InFlight; n != 0 {
+			t.Errorf("%d in flight afterwards", n)
+		}
 	})
 }
 

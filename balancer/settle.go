@@ -20,13 +20,13 @@ func (b *Balancer) ask(ctx context.Context, l *Lane, req pullchain.Request) (pul
 	if req.Op != pullchain.Blob {
 		return resp, nil
 	}
+	if !req.Head && !req.Range.Whole() {
+		l.learnRange(resp.Status == http.StatusPartialContent)
+	}
 	fitted, err := b.fit(req, resp)
 	if err != nil {
 		resp.Body.Close()
 		return pullchain.Response{}, l.ownWords(err)
-	}
-	if !req.Head && !req.Range.Whole() {
-		l.learnRange(resp.Status == http.StatusPartialContent)
 	}
 	return fitted, nil
 }
@@ -53,7 +53,8 @@ func (l *Lane) learnRange(honoured bool) {
 }
 
 // fit checks a blob's answer against what is known of the blob, and cuts the
-// range that was asked for out of an answer that ignored it.
+// range that was asked for out of an answer that ignored it. On terms that allow
+// for it such an answer is passed on; to help, it is no use.
 func (b *Balancer) fit(req pullchain.Request, resp pullchain.Response) (pullchain.Response, error) {
 	if known, ok := b.known.size(req); ok {
 		if resp.Size >= 0 && resp.Size != known {
@@ -61,11 +62,18 @@ func (b *Balancer) fit(req pullchain.Request, resp pullchain.Response) (pullchai
 		}
 		resp.Size = known
 	}
-	if req.Head || req.Range.Whole() || resp.Status == http.StatusPartialContent {
+	switch {
+	case req.Head || req.Range.Whole() || resp.Status == http.StatusPartialContent:
+		return resp, nil
+	case req.Terms.Helper:
+		return resp, &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeWrongRange, Scope: pullchain.ScopeRequest, Err: errIgnored}
+	case req.Terms.Unverified:
 		return resp, nil
 	}
 	return cutOut(req.Range, resp)
 }
+
+var errIgnored = errors.New("it ignored the range")
 
 // skipMax is how much of a blob is read and thrown away to get to a range that
 // the lane did not honour. Beyond it another lane is cheaper (FAULTS.md F46).
@@ -74,7 +82,7 @@ const skipMax = 32 << 20
 // cutOut turns a whole body into the range that was asked for.
 func cutOut(want pullchain.Range, resp pullchain.Response) (pullchain.Response, error) {
 	if resp.Size < 0 {
-		return resp, mismatch(pullchain.CodeWrongRange, "it ignored the range, and the size is not known")
+		return resp, mismatch(pullchain.CodeWrongRange, "%w, and the size is not known", errIgnored)
 	}
 	got, ok := wire.ResolveRange(want, resp.Size)
 	if !ok {

@@ -30,11 +30,21 @@ const ewmaShare = 0.2
 func (s *laneLedger) count(class pullchain.Class, e *pullchain.Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := &s.classes[class]
-	c.requests++
-	if e == nil || e.Reason == pullchain.Canceled {
-		return
+	s.classes[class].requests++
+	if e != nil && e.Reason != pullchain.Canceled {
+		s.faultLocked(class, e)
 	}
+}
+
+// fault counts a failure of a request that was counted as a success.
+func (s *laneLedger) fault(class pullchain.Class, e *pullchain.Error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faultLocked(class, e)
+}
+
+func (s *laneLedger) faultLocked(class pullchain.Class, e *pullchain.Error) {
+	c := &s.classes[class]
 	c.failures++
 	if c.outcomes == nil {
 		c.outcomes = map[pullchain.Code]uint64{}

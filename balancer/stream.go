@@ -71,7 +71,8 @@ func (s *stream) Read(p []byte) (int, error) {
 			continue
 		}
 		if err == io.EOF && s.end < 0 {
-			return 0, io.EOF // the reader of a whole blob checks what it got
+			s.end = s.pos // whoever verifies the blob finds out whether that was all
+			return 0, io.EOF
 		}
 		if err := s.resume(unexpected(err)); err != nil {
 			s.err = err
@@ -100,9 +101,11 @@ func (s *stream) readOnce(p []byte) (int, error) {
 	return n, err
 }
 
-// rest is the request for what is still to come.
+// rest is the request for what is still to come. Whatever the terms of the first
+// one, nothing goes on with another byte than the next.
 func (s *stream) rest() pullchain.Request {
 	req := s.req
+	req.Terms.Unverified = false
 	req.Range = pullchain.Range{From: s.pos}
 	if s.end >= 0 && s.end != s.size {
 		req.Range.To = s.end
@@ -130,6 +133,9 @@ func (s *stream) resume(cause error) error {
 			s.resumes++
 			return nil
 		}
+		if spare(s.req) {
+			break
+		}
 		select {
 		case <-time.After(wait.NextBackOff()):
 		case <-s.ctx.Done():
@@ -152,7 +158,7 @@ func (s *stream) open() bool {
 	s.trail.restart()
 	lanes := s.b.choose(req, s.failed(), s.trail)
 	won := s.b.race(s.ctx, req, lanes, s.trail)
-	if won == nil && s.ctx.Err() == nil {
+	if won == nil && s.ctx.Err() == nil && !spare(req) {
 		won = s.b.force(s.ctx, req, s.trail)
 	}
 	if won == nil {
@@ -161,7 +167,7 @@ func (s *stream) open() bool {
 	if !s.fits(won) {
 		return false
 	}
-	s.b.failovers.record(s.b.registry, req, s.trail, won.lane)
+	s.b.recordFailover(req, s.trail, won.lane)
 	s.won, s.pace = won, pace{}
 	s.setMark()
 	if s.segments[len(s.segments)-1].lane != won.lane {

@@ -69,6 +69,18 @@ func (t *trail) recent() []pullchain.Attempt {
 	return slices.Clone(t.tries[t.since:])
 }
 
+// firstFailure returns the first try of this round that another lane than to
+// failed. A lane that was not asked because its gate is shut is none: that was
+// told when it shut.
+func (t *trail) firstFailure(to *Lane) (pullchain.Attempt, bool) {
+	for _, a := range t.recent() {
+		if a.Err != nil && a.Gate == "" && a.Upstream != to.Name() {
+			return a, true
+		}
+	}
+	return pullchain.Attempt{}, false
+}
+
 // lastStart is when the last try began.
 func (t *trail) lastStart() time.Time {
 	t.mu.Lock()

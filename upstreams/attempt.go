@@ -85,6 +85,11 @@ func (a *attempt) ask() (*http.Response, error) {
 			return nil, err
 		}
 		a.learn(resp)
+		if a.blobOverHTTP2(resp) {
+			resp.Body.Close()
+			a.u.redirects.Store(false)
+			continue
+		}
 		if resp.StatusCode != http.StatusUnauthorized || replay {
 			return resp, nil
 		}
@@ -101,6 +106,15 @@ func (a *attempt) ask() (*http.Response, error) {
 		}
 	}
 }
+
+// blobOverHTTP2 reports whether resp, which was to be a redirect, is the blob
+// itself after all. One that is small may come as it does.
+func (a *attempt) blobOverHTTP2(resp *http.Response) bool {
+	large := resp.ContentLength < 0 || resp.ContentLength > maxOverHTTP2
+	return a.req.Op == pullchain.Blob && !a.req.Head && resp.StatusCode < 300 && resp.ProtoMajor > 1 && large
+}
+
+const maxOverHTTP2 = 256 << 10
 
 // url returns where the upstream keeps what req asks for.
 func (u *Upstream) url(req pullchain.Request) *url.URL {
@@ -188,18 +202,22 @@ func (a *attempt) refusal(resp *http.Response) *pullchain.Error {
 	return e
 }
 
-// discard reads what little is left of an answer nobody wants, so that its
-// connection can be used again. It does not wait for one that is slow: the end
-// of the attempt ends that.
+// discard throws away an answer nobody wants.
 func discard(resp *http.Response) {
-	if resp.Body == http.NoBody {
-		return
+	if resp.Body != http.NoBody {
+		drain(resp.Body, maxErrorBody)
 	}
+}
+
+// drain reads what little is left of a body, at most n bytes, so that its
+// connection can be used again, and closes it. It does not wait for one that is
+// slow: the end of the attempt ends that.
+func drain(body io.ReadCloser, n int64) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		io.CopyN(io.Discard, resp.Body, maxErrorBody)
-		resp.Body.Close()
+		io.CopyN(io.Discard, body, n)
+		body.Close()
 	}()
 	select {
 	case <-done:

@@ -18,7 +18,7 @@ var errStalled = errors.New("no byte arrived in time")
 // stream returns resp's body with a guard against stalls, which net/http does
 // not have (FAULTS.md 11.7). Closing it ends the attempt.
 func (a *attempt) stream(resp *http.Response) *body {
-	b := &body{a: a, rc: resp.Body}
+	b := &body{a: a, rc: resp.Body, left: resp.ContentLength}
 	b.timer = time.AfterFunc(a.u.limits.stall, func() { a.cancel(errStalled) })
 	b.timer.Stop()
 	return b
@@ -30,23 +30,36 @@ type body struct {
 	a     *attempt
 	rc    io.ReadCloser
 	timer *time.Timer // runs only while Read waits for the upstream
+	left  int64       // bytes to come; less than 0 if the upstream did not say
+	over  bool        // it has ended, well or not
 }
 
 func (b *body) Read(p []byte) (int, error) {
 	b.timer.Reset(b.a.u.limits.stall)
 	n, err := b.rc.Read(p)
 	b.timer.Stop()
+	b.left -= int64(n)
+	b.over = err != nil
 	if err == nil || err == io.EOF {
 		return n, err
 	}
 	return n, b.explain(err)
 }
 
+// maxRest is how much of a body that is closed early is read all the same: over
+// HTTP/1.1 the connection is lost otherwise, and a new one costs more.
+const maxRest = 64 << 10
+
+// Close ends the attempt. Where the length is not known, all that may be left
+// and be worth reading is the mark of the end.
 func (b *body) Close() error {
+	defer b.a.cancel(nil)
 	b.timer.Stop()
-	err := b.rc.Close()
-	b.a.cancel(nil)
-	return err
+	if b.over || b.left > maxRest {
+		return b.rc.Close()
+	}
+	drain(b.rc, max(b.left, 1))
+	return nil
 }
 
 func (b *body) explain(err error) error {

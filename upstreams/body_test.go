@@ -29,7 +29,7 @@ func TestContentEncoding(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, simnet.HubConfig{Open: true, Direct: true})
 	u := r.upstream(t, nil)
-	bomb := bytes.Repeat([]byte{0}, 64<<20)
+	bomb := zipped(make([]byte, 16<<20))
 	_, content := r.img.Layer(0)
 	encoding := func(name, body string) simnet.Fault {
 		return simnet.Fault{Respond: answering(200, map[string]string{"Content-Encoding": name, "Content-Type": simnet.TypeOCIManifest}, body)}
@@ -65,10 +65,10 @@ func TestContentEncoding(t *testing.T) {
 		sameBytes(t, body, content)
 	})
 	t.Run("bomb", func(t *testing.T) {
-		defer r.hub.Inject(encoding("gzip", zipped(bomb)))()
+		defer r.hub.Inject(encoding("gzip", bomb))()
 		_, body, err := fetch(t, u, r.blob())
 		expectCorrupt(t, err, pullchain.CodeEncoded)
-		if len(body) > len(zipped(bomb))*250 {
+		if len(body) > len(bomb)*250 {
 			t.Errorf("inflated to %d bytes", len(body))
 		}
 		_, _, err = fetch(t, u, r.tag())
@@ -94,6 +94,34 @@ func TestContentEncoding(t *testing.T) {
 		if e.Header.Get("Accept-Encoding") != "identity" {
 			t.Fatalf("asked for %q", e.Header.Get("Accept-Encoding"))
 		}
+	}
+}
+
+// TestEarlyClose: a connection whose body is closed shortly before its end stays
+// warm; much that is left is not worth reading.
+func TestEarlyClose(t *testing.T) {
+	t.Parallel()
+	const size = 1 << 20
+	for left, connections := range map[int64]int{0: 1, 1000: 1, size / 2: 2} {
+		t.Run(fmt.Sprint(left), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, simnet.HubConfig{})
+			s := r.origin("cdn", answering(200, map[string]string{"Content-Length": fmt.Sprint(size)}, string(make([]byte, size))))
+			u := r.upstreamAt(t, s)
+			for range 2 {
+				resp, err := u.Fetch(t.Context(), r.blob())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := io.CopyN(io.Discard, resp.Body, size-left); err != nil {
+					t.Fatal(err)
+				}
+				resp.Body.Close()
+			}
+			if n := r.Ledger().Connections("cdn"); n != connections {
+				t.Errorf("%d connections, want %d", n, connections)
+			}
+		})
 	}
 }
 

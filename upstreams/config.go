@@ -35,6 +35,7 @@ type Config struct {
 	Password           pullchain.Secret            `toml:"-"`                    // what PasswordFile holds
 	Token              pullchain.Secret            `toml:"-"`                    // what TokenFile holds
 	Headers            map[string]pullchain.Secret `toml:"headers"`              // sent to this origin only, never past a redirect
+	Private            *bool                       `toml:"private"`              // its content is only for those who may read it; nil: true if it has a login
 	CAFile             string                      `toml:"ca_file"`              // PEM; trusted in addition to the system's roots
 	InsecureSkipVerify bool                        `toml:"insecure_skip_verify"` // this origin only; never its token server
 	AllowPrivate       bool                        `toml:"allow_private"`        // redirects and realms may point at private addresses
@@ -42,6 +43,16 @@ type Config struct {
 	AuthHosts          []string                    `toml:"auth_hosts"`           // token servers that may see the login, besides the same domain
 	MaxConnections     int                         `toml:"max_connections"`      // to one host; 0: 64
 	Timeouts           Timeouts                    `toml:"timeouts"`
+}
+
+// private reports whether what the upstream serves may be for its login's eyes
+// only. A login is a username or a token; Validate keeps Authorization and its
+// kin out of Headers, and what other headers mean only the operator knows.
+func (c Config) private() bool {
+	if c.Private != nil {
+		return *c.Private
+	}
+	return c.Username != "" || c.TokenFile != "" || c.Token != ""
 }
 
 // Timeouts bound the phases of one attempt. There is no limit on a whole blob:

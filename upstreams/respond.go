@@ -34,6 +34,7 @@ func (a *attempt) respond(resp *http.Response) (pullchain.Response, error) {
 		Digest:    a.req.Digest,
 		Size:      resp.ContentLength,
 		Quota:     a.quota(resp.Header, time.Now()),
+		Private:   a.u.cfg.private(),
 		Body:      http.NoBody,
 	}
 	var err error

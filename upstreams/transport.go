@@ -61,9 +61,10 @@ func (u *Upstream) dial(proxy egress.Config, roots *x509.CertPool) error {
 	return nil
 }
 
-// transport picks the connections for one hop of a request. A blob's bytes
+// transport picks the connections for one hop of a request. A large blob's bytes
 // never come over HTTP/2, but the registry's "look over there" may: it is small,
-// and its connection is already warm from the manifest.
+// and its connection is already warm from the manifest. Where the blob itself
+// comes instead, the attempt asks again.
 func (u *Upstream) transport(class pullchain.Class, firstHop bool) *http.Transport {
 	if class == pullchain.ClassBlob && !(firstHop && u.redirects.Load()) {
 		return u.blobs

@@ -149,9 +149,13 @@ func TestBlobTransport(t *testing.T) {
 	if u.transport(pullchain.ClassBlob, true) != u.blobs {
 		t.Error("a blob's first hop before any redirect was seen: it may be the blob itself")
 	}
-	u.redirects.Store(true)
+	yes, no := true, false
+	if u := testUpstream(t, Config{Name: "relay", URL: "https://relay.example", Authoritative: &no}); u.transport(pullchain.ClassBlob, true) != u.blobs {
+		t.Error("a relay is taken for a registry that redirects")
+	}
+	u = testUpstream(t, Config{Name: "hub", URL: "https://hub.example", Authoritative: &yes})
 	if u.transport(pullchain.ClassBlob, true) != u.api {
-		t.Error("a blob's first hop at a registry that redirects does not use the warm connection")
+		t.Error("a blob's first hop at a registry does not use the warm connection")
 	}
 	if u.transport(pullchain.ClassBlob, false) != u.blobs {
 		t.Error("a CDN's bytes do not come over HTTP/1.1")

@@ -66,6 +66,8 @@ func New(cfg Config, proxy egress.Config) (*Upstream, error) {
 		origin: &url.URL{Scheme: full.Scheme, Host: full.Host},
 		limits: cfg.limits(),
 	}
+	// The registries of this world redirect, and what relays them passes on.
+	u.redirects.Store(cfg.Authoritative != nil && *cfg.Authoritative)
 	u.base, u.prefix = splitPath(full.Path)
 	u.guard, err = egress.NewGuard(egress.GuardConfig{
 		Trusted:      append(cfg.trustedRealms(), hostPort(full)),
@@ -108,7 +110,9 @@ func (u *Upstream) NeedsToken(req pullchain.Request) bool {
 	return u.auth.NeedsToken(u.prefix + req.Repo)
 }
 
-// Fetch makes one attempt at req. The errors it returns are *pullchain.Error
+// Fetch makes one attempt at req. Its Response is Private if the upstream has a
+// login, or is said to be private: what is cached of it is not for everybody
+// (FAULTS.md 5, CVE-2024-39897). The errors it returns are *pullchain.Error
 // with Upstream, Reason and Code set.
 func (u *Upstream) Fetch(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
 	a := &attempt{u: u, req: req}

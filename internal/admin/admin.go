@@ -1,6 +1,6 @@
 // Package admin is the operator's plane: health, readiness, the snapshot as
-// JSON and as a table. It reads values that somebody else took, and changes
-// nothing; it has no listener of its own.
+// JSON and as a table, and what an operator does to the cache. It reads values
+// that somebody else took; it has no listener of its own.
 package admin
 
 import (
@@ -16,15 +16,18 @@ import (
 )
 
 // New returns the handler of the operator's plane. snapshot is called for each
-// request that needs one, by several goroutines at once.
-func New(cfg Config, snapshot func() Snapshot) http.Handler {
-	return &handler{cfg: cfg, snapshot: snapshot, hosts: newHostList(cfg)}
+// request that needs one, by several goroutines at once. kept is nil when there
+// is no cache.
+func New(cfg Config, snapshot func() Snapshot, kept Cache) http.Handler {
+	return &handler{cfg: cfg, snapshot: snapshot, cache: kept, hosts: newHostList(cfg)}
 }
 
 type handler struct {
 	cfg      Config
 	snapshot func() Snapshot
+	cache    Cache
 	hosts    hostList
+	foreign  http.CrossOriginProtection // tells the requests that pages of others make
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -35,6 +38,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		problem(w, r, http.StatusUnauthorized, "unauthorized", "send the token of [admin] token_file as a bearer token")
 	case h.cfg.open() && !h.hosts.allow(r.Host):
 		problem(w, r, http.StatusMisdirectedRequest, "unknown_host", "this Host is not one of ours: use an IP address, or name it in [admin] allowed_hosts")
+	case actions[r.URL.Path] != nil:
+		h.act(w, r)
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		w.Header().Set("Allow", "GET, HEAD")
 		problem(w, r, http.StatusMethodNotAllowed, "method_not_allowed", "only GET and HEAD")
@@ -51,6 +56,10 @@ func (h *handler) route(w http.ResponseWriter, r *http.Request) {
 		h.ready(w, r)
 	case "/api/v1/snapshot":
 		h.json(w, r)
+	case "/api/v1/cache":
+		h.cacheStats(w, r)
+	case "/api/v1/cache/objects":
+		h.objects(w, r)
 	case "/":
 		h.table(w, r)
 	default:
@@ -81,7 +90,7 @@ func (h *handler) ready(w http.ResponseWriter, r *http.Request) {
 	case pullable(list):
 		text(w, r, http.StatusOK, "ok\n")
 	case h.cfg.open() || h.authorized(r):
-		v := Judge(chains(list), s.Now)
+		v := Judge(chains(list), nil, s.Now)
 		text(w, r, http.StatusServiceUnavailable, "not ready: "+v.Text+"\n")
 	default: // which upstreams there are is not for everybody
 		text(w, r, http.StatusServiceUnavailable, "not ready\n")
@@ -117,6 +126,11 @@ func (h *handler) json(w http.ResponseWriter, r *http.Request) {
 
 func etag(s Snapshot) string {
 	s.Now, s.UptimeS = s.Started, 0
+	if s.Cache != nil { // others fill the disk too
+		still := *s.Cache
+		still.Free = 0
+		s.Cache = &still
+	}
 	body, err := json.Marshal(s)
 	if err != nil {
 		return `W/""`

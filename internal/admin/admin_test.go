@@ -27,7 +27,7 @@ func ask(cfg admin.Config, s admin.Snapshot, method, target string, header ...st
 		}
 	}
 	w := httptest.NewRecorder()
-	admin.New(cfg, func() admin.Snapshot { return s }).ServeHTTP(w, r)
+	admin.New(cfg, func() admin.Snapshot { return s }, nil).ServeHTTP(w, r)
 	return w
 }
 
@@ -157,6 +157,10 @@ func TestSnapshotETag(t *testing.T) {
 	s.Now, s.UptimeS = s.Now.Add(time.Minute), s.UptimeS+60
 	if w := ask(admin.Config{}, s, "GET", "/api/v1/snapshot", "If-None-Match", `"x", `+tag); w.Code != 304 || w.Body.Len() != 0 {
 		t.Errorf("only time has passed: got %d with %d bytes, want 304", w.Code, w.Body.Len())
+	}
+	s.Cache.Free = 12345
+	if w := ask(admin.Config{}, s, "GET", "/api/v1/snapshot", "If-None-Match", tag); w.Code != 304 {
+		t.Errorf("only the disk has filled: got %d, want 304", w.Code)
 	}
 	s.Registries[1].Lanes[0].State = balancer.StateDown
 	s.Registries[1].Lanes[0].Code = pullchain.CodeDNS

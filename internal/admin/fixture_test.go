@@ -7,6 +7,8 @@ import (
 	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/healthcheck"
 	"github.com/pullchain/pullchain/internal/admin"
+	"github.com/pullchain/pullchain/internal/blobstore"
+	"github.com/pullchain/pullchain/internal/cache"
 )
 
 // now is when everything in these tests happens.
@@ -60,6 +62,15 @@ func snapshot() admin.Snapshot {
 			{Snapshot: chain("ghcr.io", true, ghcr)},
 			{Snapshot: chain("quay.io", false, quay), Probes: []healthcheck.TargetSnapshot{{Name: "quay", Known: true, Rising: 1, Rise: 2, History: []healthcheck.Result{{Error: "no"}, {}}}}},
 		},
+	}
+	s.Cache = &cache.Snapshot{
+		Stats: blobstore.Stats{
+			Dir: "/var/cache/pullchain", Bytes: 18<<30 + 200<<20, Limit: 50 << 30, Free: 100 << 30, Objects: 1234, Oldest: in(-240 * time.Hour), Scanned: true,
+			Trouble: "the disk is full: \x1b[2J/var/cache",
+		},
+		Requests: map[string]map[string]uint64{"blob": {"hit": 718, "miss": 282}},
+		Hits:     718, Misses: 282, HitRatio: 0.718,
+		SavedBytes: 9<<30 + 400<<20,
 	}
 	return s
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/healthcheck"
+	"github.com/pullchain/pullchain/internal/cache"
 )
 
 // Schema is the version of the Snapshot's JSON. Fields may be added without a
@@ -24,6 +25,10 @@ type Snapshot struct {
 	Config     ConfigState `json:"config"`
 	Verdict    Verdict     `json:"verdict"`
 	Registries []Registry  `json:"registries"` // in the configured order
+
+	// Cache is null when it is switched off. Of one that is wanted and cannot be
+	// used there are Dir and Trouble.
+	Cache *cache.Snapshot `json:"cache"`
 }
 
 // ConfigState says which configuration is in force and how the last attempt to

@@ -43,6 +43,7 @@ func WriteTable(w io.Writer, s Snapshot, o TableOptions) error {
 	t.verdict()
 	t.chains()
 	t.quotas()
+	t.kept()
 	t.failovers()
 	t.notes()
 	_, err := io.WriteString(w, t.out.String())
@@ -69,7 +70,7 @@ func (t *table) paint(color, text string) string {
 }
 
 func (t *table) verdict() {
-	v := JudgeIn(t.book, chains(t.Registries), t.Now)
+	v := JudgeIn(t.book, chains(t.Registries), t.Cache, t.Now)
 	if t.Draining {
 		t.line(t.paint(yellow, t.book.Say("level.draining")) + "  " + t.book.Say("verdict.draining"))
 		return

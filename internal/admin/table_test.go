@@ -12,6 +12,8 @@ import (
 
 	"github.com/pullchain/pullchain/internal/admin"
 	"github.com/pullchain/pullchain/internal/admin/phrase"
+	"github.com/pullchain/pullchain/internal/blobstore"
+	"github.com/pullchain/pullchain/internal/cache"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -28,6 +30,12 @@ func TestTable(t *testing.T) {
 		{"color.txt", admin.TableOptions{Color: true}, nil},
 		{"one.txt", admin.TableOptions{Registry: "ghcr.io"}, nil},
 		{"draining.txt", admin.TableOptions{}, func(s *admin.Snapshot) { s.Draining = true; s.Registries = s.Registries[1:2] }},
+		{"cacheless.txt", admin.TableOptions{}, func(s *admin.Snapshot) { s.Registries = s.Registries[1:2]; s.Cache = nil }},
+		{"unopened.txt", admin.TableOptions{}, func(s *admin.Snapshot) {
+			s.Registries = s.Registries[1:2]
+			s.Cache = &cache.Snapshot{Stats: blobstore.Stats{Dir: "/srv", Trouble: blobstore.ErrLocked.Error()}}
+		}},
+		{"warm.txt", admin.TableOptions{}, func(s *admin.Snapshot) { s.Registries = s.Registries[1:2]; s.Cache.Trouble = "" }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.golden, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/internal/admin/phrase"
+	"github.com/pullchain/pullchain/internal/cache"
 )
 
 // The levels of a Verdict.
@@ -25,20 +26,22 @@ type Verdict struct {
 // maxRemarks is how many registries the sentence speaks of one by one.
 const maxRemarks = 3
 
-// Judge returns the verdict on chains at the time now, as in "7 of 7 registries
-// pullable. docker.io on cf-worker: docker-hub is 429, back in 14 min."
+// Judge returns the verdict on chains and on what is kept of them, nil if there
+// is no cache, at the time now, as in "7 of 7 registries pullable. docker.io on
+// cf-worker: docker-hub is 429, back in 14 min."
 //
 // A chain is degraded when it has no path, when an upstream before the serving
 // one is out of order, when the serving one is itself ailing, or when only one
 // of several is left. A chain whose spare upstream is gone while others remain
 // is not, its table shows that; unless the spare was caught sending wrong bytes,
-// which somebody should know of at once.
-func Judge(chains []balancer.Snapshot, now time.Time) Verdict {
-	return JudgeIn(phrase.In(phrase.English), chains, now)
+// which somebody should know of at once. A cache that keeps nothing more breaks
+// no pull and is worth a look.
+func Judge(chains []balancer.Snapshot, kept *cache.Snapshot, now time.Time) Verdict {
+	return JudgeIn(phrase.In(phrase.English), chains, kept, now)
 }
 
 // JudgeIn is Judge in the language of b.
-func JudgeIn(b *phrase.Book, chains []balancer.Snapshot, now time.Time) Verdict {
+func JudgeIn(b *phrase.Book, chains []balancer.Snapshot, kept *cache.Snapshot, now time.Time) Verdict {
 	pullable := 0
 	var remarks []string
 	for _, c := range chains {
@@ -49,18 +52,20 @@ func JudgeIn(b *phrase.Book, chains []balancer.Snapshot, now time.Time) Verdict 
 			remarks = append(remarks, r)
 		}
 	}
-	v := Verdict{Level: LevelOK}
+	parts := []string{b.Say("verdict.count", "ok", pullable, "all", len(chains))}
+	if extra := len(remarks) - maxRemarks; extra > 0 {
+		remarks = append(remarks[:maxRemarks], b.Say("verdict.more", "count", extra))
+	}
+	if kept != nil && kept.Trouble != "" {
+		remarks = append(remarks, ailment(b, kept))
+	}
+	v := Verdict{Level: LevelOK, Text: strings.Join(append(parts, remarks...), b.Say("verdict.space"))}
 	switch {
 	case pullable == 0:
 		v.Level = LevelOutage
 	case len(remarks) > 0:
 		v.Level = LevelDegraded
 	}
-	parts := []string{b.Say("verdict.count", "ok", pullable, "all", len(chains))}
-	if extra := len(remarks) - maxRemarks; extra > 0 {
-		remarks = append(remarks[:maxRemarks], b.Say("verdict.more", "count", extra))
-	}
-	v.Text = strings.Join(append(parts, remarks...), b.Say("verdict.space"))
 	return v
 }
 

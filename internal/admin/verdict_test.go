@@ -8,6 +8,8 @@ import (
 	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/internal/admin"
 	"github.com/pullchain/pullchain/internal/admin/phrase"
+	"github.com/pullchain/pullchain/internal/blobstore"
+	"github.com/pullchain/pullchain/internal/cache"
 )
 
 func TestJudge(t *testing.T) {
@@ -66,10 +68,53 @@ func TestJudge(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			if got := admin.Judge(tt.chains, now); got.Level != tt.level || got.Text != tt.text {
+			if got := admin.Judge(tt.chains, nil, now); got.Level != tt.level || got.Text != tt.text {
 				t.Errorf("got  %s: %s\nwant %s: %s", got.Level, got.Text, tt.level, tt.text)
 			}
 		})
+	}
+}
+
+// A cache in trouble is worth a look and breaks no pull.
+func TestJudgeTheCache(t *testing.T) {
+	t.Parallel()
+	fine := []balancer.Snapshot{chain("ghcr.io", true, lane(1, "hub", balancer.StateServing, "", 0))}
+	full := &cache.Snapshot{Stats: blobstore.Stats{Limit: 10 << 30, Trouble: "the disk is full"}}
+	none := &cache.Snapshot{Stats: blobstore.Stats{Trouble: "another pullchain uses it"}}
+	for _, tt := range []struct {
+		name   string
+		chains []balancer.Snapshot
+		kept   *cache.Snapshot
+		level  string
+		text   string
+	}{
+		{"all is well", fine, &cache.Snapshot{}, "ok", "1 of 1 registries pullable."},
+		{"full", fine, full, "degraded", "1 of 1 registries pullable. The cache keeps nothing new: the disk is full."},
+		{"not to be had", fine, none, "degraded", "1 of 1 registries pullable. There is no cache: another pullchain uses it."},
+		{"full, and no path", []balancer.Snapshot{chain("docker.io", false)}, full, "outage",
+			"0 of 1 registries pullable. docker.io has no path. The cache keeps nothing new: the disk is full."},
+		{"full, beside many remarks", []balancer.Snapshot{chain("a.io", false), chain("b.io", false), chain("c.io", false), chain("d.io", false), fine[0]}, full, "degraded",
+			"1 of 5 registries pullable. a.io has no path. b.io has no path. c.io has no path. And 1 more. The cache keeps nothing new: the disk is full."},
+	} {
+		if got := admin.Judge(tt.chains, tt.kept, now); got.Level != tt.level || got.Text != tt.text {
+			t.Errorf("%s:\ngot  %s: %s\nwant %s: %s", tt.name, got.Level, got.Text, tt.level, tt.text)
+		}
+	}
+}
+
+func TestAmounts(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1 KiB", 1536: "1.5 KiB", 9<<30 + 400<<20: "9.4 GiB", 5 << 40: "5 TiB", 3 << 50: "3072 TiB"} {
+		if got := admin.Amount(n); got != want {
+			t.Errorf("%d: got %q, want %q", n, got, want)
+		}
+	}
+	for of, want := range map[[2]int64]string{
+		{18<<30 + 200<<20, 50 << 30}: "18.2/50 GiB", {0, 10 << 30}: "0/10 GiB", {312 << 10, 10 << 30}: "312 KiB/10 GiB", {2 << 30, 2 << 30}: "2/2 GiB",
+	} {
+		if got := admin.Fraction(of[0], of[1]); got != want {
+			t.Errorf("%v: got %q, want %q", of, got, want)
+		}
 	}
 }
 

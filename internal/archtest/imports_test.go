@@ -11,7 +11,7 @@ import (
 // only packages of lower rows; those in one row never meet but in tests.
 // A new room gets a place here first; a package below one belongs to it.
 var rows = [][]string{
-	{"cmd/pullchain"},
+	{"cmd/pullchain", "internal/bench"}, // the programs
 	{"internal/cli"},
 	{"internal/daemon"},
 	{"internal/config"},
@@ -25,7 +25,7 @@ var rows = [][]string{
 // beside stands next to the rows and imports nothing of ours. Tests may import
 // it, and the packages listed.
 var beside = map[string][]string{
-	"internal/simnet": {"internal/cli"}, // pullchain demo
+	"internal/simnet": {"internal/cli", "internal/bench"}, // pullchain demo; the internet that is measured over
 }
 
 // testsOnly are packages without code of their own.
@@ -207,6 +207,8 @@ func TestImportRulesBite(t *testing.T) {
 		{"import of no row", imports("internal/cli/a.go", m+"/internal/newroom"), []string{"no row"}},
 		{"simnet in code", imports("internal/daemon/a.go", m+"/internal/simnet"), []string{"only tests"}},
 		{"simnet in the demo", imports("internal/cli/a.go", m+"/internal/simnet"), nil},
+		{"simnet in the benchmark", imports("internal/bench/a.go", m+"/internal/simnet", m+"/internal/cli"), nil},
+		{"the benchmark in code", imports("internal/cli/a.go", m+"/internal/bench"), []string{"downward"}},
 		{"simnet in main", imports("cmd/pullchain/a.go", m+"/internal/simnet"), []string{"only tests"}},
 		{"simnet imports ours", imports("internal/simnet/a.go", m), []string{"beside"}},
 		{"healthcheck", imports("healthcheck/a.go", m), []string{"knows nothing"}},

@@ -20,7 +20,8 @@ import (
 
 // A Program is what a command line runs with.
 type Program struct {
-	Args   []string // without the program's name
+	Args   []string  // without the program's name
+	Stdin  io.Reader // nil is empty
 	Stdout io.Writer
 	Stderr io.Writer
 	Getenv func(string) string
@@ -33,6 +34,7 @@ type grammar struct {
 	Run     runCmd     `cmd:"" help:"${help_run}"`
 	Demo    demoCmd    `cmd:"" help:"${help_demo}"`
 	Status  statusCmd  `cmd:"" help:"${help_status}"`
+	Cache   cacheCmd   `cmd:"" help:"${help_cache}"`
 	Config  configCmd  `cmd:"" help:"${help_config}"`
 	Version versionCmd `cmd:"" help:"${help_version}"`
 }
@@ -65,7 +67,7 @@ func Main() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	return Run(ctx, Program{Args: os.Args[1:], Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv})
+	return Run(ctx, Program{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv})
 }
 
 // Run runs a command line and returns its exit code. ctx ends it.

@@ -149,7 +149,7 @@ func well(state string) bool {
 // verdict tells what `pullchain status` says now.
 func (n *narrator) verdict() {
 	s := n.w.daemon.Snapshot()
-	n.line("demo.verdict", "text", admin.JudgeIn(n.a.book, s.Chains(), s.Now).Text)
+	n.line("demo.verdict", "text", admin.JudgeIn(n.a.book, s.Chains(), s.Cache, s.Now).Text)
 }
 
 // sum ends the round with the numbers of the servers' own books.
@@ -176,6 +176,8 @@ func size(n int64) string {
 		return fmt.Sprintf("%d B", n)
 	case n < 1<<20:
 		return fmt.Sprintf("%.0f KiB", float64(n)/(1<<10))
+	case n < 1<<30:
+		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
 	}
-	return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+	return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
 }

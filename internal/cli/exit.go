@@ -17,6 +17,7 @@ const (
 	exitUnreachable = 4 // no daemon answers
 	exitDegraded    = 5 // with --check
 	exitNoPath      = 6 // with --check: a registry cannot be pulled from
+	exitWrong       = 8 // content is not what its digest says
 	exitInterrupted = 130
 )
 

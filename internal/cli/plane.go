@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,18 +16,19 @@ import (
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/admin"
+	"github.com/pullchain/pullchain/internal/wire"
 )
 
 // A plane is the operator's plane of a running daemon, as its client sees it.
 type plane struct {
 	base  string // URL without a trailing slash
 	token pullchain.Secret
-	http  *http.Client
+	http  *http.Client // without a Timeout: what takes long says so by context
 }
 
 const (
-	// planeTimeout is how long a daemon may take to answer. It only has to copy
-	// values.
+	// planeTimeout is how long a daemon may take to say how it is. It only has to
+	// copy values.
 	planeTimeout = 5 * time.Second
 
 	// maxSnapshot is how long a snapshot may be; a hundred lanes take 1 MiB.
@@ -38,7 +41,6 @@ const (
 // daemon may still run on an older one.
 func (a *app) plane() (*plane, error) {
 	p := &plane{base: a.flags.Addr, http: &http.Client{
-		Timeout:       planeTimeout,
 		Transport:     &http.Transport{Proxy: nil, DisableKeepAlives: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -72,35 +74,87 @@ var (
 	errNotOurs    = errors.New("what answers is no pullchain, or another version of it")
 )
 
+// A rebuff is an error of the daemon itself (RFC 9457), which programs tell by its
+// code.
+type rebuff struct {
+	Status int    `json:"status"`
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
+}
+
+func (r *rebuff) Error() string { return wire.Clip(r.Detail) }
+
 // snapshot asks for the daemon's snapshot.
-func (p *plane) snapshot(ctx context.Context) (admin.Snapshot, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.base+"/api/v1/snapshot", nil)
+func (p *plane) snapshot(ctx context.Context) (s admin.Snapshot, err error) {
+	ctx, cancel := context.WithTimeout(ctx, planeTimeout)
+	defer cancel()
+	if err = p.get(ctx, "/api/v1/snapshot", &s); err != nil {
+		return s, err
+	}
+	if s.Schema != admin.Schema {
+		return s, fmt.Errorf("%w (schema %d)", errNotOurs, s.Schema)
+	}
+	return s, nil
+}
+
+// get decodes the JSON document at path into out.
+func (p *plane) get(ctx context.Context, path string, out any) error {
+	return p.call(ctx, http.MethodGet, path, nil, out)
+}
+
+// post sends in as JSON and decodes the answer into out.
+func (p *plane) post(ctx context.Context, path string, in, out any) error {
+	return p.call(ctx, http.MethodPost, path, in, out)
+}
+
+func (p *plane) call(ctx context.Context, method, path string, in, out any) error {
+	body, err := p.open(ctx, method, path, in)
 	if err != nil {
-		return admin.Snapshot{}, err
+		return err
+	}
+	defer body.Close()
+	if err := json.NewDecoder(io.LimitReader(body, maxSnapshot)).Decode(out); err != nil {
+		return cmp.Or(ctx.Err(), fmt.Errorf("%w (%v)", errNotOurs, err))
+	}
+	return nil
+}
+
+// open sends a request and returns the body of its answer. An answer that is no
+// success is an error, a *rebuff if the daemon says more.
+func (p *plane) open(ctx context.Context, method, path string, in any) (io.ReadCloser, error) {
+	var content bytes.Buffer
+	if in != nil {
+		if err := json.NewEncoder(&content).Encode(in); err != nil {
+			return nil, err
+		}
+	}
+	req, err := http.NewRequestWithContext(ctx, method, p.base+path, &content)
+	if err != nil {
+		return nil, err
+	}
+	if method == http.MethodPost {
+		req.Header.Set("Content-Type", "application/json")
 	}
 	if p.token != "" {
 		req.Header.Set("Authorization", "Bearer "+p.token.Reveal())
 	}
 	resp, err := p.http.Do(req)
 	if err != nil {
-		return admin.Snapshot{}, err
+		return nil, err
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp.Body, nil
 	}
 	defer resp.Body.Close()
-	switch resp.StatusCode {
-	case http.StatusOK:
-	case http.StatusUnauthorized:
-		return admin.Snapshot{}, errNeedsToken
-	default:
-		return admin.Snapshot{}, fmt.Errorf("%w (HTTP %d)", errNotOurs, resp.StatusCode)
+	if resp.StatusCode == http.StatusUnauthorized {
+		return nil, errNeedsToken
 	}
-	var s admin.Snapshot
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxSnapshot)).Decode(&s); err != nil {
-		return admin.Snapshot{}, fmt.Errorf("%w (%v)", errNotOurs, err)
+	said := rebuff{Status: resp.StatusCode}
+	if resp.Header.Get("Content-Type") != "application/problem+json" ||
+		json.NewDecoder(io.LimitReader(resp.Body, maxSnapshot)).Decode(&said) != nil || said.Code == "" {
+		return nil, fmt.Errorf("%w (HTTP %d)", errNotOurs, resp.StatusCode)
 	}
-	if s.Schema != admin.Schema {
-		return admin.Snapshot{}, fmt.Errorf("%w (schema %d)", errNotOurs, s.Schema)
-	}
-	return s, nil
+	return nil, &said
 }
 
 // unreachable says what to do about a snapshot that could not be had.

@@ -38,6 +38,8 @@ listen = "127.0.0.1:0"
 [log]
 format = "json"
 %s
+[cache]
+enabled = false
 [[registry]]
 name = "docker.io"
 [[registry.upstream]]

@@ -60,7 +60,7 @@ func (c *statusCmd) ask(ctx context.Context, a *app, p *plane) (admin.Snapshot, 
 		return s, &exitError{exitUsage, errors.New(a.book.Say("status.no_registry", "name", c.Registry, "names", strings.Join(names, ", ")))}
 	}
 	s.Registries = []admin.Registry{*r}
-	s.Verdict = admin.Judge(s.Chains(), s.Now)
+	s.Verdict = admin.Judge(s.Chains(), s.Cache, s.Now)
 	return s, nil
 }
 

@@ -28,9 +28,9 @@ func planeOf(t *testing.T, cfg admin.Config, registries ...admin.Registry) strin
 	t.Helper()
 	s := httptest.NewServer(admin.New(cfg, func() admin.Snapshot {
 		s := admin.Snapshot{Schema: admin.Schema, Version: "1.2.3", Now: time.Now(), Registries: registries}
-		s.Verdict = admin.Judge(s.Chains(), s.Now)
+		s.Verdict = admin.Judge(s.Chains(), s.Cache, s.Now)
 		return s
-	}))
+	}, nil))
 	t.Cleanup(s.Close)
 	return strings.TrimPrefix(s.URL, "http://")
 }

@@ -22,6 +22,7 @@ type checker struct {
 func (c *checker) check() {
 	c.room(place{}.child("server"), c.cfg.Server.Validate())
 	c.admin(place{}.child("admin"))
+	c.cache(place{}.child("cache"))
 	c.log(place{}.child("log"))
 	c.egresses(place{}.child("egress"))
 	c.registries(place{}.child("registry"))
@@ -63,6 +64,20 @@ func (c *checker) sameListener(admin place) {
 		return
 	}
 	c.doc.blame(admin.child("listen"), "is where [server] listens; the operator's plane has a listener of its own")
+}
+
+func (c *checker) cache(at place) {
+	c.room(at, c.cfg.Cache.Validate())
+	for key, n := range map[string]int64{
+		"max_size": int64(c.cfg.Cache.MaxSize), "tag_ttl": int64(c.cfg.Cache.TagTTL), "stale_if_error": int64(c.cfg.Cache.StaleIfError),
+	} {
+		if here := at.child(key); n == 0 && c.doc.has(here) { // the room would take its default
+			c.doc.blame(here, "must be more than 0")
+		}
+	}
+	if strings.HasPrefix(c.cfg.Cache.Dir, "~") { // a folder of that name is what nobody wants
+		c.doc.blame(at.child("dir"), "~ has no meaning here: write ${HOME} for your home directory")
+	}
 }
 
 func (c *checker) log(at place) {

@@ -17,6 +17,7 @@ import (
 	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/healthcheck"
 	"github.com/pullchain/pullchain/internal/admin"
+	"github.com/pullchain/pullchain/internal/cache"
 	"github.com/pullchain/pullchain/internal/egress"
 	"github.com/pullchain/pullchain/internal/front"
 	"github.com/pullchain/pullchain/upstreams"
@@ -28,6 +29,7 @@ import (
 type Config struct {
 	Server     front.Config             `toml:"server"`
 	Admin      admin.Config             `toml:"admin"`
+	Cache      cache.Config             `toml:"cache"`
 	Log        Log                      `toml:"log"`
 	Egress     map[string]egress.Config `toml:"egress"` // by name
 	Registries []Registry               `toml:"registry"`
@@ -114,6 +116,7 @@ func parse(name string, data []byte, env func(string) (string, bool), open opene
 	}
 	c := checker{doc: doc, cfg: cfg}
 	c.check()
+	cfg.fillCache()
 	cfg.Warnings = doc.remarks()
 	if err := doc.err(); err != nil {
 		return nil, err
@@ -140,6 +143,22 @@ func (c *Config) fill() {
 	}
 	for i := range c.Registries {
 		c.Registries[i].fill()
+	}
+}
+
+// fillCache sets the defaults of [cache] that are one value each. Where it is and
+// how large depends on the machine that it runs on. It comes after the check,
+// which tells a time of 0 from none.
+func (c *Config) fillCache() {
+	if c.Cache.Enabled == nil {
+		on := true
+		c.Cache.Enabled = &on
+	}
+	if c.Cache.TagTTL == 0 {
+		c.Cache.TagTTL = cache.DefaultTagTTL
+	}
+	if c.Cache.StaleIfError == 0 {
+		c.Cache.StaleIfError = cache.DefaultStaleIfError
 	}
 }
 

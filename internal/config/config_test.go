@@ -14,6 +14,7 @@ import (
 	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/healthcheck"
 	"github.com/pullchain/pullchain/internal/admin"
+	"github.com/pullchain/pullchain/internal/cache"
 	"github.com/pullchain/pullchain/internal/config"
 	"github.com/pullchain/pullchain/internal/egress"
 	"github.com/pullchain/pullchain/internal/front"
@@ -36,6 +37,9 @@ func full() *config.Config {
 		Admin: admin.Config{
 			Listen: "127.0.0.1:6152", TokenFile: "secret.txt", Token: "correct horse battery staple",
 			AllowedHosts: []string{"admin.example.com"},
+		},
+		Cache: cache.Config{
+			Enabled: &no, Dir: "/var/lib/pullchain/cache", MaxSize: 50 << 30, TagTTL: 2 * time.Minute, StaleIfError: 24 * time.Hour,
 		},
 		Log: config.Log{Level: "debug", Format: "json"},
 		Egress: map[string]egress.Config{"clash": {
@@ -128,6 +132,9 @@ func TestDefault(t *testing.T) {
 	}
 	if cfg.Server.Listen != "127.0.0.1:5151" || cfg.Admin.Listen != "127.0.0.1:5152" || cfg.Server.DrainTimeout != 25*time.Second {
 		t.Errorf("listeners %q and %q, drain %v", cfg.Server.Listen, cfg.Admin.Listen, cfg.Server.DrainTimeout)
+	}
+	if c := cfg.Cache; !c.On() || c.Dir != "" || c.MaxSize != 0 || c.TagTTL != time.Minute || c.StaleIfError != 7*24*time.Hour {
+		t.Errorf("the cache is %+v, want it on, where and as large as the machine says, with its times", c)
 	}
 	if len(cfg.Warnings) > 0 {
 		t.Errorf("warnings: %q", cfg.Warnings)

@@ -9,6 +9,8 @@ import (
 	"reflect"
 	"slices"
 	"time"
+
+	"github.com/pullchain/pullchain/internal/blobstore"
 )
 
 // A decoder carries a document's tree over into a Config. The TOML library
@@ -88,7 +90,6 @@ func (d *decoder) table(at place, path string, m map[string]any, v reflect.Value
 // not there.
 var later = map[string]string{
 	"access":                         "access control",
-	"cache":                          "the cache",
 	"registry.upstream.probe.canary": "the canary",
 }
 
@@ -170,6 +171,10 @@ func (d *decoder) str(at place, raw any) (string, bool) {
 }
 
 func (d *decoder) text(at place, raw any, u encoding.TextUnmarshaler) {
+	if n, isInt := raw.(int64); isInt && isSize(u) {
+		d.doc.fail(at, "a size needs a unit, as in \"%dGiB\"", n)
+		return
+	}
 	s, ok := d.str(at, raw)
 	if !ok {
 		return
@@ -182,6 +187,8 @@ func (d *decoder) text(at place, raw any, u encoding.TextUnmarshaler) {
 		d.doc.fail(at, "%v", err)
 	}
 }
+
+func isSize(u encoding.TextUnmarshaler) bool { _, ok := u.(*blobstore.Size); return ok }
 
 func (d *decoder) duration(at place, raw any, v reflect.Value) {
 	if n, isInt := raw.(int64); isInt {

@@ -98,6 +98,9 @@ func (d *document) position(key string) position {
 	return position{}
 }
 
+// has reports whether the file says something at p.
+func (d *document) has(p place) bool { _, ok := d.places[p.key]; return ok }
+
 // err returns the mistakes found so far.
 func (d *document) err() error { return errors.Join(sorted(d.errs)...) }
 

@@ -28,8 +28,9 @@ const (
 )
 
 // Load reads the configuration file at path, and the secrets and certificates
-// that it points at, whose paths count from the file's folder. Variables come
-// from the environment of the process. The empty path is [Default].
+// that it points at, whose paths count from the file's folder, as that of the
+// cache does. Variables come from the environment of the process. The empty path
+// is [Default].
 //
 // The error joins one *[Error] for each mistake.
 func Load(path string) (*Config, error) {
@@ -40,13 +41,26 @@ func Load(path string) (*Config, error) {
 	if err != nil {
 		return nil, &Error{File: path, Message: reason(err)}
 	}
-	return parse(path, data, os.LookupEnv, func(name string, limit int64) ([]byte, fs.FileMode, string, error) {
-		if !filepath.IsAbs(name) {
-			name = filepath.Join(filepath.Dir(path), name)
-		}
+	cfg, err := parse(path, data, os.LookupEnv, func(name string, limit int64) ([]byte, fs.FileMode, string, error) {
+		name = besideFile(path, name)
 		data, mode, err := readFile(name, limit)
 		return data, mode, name, err
 	})
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Cache.Dir != "" {
+		cfg.Cache.Dir = besideFile(path, cfg.Cache.Dir)
+	}
+	return cfg, nil
+}
+
+// besideFile returns where name is, which the configuration at path has.
+func besideFile(path, name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(filepath.Dir(path), name)
 }
 
 // An opener reads a file that the configuration names, and says where it is.

@@ -227,3 +227,21 @@ func TestFind(t *testing.T) {
 	find("/no/such/file", "", env("HOME", home, "PULLCHAIN_CONFIG", "/no/such/file"))
 	find("mine.toml", "mine.toml", env("HOME", home, "PULLCHAIN_CONFIG", "/no/such/file"))
 }
+
+// TestCacheDirCountsFromTheFilesFolder, as that of the secrets does.
+func TestCacheDirCountsFromTheFilesFolder(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for says, want := range map[string]string{
+		"":             "",
+		"blobs":        filepath.Join(dir, "blobs"),
+		"../elsewhere": filepath.Join(filepath.Dir(dir), "elsewhere"),
+		"/srv/blobs":   "/srv/blobs",
+	} {
+		path := write(t, dir, "pullchain.toml", "[cache]\ndir = \""+says+"\"\n", 0o644)
+		cfg, err := config.Load(path)
+		if err != nil || cfg.Cache.Dir != want {
+			t.Errorf("dir = %q: %q, %v; want %q", says, cfg.Cache.Dir, err, want)
+		}
+	}
+}

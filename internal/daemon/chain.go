@@ -17,7 +17,6 @@ import (
 
 // A chain is everything that a configuration builds and a reload replaces.
 type chain struct {
-	routes     *front.Routes
 	registries []registry
 	paths      map[pathID]*path
 	egresses   map[string]*gate
@@ -29,6 +28,7 @@ type chain struct {
 // A registry is one registry's part of the chain.
 type registry struct {
 	name     string
+	aliases  []string
 	balancer *balancer.Balancer
 	checker  *healthcheck.Checker
 }
@@ -57,7 +57,6 @@ type gate struct {
 func build(cfg *config.Config, old *chain) (*chain, error) {
 	c := &chain{paths: map[pathID]*path{}, egresses: map[string]*gate{}, stop: func() {}}
 	var errs []error
-	var served []front.Registry
 	for _, r := range cfg.Registries {
 		reg, err := c.registry(cfg, r, old)
 		if err != nil {
@@ -65,17 +64,18 @@ func build(cfg *config.Config, old *chain) (*chain, error) {
 			continue
 		}
 		c.registries = append(c.registries, reg)
-		served = append(served, front.Registry{Name: r.Name, Aliases: r.Aliases, Fetcher: reg.balancer})
 	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, err
+	return c, errors.Join(errs...)
+}
+
+// routes returns the way from what clients call the registries to their chains,
+// through the cache of k.
+func (c *chain) routes(k *keep) (*front.Routes, error) {
+	var served []front.Registry
+	for _, r := range c.registries {
+		served = append(served, front.Registry{Name: r.name, Aliases: r.aliases, Fetcher: k.before(r.name, r.balancer)})
 	}
-	routes, err := front.NewRoutes(served)
-	if err != nil {
-		return nil, err
-	}
-	c.routes = routes
-	return c, nil
+	return front.NewRoutes(served)
 }
 
 func (c *chain) registry(cfg *config.Config, r config.Registry, old *chain) (registry, error) {
@@ -94,6 +94,7 @@ func (c *chain) registry(cfg *config.Config, r config.Registry, old *chain) (reg
 	was := old.registryNamed(r.Name)
 	return registry{
 		name:     r.Name,
+		aliases:  r.Aliases,
 		balancer: balancer.New(balancer.Config{Registry: r.Name, Strategy: r.Strategy, Lanes: lanes, Previous: was.balancer}),
 		checker:  healthcheck.New(jobs, was.checker),
 	}, errors.Join(errs...)

@@ -40,6 +40,7 @@ type Daemon struct {
 	started time.Time
 
 	data, operator net.Listener
+	keep           *keep // from Listen on
 	draining       atomic.Bool
 
 	mu     sync.Mutex      // serialises reloads
@@ -55,7 +56,8 @@ type reloadState struct {
 	err    error     // why it failed
 }
 
-// New builds the chain of cfg, which must be valid. It does not listen yet.
+// New builds the chain of cfg, which must be valid. It neither listens nor opens
+// the cache yet.
 func New(cfg *config.Config, opts Options) (*Daemon, error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
@@ -64,6 +66,9 @@ func New(cfg *config.Config, opts Options) (*Daemon, error) {
 		opts.Source = cfg.File
 	}
 	first, err := build(cfg, nil)
+	if err == nil {
+		_, err = first.routes(nil)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +82,7 @@ func New(cfg *config.Config, opts Options) (*Daemon, error) {
 }
 
 // Listen binds both listeners, so that a port that is taken is an error here
-// and Addr is known.
+// and Addr is known, and opens the cache, which Run closes.
 func (d *Daemon) Listen() error {
 	data, err := net.Listen("tcp", d.cfg.Server.ListenAddr())
 	if err != nil {
@@ -94,14 +99,24 @@ func (d *Daemon) Listen() error {
 		server.AdminURL = "http://" + dialable(operator.Addr()) + "/"
 	}
 	d.handler = front.New(server, d.log)
-	d.handler.SetRoutes(d.chain.Load().routes)
 	if d.server, err = front.NewServer(server, d.handler, d.log); err != nil {
 		data.Close()
 		operator.Close()
 		return err
 	}
-	d.admin = &http.Server{
-		Handler:           admin.New(d.cfg.Admin, d.Snapshot),
+	d.keep = openKeep(d.cfg.Cache, d.log) // last: a port that is taken is no reason to take a directory
+	routes, err := d.chain.Load().routes(d.keep)
+	if err != nil {
+		return err // New has made them before
+	}
+	d.handler.SetRoutes(routes)
+	d.admin = d.adminServer()
+	return nil
+}
+
+func (d *Daemon) adminServer() *http.Server {
+	return &http.Server{
+		Handler:           admin.New(d.cfg.Admin, d.Snapshot, d.keep.operated()),
 		ReadHeaderTimeout: 10 * time.Second, // these are FAULTS.md 6's; its answers are small
 		ReadTimeout:       30 * time.Second,
 		WriteTimeout:      30 * time.Second,
@@ -109,7 +124,6 @@ func (d *Daemon) Listen() error {
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(d.log.Handler(), slog.LevelDebug),
 	}
-	return nil
 }
 
 // Addr returns the address of the data plane, once Listen has bound it.
@@ -121,6 +135,10 @@ func (d *Daemon) AdminAddr() string { return d.operator.Addr().String() }
 // lameDuck is how long a load balancer gets to see that we are no longer ready
 // before we stop accepting (FAULTS.md F36). Nobody balances a loopback.
 const lameDuck = 5 * time.Second
+
+// minClose is what the cache gets to close when the pulls have taken all of
+// drain_timeout.
+const minClose = time.Second
 
 // Run serves and probes until ctx is done, then drains: not ready at once, no
 // new connections a little later, what is under way finished within
@@ -146,8 +164,10 @@ func (d *Daemon) Run(ctx context.Context) error {
 	case <-ctx.Done():
 	case err = <-failed:
 	}
+	told := time.Now()
 	d.drain()
 	serving.Wait()
+	d.keep.close(max(minClose, d.cfg.Server.DrainTimeout-time.Since(told)))
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.chain.Load().close(nil)
@@ -192,6 +212,10 @@ func (d *Daemon) Reload(cfg *config.Config) error {
 	d.reload.at = now
 	old := d.chain.Load()
 	next, err := d.rebuild(cfg, old)
+	var routes *front.Routes
+	if err == nil {
+		routes, err = next.routes(d.keep)
+	}
 	if err != nil {
 		d.reload.err = err
 		d.log.Error("reload failed, the old configuration stays", "error", err)
@@ -203,7 +227,8 @@ func (d *Daemon) Reload(cfg *config.Config) error {
 	}
 	d.chain.Store(next)
 	if d.handler != nil {
-		d.handler.SetRoutes(next.routes)
+		d.handler.SetRoutes(routes)
+		d.keep.reload(cfg.Cache)
 	}
 	old.close(next)
 	if d.ctx != nil {

@@ -126,7 +126,7 @@ func TestF07_LimitedWithoutHeader(t *testing.T) {
 // F07 GHCR's millisecond is waited for, on the same upstream.
 func TestF07_ShortWait(t *testing.T) {
 	t.Parallel()
-	p := newPair(t, nil)
+	p := newPair(t, unhedged)
 	p.probed("a", "b")
 	limit := simnet.GHCR429()
 	limit.On, limit.Times = simnet.Manifests, 1

@@ -2,6 +2,7 @@ package daemon_test
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"testing"
 )
@@ -9,6 +10,13 @@ import (
 // TestMain lets more tests run at once than there are cores: they wait for
 // sockets and timers and hardly compute. A -parallel on the command line holds.
 func TestMain(m *testing.M) {
+	if path := os.Getenv(killedEnv); path != "" {
+		if err := runKilled(path); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	flag.Parse()
 	asked := false
 	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "test.parallel" })

@@ -26,6 +26,7 @@ type rigConfig struct {
 	Strategy string // ordered if unset
 	Top      string // TOML tables that stand before the registry, as [egress.x]
 	More     string // TOML keys of [server]
+	Cache    string // TOML keys of [cache]; unset: there is none, so that the ledger holds every request
 }
 
 // lane is one upstream of the chain. Unless More says otherwise it may say what
@@ -53,45 +54,66 @@ type rig struct {
 	path   string             // of the configuration
 	stop   context.CancelFunc // as SIGTERM does
 	ended  chan struct{}      // closed when Run has returned
+	err    error              // of Run
 }
 
 // newRig starts the daemon. It ends with the test.
 func newRig(t testing.TB, cfg rigConfig) *rig {
 	t.Helper()
-	path := writeConfig(t, cfg)
-	parsed, err := config.Load(path)
-	if err != nil {
-		t.Fatalf("the rig's configuration: %v", err)
-	}
-	r := &rig{t: t, net: cfg.Net, log: &safeBuffer{}, path: path, ended: make(chan struct{})}
-	opts := daemon.Options{Version: "test", Log: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
-	if r.Daemon, err = daemon.New(parsed, opts); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.Daemon.Listen(); err != nil {
-		t.Fatal(err)
-	}
+	r := &rig{t: t, net: cfg.Net, log: &safeBuffer{}, path: writeConfig(t, cfg)}
 	transport := &http.Transport{DisableCompression: true}
 	r.client = &http.Client{Transport: transport, Timeout: 30 * time.Second, CheckRedirect: noRedirect}
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	r.stop = stop
-	go func() {
-		defer close(r.ended)
-		err = r.Daemon.Run(ctx)
-	}()
+	r.start()
 	t.Cleanup(func() {
-		transport.CloseIdleConnections()
-		stop()
-		<-r.ended
-		if err != nil {
-			t.Errorf("the daemon ended: %v", err)
-		}
+		r.end()
 		if t.Failed() {
 			log := r.log.String()
 			t.Logf("ledger:\n%s\nlog:\n%s", r.ledgerText(), log[max(0, len(log)-8<<10):])
 		}
 	})
 	return r
+}
+
+// start starts a daemon on the rig's configuration.
+func (r *rig) start() {
+	r.t.Helper()
+	parsed, err := config.Load(r.path)
+	if err != nil {
+		r.t.Fatalf("the rig's configuration: %v", err)
+	}
+	opts := daemon.Options{Version: "test", Log: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	if r.Daemon, err = daemon.New(parsed, opts); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := r.Daemon.Listen(); err != nil {
+		r.t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(r.t.Context()))
+	d, ended := r.Daemon, make(chan struct{})
+	r.stop, r.ended = stop, ended
+	go func() {
+		defer close(ended)
+		r.err = d.Run(ctx)
+	}()
+}
+
+// end ends the daemon as SIGTERM does, and waits until it is gone.
+func (r *rig) end() {
+	r.t.Helper()
+	r.client.CloseIdleConnections()
+	r.stop()
+	<-r.ended
+	if r.err != nil {
+		r.t.Errorf("the daemon ended: %v", r.err)
+	}
+}
+
+// restart ends the daemon and starts another one on the same configuration and
+// the same cache.
+func (r *rig) restart() {
+	r.t.Helper()
+	r.end()
+	r.start()
 }
 
 func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
@@ -112,8 +134,11 @@ func writeConfig(t testing.TB, cfg rigConfig) string {
 	if err := os.WriteFile(ca, cfg.Net.CAPEM(), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if cfg.Cache == "" {
+		cfg.Cache = "enabled = false"
+	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "[server]\nlisten = \"127.0.0.1:0\"\ndrain_timeout = \"1s\"\n%s\n[admin]\nlisten = \"127.0.0.1:0\"\n%s\n", cfg.More, cfg.Top)
+	fmt.Fprintf(&b, "[server]\nlisten = \"127.0.0.1:0\"\ndrain_timeout = \"1s\"\n%s\n[admin]\nlisten = \"127.0.0.1:0\"\n[cache]\n%s\n%s\n", cfg.More, cfg.Cache, cfg.Top)
 	fmt.Fprintf(&b, "[[registry]]\nname = \"docker.io\"\nstrategy = %q\n", cfg.Strategy)
 	for _, l := range cfg.Chain {
 		b.WriteString(l.toml(ca))

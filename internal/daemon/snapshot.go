@@ -37,6 +37,7 @@ func (d *Daemon) Snapshot() admin.Snapshot {
 	for _, r := range d.chain.Load().registries {
 		s.Registries = append(s.Registries, admin.Registry{Snapshot: r.balancer.Snapshot(), Probes: r.checker.Snapshot()})
 	}
-	s.Verdict = admin.Judge(s.Chains(), now)
+	s.Cache = d.keep.snapshot()
+	s.Verdict = admin.Judge(s.Chains(), s.Cache, now)
 	return s
 }

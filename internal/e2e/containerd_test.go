@@ -24,18 +24,24 @@ type containerd struct {
 func startContainerd16(t *testing.T, ns *namespace) client {
 	daemon, ctr := systemProgram(t, "containerd"), systemProgram(t, "ctr")
 	wantVersion(t, daemon, `containerd \S+ v?1\.6\.`)
-	return startContainerd(t, ns, "containerd-1.6", 2, daemon, ctr)
+	return startContainerd(t, ns, "containerd-1.6", 2, daemon, ctr, "")
 }
 
 // startContainerd2 is a current containerd, whose daemon pulls for ctr by its
 // transfer service.
 func startContainerd2(t *testing.T, ns *namespace) client {
-	daemon, ctr := builtProgram(t, "containerd"), builtProgram(t, "ctr")
-	wantVersion(t, daemon, `containerd/v2 2\.`)
-	return startContainerd(t, ns, "containerd-2", 3, daemon, ctr)
+	return startContainerd2With(t, ns, "")
 }
 
-func startContainerd(t *testing.T, ns *namespace, name string, version int, daemon, ctr string) client {
+// startContainerd2With adds tables to its configuration.
+func startContainerd2With(t *testing.T, ns *namespace, tables string) client {
+	t.Helper()
+	daemon, ctr := builtProgram(t, "containerd"), builtProgram(t, "ctr")
+	wantVersion(t, daemon, `containerd/v2 2\.`)
+	return startContainerd(t, ns, "containerd-2", 3, daemon, ctr, tables)
+}
+
+func startContainerd(t *testing.T, ns *namespace, name string, version int, daemon, ctr, tables string) client {
 	t.Helper()
 	dir := tempDir(t)
 	socket := filepath.Join(dir, "containerd.sock")
@@ -49,7 +55,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", 
   address = "%s"
 [ttrpc]
   address = "%s.ttrpc"
-`, version, dir, dir, socket, socket))
+%s`, version, dir, dir, socket, socket, tables))
 	// With the mirror as server too there is no other host to fall back to, so
 	// that the mirror's answer is what ctr prints. docker.io has no other use
 	// in a network that is shut in.
@@ -75,7 +81,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", 
 func (c *containerd) Name() string { return c.name }
 
 func (c *containerd) Pull(ctx context.Context, img *image) (digest.Digest, string, error) {
-	ref := "docker.io/" + img.repository + ":" + img.tag
+	ref := "docker.io/" + img.name()
 	output, err := run(c.command(ctx, "images", "pull", "--hosts-dir", filepath.Join(c.dir, "certs.d"), ref))
 	if err != nil {
 		return "", output, err

@@ -31,7 +31,7 @@ func startCrane(t *testing.T, ns *namespace) client {
 func (c *crane) Name() string { return "crane" }
 
 func (c *crane) Pull(ctx context.Context, img *image) (digest.Digest, string, error) {
-	ref := c.mirror + "/" + img.repository + ":" + img.tag
+	ref := c.mirror + "/" + img.name()
 	output, err := run(c.command(ctx, "pull", "--insecure", "--format", "oci", ref, c.path(img)))
 	if err != nil {
 		return "", output, err

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -26,33 +27,68 @@ type upstream struct {
 	origin bool   // the registry itself, whose 404 is final
 }
 
-// buildDaemon builds the pullchain binary that all tests run.
+// built is where the first test that needs it has put the pullchain binary.
+var built struct {
+	sync.Once
+	dir string
+	err error
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if built.dir != "" {
+		_ = os.RemoveAll(built.dir)
+	}
+	os.Exit(code)
+}
+
+// buildDaemon builds the pullchain binary that all tests run, once.
 func buildDaemon(t *testing.T) string {
 	t.Helper()
-	path := filepath.Join(tempDir(t), "pullchain")
-	cmd := exec.Command("go", "build", "-o", path, "github.com/pullchain/pullchain/cmd/pullchain")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+	built.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "pce2e"); built.err != nil {
+			return
+		}
+		cmd := exec.Command("go", "build", "-o", built.dir, "github.com/pullchain/pullchain/cmd/pullchain")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			built.err = fmt.Errorf("go build: %w\n%s", err, out)
+		}
+	})
+	if built.err != nil {
+		t.Fatal(built.err)
 	}
-	return path
+	return filepath.Join(built.dir, "pullchain")
 }
 
 // daemon is a running pullchain.
 type daemon struct {
+	program string
+	config  string // its file
 	process *process
 	admin   string // URL of the operator's plane
 }
 
+// daemonSetup is what a pullchain is started with.
+type daemonSetup struct {
+	chain  []upstream
+	cache  string // the cache's directory; "" is a new one
+	tagTTL string // how long a tag is believed; "" is the default
+	debug  bool   // whether the log tells of clients that left, too
+}
+
 // startDaemon starts pullchain on the mirror address of the namespace with
 // docker.io's chain. It ends with the test.
-func startDaemon(t *testing.T, program string, ns *namespace, chain []upstream) *daemon {
+func startDaemon(t *testing.T, program string, ns *namespace, setup daemonSetup) *daemon {
 	t.Helper()
 	dir := tempDir(t)
-	path := filepath.Join(dir, "pullchain.toml")
-	writeFile(t, path, daemonConfig(ns, chain))
-	cmd := exec.Command(program, "run", "--config", path)
-	cmd.Env = []string{"PATH=" + systemPath, "HOME=" + dir}
-	d := &daemon{process: startProcess(t, "pullchain", dir, cmd), admin: "http://" + ns.admin()}
+	if setup.cache == "" {
+		setup.cache = filepath.Join(dir, "cache")
+	}
+	d := &daemon{program: program, config: filepath.Join(dir, "pullchain.toml"), admin: "http://" + ns.admin()}
+	writeFile(t, d.config, daemonConfig(ns, setup))
+	cmd := exec.Command(program, "run", "--config", d.config)
+	cmd.Env = clientEnv(dir)
+	d.process = startProcess(t, "pullchain", dir, cmd)
 	// Not readyz: it rightly says 503 while no registry can be pulled from.
 	d.process.waitFor(t, answers(http.DefaultClient, d.admin+"/-/healthz"))
 	return d
@@ -60,16 +96,25 @@ func startDaemon(t *testing.T, program string, ns *namespace, chain []upstream) 
 
 // daemonConfig is the file that a person would write, as DESIGN.md, "Names
 // that people type", has it.
-func daemonConfig(ns *namespace, chain []upstream) string {
+func daemonConfig(ns *namespace, setup daemonSetup) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "[server]\nlisten = %q\n\n[admin]\nlisten = %q\n\n[log]\nformat = \"json\"\n", ns.mirror(), ns.admin())
-	for _, u := range chain {
+	if setup.debug {
+		b.WriteString("level = \"debug\"\n")
+	}
+	// The rule for max_size when nothing is said, a part of the disk, would make
+	// the tests depend on the machine's.
+	fmt.Fprintf(&b, "\n[cache]\ndir = %q\nmax_size = \"1GiB\"\n", setup.cache)
+	if setup.tagTTL != "" {
+		fmt.Fprintf(&b, "tag_ttl = %q\n", setup.tagTTL)
+	}
+	for _, u := range setup.chain {
 		if u.egress != "" {
 			fmt.Fprintf(&b, "\n[egress.%s]\nurl = %q\n", u.name, u.egress)
 		}
 	}
 	b.WriteString("\n[[registry]]\nname = \"docker.io\"\n")
-	for _, u := range chain {
+	for _, u := range setup.chain {
 		fmt.Fprintf(&b, "\n[[registry.upstream]]\nname = %q\nurl = %q\n", u.name, u.url)
 		// The real names would imply the origin's rights, and public addresses.
 		fmt.Fprintf(&b, "authoritative = %t\ntrust = \"resolve\"\nallow_private = true\n", u.origin)
@@ -109,6 +154,9 @@ type access struct {
 	Status  int    `json:"status"`
 	Op      string `json:"op"`
 	Ref     string `json:"ref"`
+	Range   string `json:"range"`
+	Bytes   int64  `json:"bytes"`
+	Cache   string `json:"cache"`
 	Trace   string `json:"trace"`
 }
 
@@ -127,6 +175,13 @@ func (d *daemon) accessLog(t *testing.T) []access {
 		}
 	}
 	return all
+}
+
+// cli runs a command of pullchain as the operator of this daemon would.
+func (d *daemon) cli(ctx context.Context, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, d.program, append(args, "--config", d.config)...)
+	cmd.Env = clientEnv(filepath.Dir(d.config))
+	return run(cmd)
 }
 
 // get is the body of a page of the operator's plane, or why there is none.

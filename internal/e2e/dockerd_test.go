@@ -60,7 +60,7 @@ func (d *dockerd) command(ctx context.Context, args ...string) *exec.Cmd {
 func (d *dockerd) Name() string { return "dockerd" }
 
 func (d *dockerd) Pull(ctx context.Context, img *image) (digest.Digest, string, error) {
-	output, err := run(d.command(ctx, "pull", img.repository+":"+img.tag))
+	output, err := run(d.command(ctx, "pull", img.name()))
 	if err != nil {
 		return "", output, err
 	}
@@ -73,7 +73,7 @@ func (d *dockerd) Want(img *image) digest.Digest { return img.index.digest }
 // Check compares the digests of the unpacked layers: the engine keeps no
 // compressed blob.
 func (d *dockerd) Check(ctx context.Context, img *image) error {
-	return checkDiffs(d.command(ctx, "image", "inspect", "--format", "{{json .RootFS.Layers}}", img.repository+":"+img.tag), img)
+	return checkDiffs(d.command(ctx, "image", "inspect", "--format", "{{json .RootFS.Layers}}", img.name()), img)
 }
 
 func (d *dockerd) Log() string {

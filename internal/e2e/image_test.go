@@ -11,6 +11,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -73,10 +74,16 @@ var layers = []int{10 << 10, 700 << 10, 6 << 20}
 // newImage makes the image of a tag. The same tag gives the same bytes.
 func newImage(t *testing.T, tag string) *image {
 	t.Helper()
+	return newImageOf(t, tag, layers)
+}
+
+// newImageOf is newImage with layers of other sizes.
+func newImageOf(t *testing.T, tag string, sizes []int) *image {
+	t.Helper()
 	img := &image{repository: "library/app", tag: tag}
-	img.manifest, img.blobs, img.diffs = newPlatform(t, tag, runtime.GOARCH, layers)
+	img.manifest, img.blobs, img.diffs = newPlatform(t, tag, runtime.GOARCH, sizes)
 	other := "s390x"
-	manifest, blobs, _ := newPlatform(t, tag, other, layers[:1])
+	manifest, blobs, _ := newPlatform(t, tag, other, []int{layers[0]})
 	img.others = append(blobs, manifest)
 
 	index := struct {
@@ -94,6 +101,21 @@ func newImage(t *testing.T, tag string) *image {
 	}
 	img.index = newBlob(typeIndex, marshal(t, index))
 	return img
+}
+
+// name is what a person types to pull the image, without the registry.
+func (img *image) name() string {
+	if strings.Contains(img.tag, ":") {
+		return img.repository + "@" + img.tag
+	}
+	return img.repository + ":" + img.tag
+}
+
+// byDigest is the same image, pulled by its digest instead of its tag.
+func (img *image) byDigest() *image {
+	named := *img
+	named.tag = img.index.digest.String()
+	return &named
 }
 
 // newPlatform makes the manifest of one platform, its config and layers, and
@@ -134,7 +156,14 @@ func newLayer(t *testing.T, name string, size int) (layer blob, diff digest.Dige
 		t.Fatal(err)
 	}
 	var plain, packed bytes.Buffer
-	w := gzip.NewWriter(&packed)
+	level := gzip.DefaultCompression
+	if size >= 8<<20 {
+		level = gzip.NoCompression // large ones would only cost time
+	}
+	w, err := gzip.NewWriterLevel(&packed, level)
+	if err != nil {
+		t.Fatal(err)
+	}
 	tw := tar.NewWriter(io.MultiWriter(&plain, w))
 	for _, f := range []struct {
 		name string

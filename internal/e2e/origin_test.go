@@ -78,7 +78,7 @@ func (o *origin) push(t *testing.T, img *image) {
 // digest is what the origin itself says the tag is.
 func (o *origin) digest(t *testing.T, img *image) digest.Digest {
 	t.Helper()
-	header := http.Header{"Accept": {typeIndex}}
+	header := http.Header{"Accept": {typeIndex, typeManifest}}
 	res := do(t, http.MethodHead, o.url+"/v2/"+img.repository+"/manifests/"+img.tag, header, nil)
 	if res.StatusCode != http.StatusOK {
 		t.Fatalf("HEAD of the tag at the origin: %s", res.Status)
@@ -119,6 +119,13 @@ func (o *origin) putManifest(t *testing.T, repo, reference string, b blob) {
 // do sends one request and reads its answer to the end.
 func do(t *testing.T, method, target string, header http.Header, body []byte) *http.Response {
 	t.Helper()
+	res, _ := exchange(t, method, target, header, body)
+	return res
+}
+
+// exchange sends one request and returns its answer and that one's body.
+func exchange(t *testing.T, method, target string, header http.Header, body []byte) (*http.Response, []byte) {
+	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, target, bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
@@ -132,8 +139,9 @@ func do(t *testing.T, method, target string, header http.Header, body []byte) *h
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
-	if _, err := io.Copy(io.Discard, res.Body); err != nil {
+	answer, err := io.ReadAll(res.Body)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return res
+	return res, answer
 }

@@ -75,4 +75,4 @@ func (p *podman) Check(ctx context.Context, img *image) error {
 func (p *podman) Log() string { return "" }
 
 // reference is the full name of the image, as podman and skopeo want it.
-func reference(img *image) string { return "docker.io/" + img.repository + ":" + img.tag }
+func reference(img *image) string { return "docker.io/" + img.name() }

@@ -43,7 +43,7 @@ func TestPull(t *testing.T) {
 // own.
 func pullIn(t *testing.T, s scenario, c client, program string, ns *namespace, o *origin, img *image) {
 	chain, check := s.build(t, newWorld(t, o, img))
-	d := startDaemon(t, program, ns, chain)
+	d := startDaemon(t, program, ns, daemonSetup{chain: chain})
 	if s.down {
 		wantActionableError(t, c, img)
 	} else {

@@ -1,7 +1,6 @@
 package front
 
 import (
-	"context"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -21,15 +20,16 @@ func (x *exchange) log() {
 	case status == 0: // the handler panicked; net/http logs why and hangs up
 		status = http.StatusInternalServerError
 	}
-	ctx := context.WithoutCancel(x.r.Context())
-	level := levelOf(status, x.err)
+	// A handler of slog does not look at whether the context is canceled.
+	ctx, level := x.r.Context(), levelOf(status, x.err)
 	if !x.h.log.Enabled(ctx, level) {
 		return
 	}
-	attrs := []slog.Attr{
+	now := time.Now()
+	attrs := make([]slog.Attr, 0, 20) // room for all there can be
+	attrs = append(attrs,
 		slog.String("method", x.r.Method),
-		slog.Int("status", status),
-	}
+		slog.Int("status", status))
 	if x.registry != nil {
 		attrs = append(attrs,
 			slog.String("registry", x.req.Registry),
@@ -41,25 +41,34 @@ func (x *exchange) log() {
 	}
 	attrs = append(attrs,
 		slog.Int64("bytes", x.rec.bytes),
-		slog.Int64("ms", time.Since(x.start).Milliseconds()),
+		slog.Int64("ms", now.Sub(x.rec.start).Milliseconds()),
 		slog.Int64("ttfb_ms", x.rec.ttfb.Milliseconds()),
 		slog.String("addr", x.h.proxies.clientAddr(x.r).String()),
 		slog.String("client", clientFamily(x.r.UserAgent())))
 	if x.form != "" {
 		attrs = append(attrs, slog.String("form", string(x.form)))
 	}
-	attrs = append(attrs, x.traceAttrs()...)
-	attrs = append(attrs, slog.String("id", x.id))
-	x.h.log.LogAttrs(ctx, level, "request", attrs...)
+	attrs = x.appendTrace(attrs)
+	attrs = append(attrs, slog.String("id", x.id()))
+	// What LogAttrs does, without looking up who called it.
+	record := slog.NewRecord(now, level, "request", 0)
+	record.AddAttrs(attrs...)
+	_ = x.h.log.Handler().Handle(ctx, record)
 }
 
-func (x *exchange) traceAttrs() []slog.Attr {
-	var attrs []slog.Attr
+// appendTrace appends how the answer came about.
+func (x *exchange) appendTrace(attrs []slog.Attr) []slog.Attr {
 	if !x.req.Range.Whole() {
 		attrs = append(attrs, slog.String("range", wire.FormatRange(x.req.Range)))
 	}
+	if x.resp.Cache != "" {
+		attrs = append(attrs, slog.String("cache", string(x.resp.Cache)))
+	}
+	if x.resp.Cache == pullchain.CacheStale {
+		attrs = append(attrs, slog.Int64("age_s", seconds(x.resp.Age)))
+	}
 	trace := x.trace()
-	if server := servedBy(trace); server != "" {
+	if server := x.server(trace); server != "" {
 		attrs = append(attrs, slog.String("upstream", server))
 	}
 	if len(trace) > 0 {

@@ -17,25 +17,38 @@ import (
 // answer sends a response that the chain gave. Only what is listed here goes out:
 // an upstream's Set-Cookie, Location, WWW-Authenticate, Server and the like end
 // in this function (FAULTS.md 6, outbound allow-list).
-func (x *exchange) answer(resp pullchain.Response) {
-	if err := x.check(resp); err != nil {
+func (x *exchange) answer() {
+	if err := x.check(); err != nil {
 		x.fail(err)
 		return
 	}
-	if x.unchanged(resp) {
-		x.setValidators(resp)
+	if x.unchanged() {
+		x.setValidators()
 		x.rec.WriteHeader(http.StatusNotModified)
 		return
 	}
 	if x.req.Head {
-		x.sendHeader(resp)
+		x.sendHeader()
 		return
 	}
-	x.stream(resp)
+	x.callPart()
+	x.stream()
+}
+
+// callPart makes the answer to "bytes=0-" a 206, though it is all there is:
+// containerd 2 opens a layer so, and takes a 200 for a server without ranges, on
+// which it gives up its parallel fetch (containerd, core/remotes/docker,
+// withOffsetCheck).
+func (x *exchange) callPart() {
+	resp := &x.resp
+	if x.ranged && x.req.Range.Whole() && resp.Status == http.StatusOK && resp.Size > 0 {
+		resp.Status, resp.Range = http.StatusPartialContent, pullchain.Range{To: resp.Size}
+	}
 }
 
 // check catches a chain that broke its contract before a client has to.
-func (x *exchange) check(resp pullchain.Response) error {
+func (x *exchange) check() error {
+	resp := &x.resp
 	broken := func(why string) error {
 		return &pullchain.Error{
 			Reason: pullchain.Corrupt, Code: pullchain.CodeWrongRange, Attempts: resp.Attempts, Err: errors.New(why),
@@ -56,51 +69,54 @@ func (x *exchange) check(resp pullchain.Response) error {
 	return nil
 }
 
-// sendHeader sends the status and headers of resp.
-func (x *exchange) sendHeader(resp pullchain.Response) {
-	x.setValidators(resp)
-	h := x.rec.Header()
-	h.Set("Content-Type", contentType(x.req.Op, resp.MediaType))
-	if n := length(resp); n >= 0 {
-		h.Set("Content-Length", strconv.FormatInt(n, 10))
+// sendHeader sends the status and headers of the response.
+func (x *exchange) sendHeader() {
+	x.setValidators()
+	x.rec.setHeader("Content-Type", contentType(x.req.Op, x.resp.MediaType))
+	if n := length(&x.resp); n >= 0 {
+		x.rec.setHeader("Content-Length", strconv.FormatInt(n, 10))
 	}
-	if resp.Status == http.StatusPartialContent {
-		h.Set("Content-Range", wire.ContentRange{Range: resp.Range, Total: resp.Size}.String())
+	if x.resp.Status == http.StatusPartialContent {
+		x.rec.setHeader("Content-Range", wire.ContentRange{Range: x.resp.Range, Total: x.resp.Size}.String())
 	}
+	// A browser guesses at no manifest's type. It need not be told not to, and a
+	// ninth header would cost as much as all else here: a map has room for eight
+	// before it grows, and net/http copies it.
 	switch x.req.Op {
 	case pullchain.Blob:
-		h.Set("Accept-Ranges", "bytes")
+		x.rec.setHeader("X-Content-Type-Options", "nosniff")
+		x.rec.setHeader("Accept-Ranges", "bytes")
 	case pullchain.Tags, pullchain.Referrers:
-		x.setListHeader(resp)
+		x.rec.setHeader("X-Content-Type-Options", "nosniff")
+		x.setListHeader()
 	}
-	x.rec.WriteHeader(resp.Status)
+	x.rec.WriteHeader(x.resp.Status)
 }
 
 // setValidators sets what a 304 carries too.
-func (x *exchange) setValidators(resp pullchain.Response) {
-	h := x.rec.Header()
-	h.Set("OCI-Namespace", x.namespace())
-	if resp.Digest != "" && (x.req.Op == pullchain.Manifest || x.req.Op == pullchain.Blob) {
-		h.Set("Docker-Content-Digest", resp.Digest.String())
-		h.Set("Etag", etag(resp.Digest))
+func (x *exchange) setValidators() {
+	x.rec.setHeader("Oci-Namespace", x.namespace())
+	if x.resp.Digest != "" && (x.req.Op == pullchain.Manifest || x.req.Op == pullchain.Blob) {
+		x.rec.setHeader("Docker-Content-Digest", x.resp.Digest.String())
+		x.rec.setHeader("Etag", etag(x.resp.Digest))
 	}
-	x.setTrace(resp)
+	x.setTrace()
 }
 
 // setListHeader passes on the headers of paging and filtering. The next page is
 // ours to fetch: its link is made relative to the client's own path, with its ns
 // (PROTOCOL.md 4.5, tags).
-func (x *exchange) setListHeader(resp pullchain.Response) {
-	h := x.rec.Header()
-	if filters := resp.Header.Get("OCI-Filters-Applied"); filters != "" {
-		h.Set("OCI-Filters-Applied", wire.Clip(filters))
+func (x *exchange) setListHeader() {
+	from := x.resp.Header
+	if filters := from.Get("OCI-Filters-Applied"); filters != "" {
+		x.rec.setHeader("Oci-Filters-Applied", wire.Clip(filters))
 	}
 	// The base is only for links that are relative; the host is thrown away.
 	base := *x.r.URL
 	base.Scheme, base.Host = "http", "upstream.invalid"
-	if next, ok := wire.ParseLink(resp.Header.Values("Link"), &base); ok {
+	if next, ok := wire.ParseLink(from.Values("Link"), &base); ok {
 		if link := wire.NextLink(x.r.URL.RequestURI(), next); link != "" {
-			h.Set("Link", link)
+			x.rec.setHeader("Link", link)
 		}
 	}
 }
@@ -115,15 +131,16 @@ func (x *exchange) namespace() string {
 }
 
 // unchanged reports whether the client said that it has this content already.
-func (x *exchange) unchanged(resp pullchain.Response) bool {
-	if resp.Status != http.StatusOK || resp.Digest == "" {
+func (x *exchange) unchanged() bool {
+	known := x.r.Header["If-None-Match"]
+	if len(known) == 0 || x.resp.Status != http.StatusOK || x.resp.Digest == "" {
 		return false
 	}
 	if x.req.Op != pullchain.Manifest && x.req.Op != pullchain.Blob {
 		return false
 	}
-	want := etag(resp.Digest)
-	for _, value := range x.r.Header.Values("If-None-Match") {
+	want := etag(x.resp.Digest)
+	for _, value := range known {
 		for tag := range strings.SplitSeq(value, ",") {
 			if tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/"); tag == want || tag == "*" {
 				return true
@@ -137,7 +154,7 @@ func (x *exchange) unchanged(resp pullchain.Response) bool {
 func etag(d digest.Digest) string { return `"` + d.String() + `"` }
 
 // length returns how many bytes the body has, or -1.
-func length(resp pullchain.Response) int64 {
+func length(resp *pullchain.Response) int64 {
 	if resp.Status == http.StatusPartialContent {
 		return resp.Range.To - resp.Range.From
 	}
@@ -155,15 +172,16 @@ func contentType(op pullchain.Op, mediaType string) string {
 
 // stream sends the body. The headers wait for its first bytes, so that a chain
 // that fails before them is still answered in words.
-func (x *exchange) stream(resp pullchain.Response) {
-	c := copier{
-		dst:    x.rec,
-		src:    resp.Body,
-		left:   length(resp),
-		pace:   newPacer(x.rec.ResponseWriter, x.r),
-		header: func() { x.sendHeader(resp) },
+func (x *exchange) stream() {
+	size := length(&x.resp)
+	var err error
+	if file, ok := x.resp.Body.(fileBody); ok {
+		s := fileSender{dst: &x.rec, src: file, left: size, direct: x.rec.takesFiles(x.r), header: x.sendHeader}
+		err = s.run()
+	} else {
+		c := copier{dst: &x.rec, src: x.resp.Body, left: size, header: x.sendHeader}
+		err = c.run()
 	}
-	err := c.run()
 	switch {
 	case err == nil:
 	case x.rec.status == 0:
@@ -171,7 +189,7 @@ func (x *exchange) stream(resp pullchain.Response) {
 	default:
 		x.err = err
 		x.gone = x.clientGone() || errors.Is(err, errClient)
-		x.abort(length(resp) < 0)
+		x.abort(size < 0)
 	}
 }
 

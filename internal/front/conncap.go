@@ -27,6 +27,9 @@ type clientConns struct {
 // changed is the ConnState hook. Of a new connection too many, only the reading
 // fails, which then closes it the ordinary way.
 func (c *connCap) changed(conn net.Conn, state http.ConnState) {
+	if state == http.StateActive || state == http.StateIdle {
+		return // each request brings both
+	}
 	addr := addrOf(conn.RemoteAddr().String())
 	if !addr.IsValid() || c.trusted.contains(addr) {
 		return

@@ -4,9 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"sync"
-	"time"
 
 	"github.com/pullchain/pullchain"
 )
@@ -15,13 +13,6 @@ import (
 // about the same over loopback (BenchmarkBlobStream), TLS brings 16 KiB a read at most,
 // and each stream holds one of these.
 const copySize = 64 << 10
-
-// Every paceBytes of an answer have paceTime to leave: a client slower than
-// 17 KiB/s for a minute is dropped (FAULTS.md F32).
-const (
-	paceBytes = 1 << 20
-	paceTime  = 60 * time.Second
-)
 
 var buffers = sync.Pool{New: func() any { return new([copySize]byte) }}
 
@@ -32,10 +23,9 @@ var errClient = errors.New("the client did not take the answer")
 // piece is sent only after the body has ended without an error and at the size
 // declared (FAULTS.md F18-F20).
 type copier struct {
-	dst    io.Writer
+	dst    *recorder
 	src    io.Reader
-	left   int64 // bytes still to come; negative if unknown
-	pace   pacer
+	left   int64  // bytes still to come; negative if unknown
 	header func() // sends the headers; called once, before the first byte
 }
 
@@ -54,13 +44,13 @@ func (c *copier) run() error {
 			first = false
 		}
 		if n > 0 {
-			if werr := c.pace.write(c.dst, buf[:n]); werr != nil {
+			if _, werr := c.dst.writePaced(buf[:n]); werr != nil {
 				return werr
 			}
 		}
 		switch {
 		case err == io.EOF:
-			c.pace.finish()
+			c.dst.pace.finish()
 			return nil
 		case err != nil:
 			return err
@@ -80,7 +70,7 @@ func (c *copier) read(buf []byte) (int, error) {
 	}
 	c.left -= int64(n)
 	if c.left == 0 && err == nil {
-		err = c.end()
+		err = c.end(buf[n:])
 	}
 	switch {
 	case c.left > 0 && err == io.EOF:
@@ -92,11 +82,13 @@ func (c *copier) read(buf []byte) (int, error) {
 }
 
 // end makes sure that the body has ended: one that checks its own digest says so
-// at its end only.
-func (c *copier) end() error {
-	var extra [1]byte
+// at its end only. It reads into spare, if there is room.
+func (c *copier) end(spare []byte) error {
+	if len(spare) == 0 {
+		spare = make([]byte, 1)
+	}
 	for {
-		n, err := c.src.Read(extra[:])
+		n, err := c.src.Read(spare[:1])
 		switch {
 		case n > 0:
 			return wrongSize("more bytes than were declared")
@@ -115,37 +107,3 @@ func truncated(missing int64) error {
 		Reason: pullchain.Unavailable, Code: pullchain.CodeTruncated, Err: fmt.Errorf("%d bytes are missing", missing),
 	}
 }
-
-// A pacer gives a client its time to take each paceBytes. Only time spent in
-// writing counts: a slow upstream is not the client's fault.
-type pacer struct {
-	rc    *http.ResponseController
-	http2 bool
-	bytes int
-	spent time.Duration
-}
-
-func newPacer(w http.ResponseWriter, r *http.Request) pacer {
-	return pacer{rc: http.NewResponseController(w), http2: r.ProtoMajor == 2}
-}
-
-func (p *pacer) write(w io.Writer, b []byte) error {
-	start := time.Now()
-	_ = p.rc.SetWriteDeadline(start.Add(paceTime - p.spent)) // what has no deadlines has no slow clients
-	n, err := w.Write(b)
-	if err != nil {
-		return fmt.Errorf("%w: %w", errClient, err)
-	}
-	if p.http2 {
-		// There (and only there) the deadline would reset the stream while we wait for the upstream.
-		_ = p.rc.SetWriteDeadline(time.Time{})
-	}
-	p.spent += time.Since(start)
-	if p.bytes += n; p.bytes >= paceBytes {
-		p.bytes, p.spent = 0, 0
-	}
-	return nil
-}
-
-// finish gives the client its time for what net/http still holds.
-func (p *pacer) finish() { _ = p.rc.SetWriteDeadline(time.Now().Add(paceTime)) }

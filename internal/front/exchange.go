@@ -15,11 +15,10 @@ import (
 
 // An exchange is one request and its answer. It belongs to one goroutine.
 type exchange struct {
-	h     *Handler
-	r     *http.Request
-	rec   *recorder
-	start time.Time
-	id    string // in the log line and in error details, to find the one by the other
+	h   *Handler
+	r   *http.Request
+	rec recorder
+	no  uint64 // see id
 
 	registry *Registry
 	form     form
@@ -27,6 +26,7 @@ type exchange struct {
 	req      pullchain.Request
 	ranged   bool // the client asked for a range that makes sense
 
+	resp     pullchain.Response // what the chain gave; the zero value until it has
 	attempts []pullchain.Attempt
 	later    tracedBody // attempts after the headers; may be nil
 	err      error      // why the answer is not what was asked for
@@ -42,18 +42,14 @@ func (x *exchange) end() {
 }
 
 func newExchange(h *Handler, w http.ResponseWriter, r *http.Request) *exchange {
-	now := time.Now()
-	x := &exchange{
-		h:     h,
-		r:     r,
-		rec:   &recorder{ResponseWriter: w, start: now},
-		start: now,
-		id:    strconv.FormatUint(rand.Uint64(), 36),
-	}
-	w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
+	x := &exchange{h: h, r: r, no: rand.Uint64()}
+	x.rec = recorder{ResponseWriter: w, start: time.Now(), pace: newPacer(w, r, h.pace)}
+	x.rec.setHeader("Docker-Distribution-Api-Version", "registry/2.0")
 	return x
 }
+
+// id is in the log line and in error details, to find the one by the other.
+func (x *exchange) id() string { return strconv.FormatUint(x.no, 36) }
 
 // trace returns every attempt behind the answer so far.
 func (x *exchange) trace() []pullchain.Attempt {
@@ -95,30 +91,4 @@ func officialRepo(repo string) string {
 		return repo
 	}
 	return "library/" + repo
-}
-
-// A recorder is a ResponseWriter that remembers what went out.
-type recorder struct {
-	http.ResponseWriter
-	start  time.Time
-	status int           // 0 until the headers are sent
-	bytes  int64         // of the body
-	ttfb   time.Duration // from the request to the headers
-}
-
-// WriteHeader sends the headers and starts the clock of a slow client.
-func (w *recorder) WriteHeader(status int) {
-	if w.status == 0 {
-		w.status = status
-		w.ttfb = time.Since(w.start)
-	}
-	// Not every ResponseWriter has deadlines; the server's have.
-	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(paceTime))
-	w.ResponseWriter.WriteHeader(status)
-}
-
-func (w *recorder) Write(p []byte) (int, error) {
-	n, err := w.ResponseWriter.Write(p)
-	w.bytes += int64(n)
-	return n, err
 }

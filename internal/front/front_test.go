@@ -179,6 +179,20 @@ func decodeError(t testing.TB, body string) ociError {
 	return b.Errors[0]
 }
 
+// deaf is a ResponseWriter that costs nothing.
+type deaf struct {
+	header http.Header
+	bytes  int
+}
+
+func (d *deaf) Header() http.Header              { return d.header }
+func (d *deaf) WriteHeader(int)                  {}
+func (d *deaf) SetWriteDeadline(time.Time) error { return nil }
+func (d *deaf) Write(p []byte) (int, error) {
+	d.bytes += len(p)
+	return len(p), nil
+}
+
 const manifestType = "application/vnd.oci.image.manifest.v1+json"
 
 // manifestBytes is what every manifest holds in these tests.

@@ -19,6 +19,7 @@ type Handler struct {
 	hosts       hostPolicy
 	proxies     trustedProxies
 	maxInFlight int64
+	pace        time.Duration // paceTime but in tests
 
 	inFlight atomic.Int64
 	routes   atomic.Pointer[Routes]
@@ -33,6 +34,7 @@ func New(c Config, log *slog.Logger) *Handler {
 		hosts:       newHostPolicy(c),
 		proxies:     trustedProxies(c.TrustedProxies),
 		maxInFlight: c.maxInFlight(),
+		pace:        paceTime,
 	}
 }
 
@@ -142,7 +144,7 @@ func (x *exchange) serve() {
 func (x *exchange) request(req pullchain.Request) pullchain.Request {
 	req.Registry = x.registry.Name
 	req.Head = x.r.Method == http.MethodHead
-	req.Accept = x.r.Header.Values("Accept")
+	req.Accept = x.r.Header["Accept"]
 	if req.Registry == defaultRegistry {
 		req.Repo = officialRepo(req.Repo)
 	}
@@ -155,17 +157,17 @@ func (x *exchange) request(req pullchain.Request) pullchain.Request {
 
 // read fetches and answers.
 func (x *exchange) read() {
-	resp, err := x.registry.Fetcher.Fetch(x.r.Context(), x.req)
-	if err != nil {
+	var err error
+	if x.resp, err = x.registry.Fetcher.Fetch(x.r.Context(), x.req); err != nil {
 		x.fail(err)
 		return
 	}
-	defer resp.Body.Close()
-	x.attempts = resp.Attempts
-	if traced, ok := resp.Body.(tracedBody); ok {
+	defer x.resp.Body.Close()
+	x.attempts = x.resp.Attempts
+	if traced, ok := x.resp.Body.(tracedBody); ok {
 		x.later = traced
 	}
-	x.answer(resp)
+	x.answer()
 }
 
 // A tracedBody knows of attempts made after the headers: a balancer that goes
@@ -176,9 +178,9 @@ type tracedBody interface{ Attempts() []pullchain.Attempt }
 // pong answers the version check: 200 to everyone and never a challenge, so that
 // no client starts a token dance or sends its login (PROTOCOL.md 4.5).
 func (x *exchange) pong() {
-	h := x.rec.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", "2")
+	x.rec.setHeader("Content-Type", "application/json")
+	x.rec.setHeader("X-Content-Type-Options", "nosniff")
+	x.rec.setHeader("Content-Length", "2")
 	x.rec.WriteHeader(http.StatusOK)
 	if x.r.Method != http.MethodHead {
 		x.rec.Write([]byte("{}"))

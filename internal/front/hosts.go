@@ -35,7 +35,7 @@ func (p hostPolicy) allows(hostport string, routes *Routes) bool {
 		return true
 	}
 	host := hostOnly(hostport)
-	if isLoopbackName(host) || isInternalName(host) {
+	if isLocalhost(host) || isInternalName(host) {
 		return true
 	}
 	if _, err := netip.ParseAddr(host); err == nil {
@@ -64,11 +64,12 @@ func hostOnly(hostport string) string {
 }
 
 func isLoopbackName(host string) bool {
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return true
-	}
 	addr, err := netip.ParseAddr(host)
-	return err == nil && addr.Unmap().IsLoopback()
+	return isLocalhost(host) || err == nil && addr.Unmap().IsLoopback()
+}
+
+func isLocalhost(host string) bool {
+	return host == "localhost" || strings.HasSuffix(host, ".localhost")
 }
 
 // isInternalName reports whether host is under .internal, as the names by which

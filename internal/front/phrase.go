@@ -35,7 +35,7 @@ func (x *exchange) phrase(phrase string) (*phrased, bool) {
 	if err != nil {
 		return nil, false
 	}
-	return &phrased{recorder: x.rec, phrase: phrase, conn: conn, out: out}, true
+	return &phrased{recorder: &x.rec, phrase: phrase, conn: conn, out: out}, true
 }
 
 // WriteHeader sends the status line and the headers.

@@ -59,7 +59,7 @@ func (x *exchange) send(p problem) {
 		h.Set("Connection", "close")
 	}
 	if p.detail == nil {
-		p.detail = detail{RequestID: x.id}
+		p.detail = detail{RequestID: x.id()}
 	}
 	head := x.r.Method == http.MethodHead
 	if w, ok := x.phrase(p.phrase); ok {
@@ -67,7 +67,7 @@ func (x *exchange) send(p problem) {
 		wire.WriteError(w, p.status, head, p.code, p.message, p.detail)
 		return
 	}
-	wire.WriteError(x.rec, p.status, head, p.code, p.message, p.detail)
+	wire.WriteError(&x.rec, p.status, head, p.code, p.message, p.detail)
 }
 
 // fail answers a Fetch that failed before anything was sent. If nobody waits for
@@ -147,7 +147,7 @@ func (x *exchange) problemOf(e *pullchain.Error) problem {
 	if p.status >= http.StatusInternalServerError {
 		p.phrase = summary(words, e, attempts)
 	}
-	p.detail = newDetail(x.id, x.req.Image(), attempts)
+	p.detail = newDetail(x.id(), x.req.Image(), attempts)
 	return p
 }
 

@@ -117,17 +117,18 @@ var errNotAPI = errors.New("no such page; the registry API is under /v2/")
 // resolve finds the registry, trying the client forms in the order of DESIGN.md
 // ("Names that people type").
 func (t *Routes) resolve(host, escapedPath, rawQuery string) (target, error) {
-	prefix, rest, ok := splitAPI(escapedPath)
+	prefix, path, ok := splitAPI(escapedPath)
 	if !ok {
 		return target{}, errNotAPI
 	}
-	x := target{ns: nsOf(rawQuery)}
+	rest := strings.TrimPrefix(path[len("/v2"):], "/")
+	x := target{ns: nsOf(rawQuery), path: path}
 	first, after := firstComponent(rest)
 
 	byFirst := t.byName(first)
 	switch {
 	case byFirst != nil && looksLikeHost(first):
-		x.registry, x.form, rest = byFirst, formPath, after
+		x.registry, x.form, x.path = byFirst, formPath, "/v2/"+after
 	case x.ns != "":
 		x.registry, x.form = t.byName(x.ns), formNS
 		if x.registry == nil && rest != "" {
@@ -139,7 +140,7 @@ func (t *Routes) resolve(host, escapedPath, rawQuery string) (target, error) {
 			return x, unknownRegistry{prefix}
 		}
 	case byFirst != nil:
-		x.registry, x.form, rest = byFirst, formPath, after
+		x.registry, x.form, x.path = byFirst, formPath, "/v2/"+after
 	default:
 		x.registry, x.form = t.byHost(host), formHost
 		if x.registry == nil {
@@ -152,7 +153,6 @@ func (t *Routes) resolve(host, escapedPath, rawQuery string) (target, error) {
 			return x, unknownRegistry{first}
 		}
 	}
-	x.path = "/v2/" + rest
 	return x, nil
 }
 
@@ -168,18 +168,19 @@ func namesUnknownHost(first, after string) bool {
 }
 
 // splitAPI cuts a path into the component before /v2, if there is one, and what
-// follows "/v2/".
-func splitAPI(escapedPath string) (prefix, rest string, ok bool) {
-	path := escapedPath
-	if !strings.HasPrefix(path+"/", "/v2/") {
-		prefix, path = firstComponent(strings.TrimPrefix(path, "/"))
-		path = "/" + path
-		if prefix == "" {
-			return "", "", false
-		}
+// begins there.
+func splitAPI(escapedPath string) (prefix, path string, ok bool) {
+	if isAPI(escapedPath) {
+		return "", escapedPath, true
 	}
-	rest, ok = strings.CutPrefix(path+"/", "/v2/")
-	return prefix, strings.TrimSuffix(rest, "/"), ok
+	prefix, path = firstComponent(strings.TrimPrefix(escapedPath, "/"))
+	path = "/" + path
+	return prefix, path, prefix != "" && isAPI(path)
+}
+
+func isAPI(path string) bool {
+	after, ok := strings.CutPrefix(path, "/v2")
+	return ok && (after == "" || after[0] == '/')
 }
 
 // firstComponent cuts the first component off a relative path and decodes it:
@@ -197,6 +198,9 @@ func firstComponent(path string) (first, after string) {
 func nsOf(rawQuery string) string {
 	if rawQuery == "" {
 		return ""
+	}
+	if ns, ok := strings.CutPrefix(rawQuery, "ns="); ok && !strings.ContainsAny(ns, "&;%+") {
+		return ns // what containerd sends
 	}
 	values, _ := url.ParseQuery(rawQuery) // what it could read; wire judges the rest
 	return values.Get("ns")

@@ -111,37 +111,6 @@ func isTrouble(a pullchain.Attempt) bool {
 	return reason != pullchain.NotFound && reason != pullchain.Canceled
 }
 
-// setTrace tells clients, proxies and people how the answer came about, in the
-// standard headers.
-func (x *exchange) setTrace(resp pullchain.Response) {
-	h := x.rec.Header()
-	h.Set("Cache-Status", cacheStatus(resp))
-	trouble, server := degraded(resp.Attempts), servedBy(resp.Attempts)
-	if server == "" { // nobody was asked: the cache had it
-		return
-	}
-	status := "pullchain; next-hop=" + sfString(server)
-	if trouble != "" {
-		status += "; details=" + sfString(trouble)
-	}
-	h.Set("Proxy-Status", status)
-	// containerd and podman show it to whoever pulls (distribution-spec,
-	// "Warnings"). On manifests only: once for each image, not for each layer.
-	if trouble != "" && x.req.Op == pullchain.Manifest {
-		text := clip(trouble, maxWarning-len(server)-len(`299 - ", served by "`)) + ", served by " + server
-		h.Set("Warning", "299 - "+sfString(text))
-	}
-}
-
-// cacheStatus writes Cache-Status (RFC 9211). An answer for which no upstream was
-// asked is a hit; until there is a store, every other one went past it.
-func cacheStatus(resp pullchain.Response) string {
-	if len(resp.Attempts) == 0 {
-		return "pullchain; hit"
-	}
-	return fmt.Sprintf("pullchain; fwd=bypass; fwd-status=%d", resp.Status)
-}
-
 // proxyErrors are the error types of RFC 9209 2.3 that tell our statuses apart.
 var proxyErrors = map[int]string{
 	http.StatusServiceUnavailable: "destination_unavailable",

@@ -86,8 +86,17 @@ func CheckDigest(s string) (digest.Digest, error) {
 	default:
 		return "", fmt.Errorf("digest %s is neither sha256 nor sha512", quote(s))
 	}
-	if len(hex) != want || strings.Trim(hex, "0123456789abcdef") != "" {
+	if len(hex) != want || !isHex(hex) {
 		return "", fmt.Errorf("digest %s is malformed", quote(s))
 	}
 	return digest.Digest(s), nil
+}
+
+func isHex(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || '9' < c) && (c < 'a' || 'f' < c) {
+			return false
+		}
+	}
+	return true
 }

@@ -1,0 +1,198 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/blobstore"
+	"github.com/pullchain/pullchain/internal/cache"
+)
+
+// A Cache is what operators see of the cache and do to it; [*cache.Cache] is one.
+// Evict and Pin take an image with or without its tag, or a digest.
+type Cache interface {
+	Snapshot() cache.Snapshot
+	List(ctx context.Context, query string) []cache.Entry
+	Evict(ctx context.Context, what string) (cache.Change, error)
+	Pin(ctx context.Context, what string, pinned bool) (cache.Change, error)
+	Verify(ctx context.Context, report func(blobstore.Finding)) error
+	GC(ctx context.Context) (freed int64, err error)
+}
+
+// CacheObjects answers GET /api/v1/cache/objects.
+type CacheObjects struct {
+	Total   int           `json:"total"`   // how many match
+	Objects []cache.Entry `json:"objects"` // the first of them, as many as the limit lets through
+}
+
+// CacheRequest is the body of the POSTs below /api/v1/cache. Evicting takes What,
+// pinning both; the others take neither.
+type CacheRequest struct {
+	What   string `json:"what,omitempty"`   // "docker.io/library/alpine:3.20", "docker.io/library/alpine" or a digest
+	Pinned *bool  `json:"pinned,omitempty"` // false unpins; not to be left out when that is meant
+}
+
+// CacheVerified is a line of the answer to POST /api/v1/cache:verify: a wrong
+// object if it has a Digest, else how far it is, and how it went if Done.
+type CacheVerified struct {
+	Objects int           `json:"objects"` // hashed so far
+	Bytes   int64         `json:"bytes"`   // in them
+	Wrong   int           `json:"wrong"`   // of them
+	Digest  digest.Digest `json:"digest"`
+	Size    int64         `json:"size"`
+	Error   string        `json:"error"` // why the object is wrong; with Done, why not all were hashed
+	Done    bool          `json:"done"`  // the last line; an answer without it was cut
+}
+
+// CacheFreed answers POST /api/v1/cache:gc.
+type CacheFreed struct {
+	Bytes int64 `json:"freed_bytes"`
+}
+
+// How many objects one answer lists. An Entry is about half a KiB of JSON.
+const (
+	defaultObjects = 1000
+	maxObjects     = 10000
+)
+
+// cacheStats answers with the cache's snapshot.
+func (h *handler) cacheStats(w http.ResponseWriter, r *http.Request) {
+	if h.hasCache(w, r) {
+		answer(w, r, h.cache.Snapshot())
+	}
+}
+
+// objects lists what is in the cache.
+func (h *handler) objects(w http.ResponseWriter, r *http.Request) {
+	if !h.hasCache(w, r) {
+		return
+	}
+	limit := defaultObjects
+	if text := r.URL.Query().Get("limit"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > maxObjects {
+			problem(w, r, http.StatusBadRequest, "bad_request", "limit is a number from 1 to "+strconv.Itoa(maxObjects))
+			return
+		}
+		limit = n
+	}
+	list := h.cache.List(r.Context(), r.URL.Query().Get("q"))
+	shown := list[:min(limit, len(list))]
+	answer(w, r, CacheObjects{Total: len(list), Objects: append([]cache.Entry{}, shown...)}) // [] and never null
+}
+
+// hasCache answers for a daemon that has no cache, and reports whether it has.
+func (h *handler) hasCache(w http.ResponseWriter, r *http.Request) bool {
+	if h.cache != nil {
+		return true
+	}
+	why := "the cache is switched off: [cache] enabled = false"
+	if c := h.snapshot().Cache; c != nil && c.Trouble != "" {
+		why = "the cache cannot be used: " + c.Trouble
+	}
+	problem(w, r, http.StatusNotFound, "cache_off", why)
+	return false
+}
+
+// actions are what POSTs do.
+var actions = map[string]func(*handler, http.ResponseWriter, *http.Request, CacheRequest){
+	"/api/v1/cache:evict":  (*handler).evict,
+	"/api/v1/cache:pin":    (*handler).pin,
+	"/api/v1/cache:verify": (*handler).verify,
+	"/api/v1/cache:gc":     (*handler).gc,
+}
+
+// maxRequest is how long the body of a POST may be.
+const maxRequest = 64 << 10
+
+// act answers a request for one of the actions. A page of another site could
+// have a browser send a form here: it cannot give it the type of JSON without
+// asking us first, and browsers say where a request comes from (FAULTS.md 6).
+func (h *handler) act(w http.ResponseWriter, r *http.Request) {
+	mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	switch {
+	case r.Method != http.MethodPost:
+		w.Header().Set("Allow", "POST")
+		problem(w, r, http.StatusMethodNotAllowed, "method_not_allowed", "only POST")
+		return
+	case h.foreign.Check(r) != nil:
+		problem(w, r, http.StatusForbidden, "cross_origin", "this request comes from a page of another site")
+		return
+	case mediaType != "application/json":
+		problem(w, r, http.StatusUnsupportedMediaType, "not_json", "send JSON, with Content-Type: application/json")
+		return
+	}
+	var ask CacheRequest
+	body := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest))
+	body.DisallowUnknownFields()
+	if err := body.Decode(&ask); err != nil {
+		problem(w, r, http.StatusBadRequest, "bad_request", "the body is not what is expected here: "+err.Error())
+		return
+	}
+	if _, err := body.Token(); !errors.Is(err, io.EOF) {
+		problem(w, r, http.StatusBadRequest, "bad_request", "something follows the JSON object")
+		return
+	}
+	if h.hasCache(w, r) {
+		actions[r.URL.Path](h, w, r, ask)
+	}
+}
+
+func (h *handler) evict(w http.ResponseWriter, r *http.Request, ask CacheRequest) {
+	if ask.What == "" || ask.Pinned != nil && *ask.Pinned {
+		problem(w, r, http.StatusBadRequest, "bad_request", `the body is {"what": an image or a digest}`)
+		return
+	}
+	change, err := h.cache.Evict(r.Context(), ask.What)
+	changed(w, r, change, err)
+}
+
+func (h *handler) pin(w http.ResponseWriter, r *http.Request, ask CacheRequest) {
+	if ask.What == "" || ask.Pinned == nil {
+		problem(w, r, http.StatusBadRequest, "bad_request", `the body is {"what": an image or a digest, "pinned": true or false}`)
+		return
+	}
+	change, err := h.cache.Pin(r.Context(), ask.What, *ask.Pinned)
+	changed(w, r, change, err)
+}
+
+func changed(w http.ResponseWriter, r *http.Request, change cache.Change, err error) {
+	if err != nil {
+		failed(w, r, err)
+		return
+	}
+	answer(w, r, change)
+}
+
+// failed answers with an error of the cache. Who may ask here may know the
+// daemon's paths, which it may hold.
+func failed(w http.ResponseWriter, r *http.Request, err error) {
+	status, code := http.StatusInternalServerError, "internal"
+	switch {
+	case errors.Is(err, blobstore.ErrNotFound):
+		status, code = http.StatusNotFound, "not_cached"
+	case errors.Is(err, blobstore.ErrReadOnly):
+		status, code = http.StatusConflict, "cache_read_only"
+	case pullchain.ReasonOf(err) == pullchain.Invalid:
+		status, code = http.StatusBadRequest, "bad_request"
+	}
+	problem(w, r, status, code, err.Error())
+}
+
+// answer sends v as JSON.
+func answer(w http.ResponseWriter, r *http.Request, v any) {
+	body, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		problem(w, r, http.StatusInternalServerError, "internal", "the answer cannot be written as JSON")
+		return
+	}
+	send(w, r, http.StatusOK, "application/json", append(body, '\n'))
+}

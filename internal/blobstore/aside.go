@@ -1,0 +1,109 @@
+package blobstore
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// keepCorrupt is how many files that were set aside are kept, as long as together
+// they are no more than a quarter of the limit. They are not counted towards it,
+// and go first when the disk is short of room.
+const keepCorrupt = 8
+
+// SetAside takes d out of the store because its bytes are wrong, and keeps the
+// file under corrupt/ for people to look at (the last few only). Returns
+// ErrNotFound.
+func (s *Store) SetAside(d digest.Digest, why error) error {
+	if !s.known(d) {
+		return ErrNotFound
+	}
+	s.mu.Lock()
+	e := s.index.objects[d]
+	s.mu.Unlock()
+	if e == nil {
+		return ErrNotFound
+	}
+	return s.setAside(e, why)
+}
+
+// setAside takes out e, unless that has happened already: what has been stored
+// since is not to blame.
+func (s *Store) setAside(e *entry, why error) error {
+	name := s.name(e.Digest)
+	name.Lock()
+	defer name.Unlock()
+	s.mu.Lock()
+	if e.gone {
+		s.mu.Unlock()
+		return ErrNotFound
+	}
+	s.index.drop(e)
+	s.mu.Unlock()
+	return s.moveAside(e.Digest, why)
+}
+
+// moveAside moves the files of d, which the index does not have, to corrupt/. The
+// caller holds d's name.
+func (s *Store) moveAside(d digest.Digest, why error) error {
+	s.mu.Lock()
+	s.corrupt++
+	limit := s.limit
+	s.mu.Unlock()
+	s.log.Warn("cached content is wrong and was set aside", "digest", d, "error", why)
+	place, err := s.place(d)
+	if err != nil {
+		return err
+	}
+	if err := s.disk.remove(place.meta); err != nil {
+		return s.gone(d, err)
+	}
+	if err := s.disk.rename(place.blob, place.corrupt); err != nil {
+		return s.gone(d, s.disk.remove(place.blob))
+	}
+	now := time.Now()
+	_ = os.Chtimes(place.corrupt, now, now)
+	s.dropCorrupt(keepCorrupt, limit/4)
+	return nil
+}
+
+// gone notes whether d's files could be removed: if not, they stay where they are
+// and are not found by this process.
+func (s *Store) gone(d digest.Digest, err error) error {
+	if err == nil {
+		return nil
+	}
+	s.mu.Lock()
+	s.lost[d] = struct{}{}
+	s.mu.Unlock()
+	return s.failed(fmt.Errorf("removing content: %w", err))
+}
+
+// dropCorrupt removes files that were set aside, the oldest first, until no more
+// than count of them, and no more than size bytes, are left.
+func (s *Store) dropCorrupt(count int, size int64) (freed int64) {
+	folder := filepath.Join(s.dir, corruptDir)
+	found, _ := os.ReadDir(folder)
+	var files []fs.FileInfo
+	for _, f := range found {
+		_, ours := unflatten(f.Name())
+		if info, err := f.Info(); err == nil && ours && info.Mode().IsRegular() {
+			files = append(files, info)
+		}
+	}
+	slices.SortFunc(files, func(a, b fs.FileInfo) int { return b.ModTime().Compare(a.ModTime()) })
+	var sum int64
+	for i, f := range files {
+		sum += f.Size()
+		if (i >= count || sum > size) && s.disk.remove(filepath.Join(folder, f.Name())) == nil {
+			freed += f.Size()
+			sum -= f.Size()
+		}
+	}
+	return freed
+}

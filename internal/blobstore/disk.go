@@ -1,0 +1,157 @@
+package blobstore
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// A disk is how the store writes. It is the one place where tests make writes
+// fail the way disks do.
+type disk struct {
+	space func(dir string) (free, total int64, ok bool) // of the file system
+	fault func(op, path string) error                   // nil: nothing fails; asked before each op
+}
+
+// check asks for a fault.
+func (d disk) check(op, path string) error {
+	if d.fault == nil {
+		return nil
+	}
+	return d.fault(op, path)
+}
+
+// create opens a file for reading and writing, making it and its folders if they
+// are not there.
+func (d disk) create(path string, flags int) (*os.File, error) {
+	if err := d.check("create", path); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|flags, fileMode)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return f, err
+	}
+	if err := d.mkdir(filepath.Dir(path)); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|flags, fileMode)
+}
+
+// mkdir makes a folder and those above it. A new folder's name is synced, or the
+// files in it would be lost with it in a power cut.
+func (d disk) mkdir(path string) error {
+	if err := d.check("mkdir", path); err != nil {
+		return err
+	}
+	err := os.Mkdir(path, dirMode)
+	switch {
+	case err == nil:
+		return syncDir(filepath.Dir(path))
+	case errors.Is(err, fs.ErrExist):
+		return nil
+	case !errors.Is(err, fs.ErrNotExist) || filepath.Dir(path) == path:
+		return err
+	}
+	if err := d.mkdir(filepath.Dir(path)); err != nil {
+		return err
+	}
+	return d.mkdir(path)
+}
+
+// writeAt writes p to f at off.
+func (d disk) writeAt(f *os.File, p []byte, off int64) (int, error) {
+	if err := d.check("write", f.Name()); err != nil {
+		return 0, err
+	}
+	return f.WriteAt(p, off)
+}
+
+// sync makes f's bytes durable.
+func (d disk) sync(f *os.File) error {
+	if err := d.check("sync", f.Name()); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// rename moves a file within the store.
+func (d disk) rename(from, to string) error {
+	if err := d.check("rename", to); err != nil {
+		return err
+	}
+	err := os.Rename(from, to)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := d.mkdir(filepath.Dir(to)); err != nil {
+		return err
+	}
+	return os.Rename(from, to)
+}
+
+// syncDir makes the names in a folder durable.
+func (d disk) syncDir(path string) error {
+	if err := d.check("sync", path); err != nil {
+		return err
+	}
+	return syncDir(path)
+}
+
+// remove unlinks a file; one that is not there is no error.
+func (d disk) remove(path string) error {
+	if err := d.check("remove", path); err != nil {
+		return err
+	}
+	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// replace writes content under a temporary name and gives it its name, so that
+// nobody sees half of it. It survives a kill; a power cut only if durable.
+func (s *Store) replace(path string, content []byte, durable bool) error {
+	temp := s.temp(path)
+	if err := s.writeTemp(temp, content, durable); err != nil {
+		return err
+	}
+	if err := s.disk.rename(temp, path); err != nil {
+		_ = os.Remove(temp)
+		return err
+	}
+	if durable {
+		return s.disk.syncDir(filepath.Dir(path))
+	}
+	return nil
+}
+
+// writeTemp writes a new file, or leaves nothing.
+func (s *Store) writeTemp(path string, content []byte, durable bool) error {
+	f, err := s.disk.create(path, os.O_EXCL)
+	if err != nil {
+		return err
+	}
+	_, err = s.disk.writeAt(f, content, 0)
+	if err == nil && durable {
+		err = s.disk.sync(f)
+	}
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		_ = os.Remove(path)
+	}
+	return err
+}
+
+// isFull reports whether a write failed for want of room.
+func isFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// isReadOnly reports whether a write failed because nothing may be written.
+func isReadOnly(err error) bool {
+	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)
+}

@@ -1,0 +1,142 @@
+package blobstore
+
+import (
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// An entry is an object in the index. Its fields are guarded by Store.mu.
+type entry struct {
+	Info
+	refs  int       // Objects that are open
+	freq  uint8     // uses since it was last looked at for eviction, up to maxFreq
+	saved time.Time // the mtime that the file has
+	dirty bool      // waiting to have its mtime written
+	gone  bool      // no longer in the index; Objects that are open still hold it
+
+	where      *queue // nil: parked, or not placed yet
+	parked     bool   // its turn to be evicted came while it was busy
+	prev, next *entry
+	at         int // in index.all
+}
+
+// busy reports whether e must not be evicted.
+func (e *entry) busy() bool { return e.refs > 0 || e.Pinned }
+
+// An index is what the store has, in memory. The files are the truth; the index
+// saves looking at them. It is guarded by Store.mu.
+type index struct {
+	objects map[digest.Digest]*entry
+	all     []*entry // the same, for walking without the lock
+	bytes   int64
+	held    int64 // of entries that are busy
+	pinned  int64
+	fifo    s3fifo
+	placed  bool // the scan is over: everything has its place in a queue
+}
+
+// add takes in an entry that is not there yet.
+func (x *index) add(e *entry, limit int64) {
+	x.objects[e.Digest] = e
+	e.at = len(x.all)
+	x.all = append(x.all, e)
+	x.bytes += e.Size
+	if e.busy() {
+		x.held += e.Size
+	}
+	if e.Pinned {
+		x.pinned += e.Size
+	}
+	if x.placed {
+		x.fifo.admit(e, limit)
+	}
+}
+
+// drop takes e out.
+func (x *index) drop(e *entry) {
+	delete(x.objects, e.Digest)
+	last := x.all[len(x.all)-1]
+	x.all[e.at], last.at = last, e.at
+	x.all[len(x.all)-1] = nil
+	x.all = x.all[:len(x.all)-1]
+	x.bytes -= e.Size
+	if e.busy() {
+		x.held -= e.Size
+	}
+	if e.Pinned {
+		x.pinned -= e.Size
+	}
+	if e.where != nil {
+		e.where.remove(e)
+	}
+	e.gone, e.parked = true, false
+}
+
+// hold notes that somebody reads e.
+func (x *index) hold(e *entry) {
+	if !e.busy() && !e.gone {
+		x.held += e.Size
+	}
+	e.refs++
+}
+
+// release undoes a hold.
+func (x *index) release(e *entry) {
+	e.refs--
+	if !e.busy() && !e.gone {
+		x.held -= e.Size
+		x.unpark(e)
+	}
+}
+
+// pin notes whether e is pinned.
+func (x *index) pin(e *entry, pinned bool) {
+	if e.gone || e.Pinned == pinned {
+		e.Pinned = pinned
+		return
+	}
+	wasBusy := e.busy()
+	e.Pinned = pinned
+	if pinned {
+		x.pinned += e.Size
+	} else {
+		x.pinned -= e.Size
+	}
+	switch {
+	case !wasBusy && e.busy():
+		x.held += e.Size
+	case wasBusy && !e.busy():
+		x.held -= e.Size
+		x.unpark(e)
+	}
+}
+
+// unpark gives e a place again: it was in use when its turn came, which is what
+// the main queue is for.
+func (x *index) unpark(e *entry) {
+	if e.parked {
+		e.parked = false
+		x.fifo.main.push(e)
+	}
+}
+
+// use counts a use of e.
+func (e *entry) use(now time.Time) {
+	if now.After(e.Used) {
+		e.Used = now
+	}
+	if e.freq < maxFreq {
+		e.freq++
+	}
+}
+
+// victim takes what may go first out of the index, or returns nil when all that
+// is left is pinned or being read.
+func (x *index) victim(limit int64) *entry {
+	e := x.fifo.victim(limit)
+	if e != nil {
+		x.drop(e)
+	}
+	return e
+}

@@ -1,0 +1,238 @@
+package blobstore
+
+import (
+	"errors"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Put stores content that the caller has verified. What was known of d before is
+// merged: public stays public, pinned stays pinned, the later proof of each
+// repository counts. Errors are ErrFull, ErrReadOnly or the system's.
+func (s *Store) Put(d digest.Digest, content []byte, meta Meta) error {
+	place, err := s.place(d)
+	if err != nil {
+		return err
+	}
+	if err := s.ready(); err != nil {
+		return err
+	}
+	size := int64(len(content))
+	if s.intact(d, size) {
+		if err := s.putAgain(d, meta); !errors.Is(err, ErrNotFound) {
+			return err
+		} // else it was evicted just now
+	}
+	if err := s.fits(size); err != nil {
+		return err
+	}
+	if err := s.claim(size, func(n int64) { s.incoming += n }); err != nil {
+		return err
+	}
+	come := func() { s.incoming -= size }
+
+	temp := s.temp(place.blob)
+	err = s.retry(size, func() error { return s.writeTemp(temp, content, true) })
+	if err == nil {
+		err = s.retry(0, func() error { return s.publish(d, place, temp, size, meta, come) })
+	}
+	if err != nil {
+		_ = os.Remove(temp)
+		s.mu.Lock()
+		come()
+		s.mu.Unlock()
+		return err
+	}
+	return s.makeDurable(d, place)
+}
+
+// intact reports whether d is here, hashed, and as long as it was.
+func (s *Store) intact(d digest.Digest, size int64) bool {
+	info, ok := s.Stat(d)
+	if !ok || !info.Verified || info.Size != size {
+		return false
+	}
+	st, err := os.Lstat(s.blobPath(d))
+	return err == nil && st.Mode().IsRegular() && st.Size() == size
+}
+
+// putAgain takes in what is new about content that is there.
+func (s *Store) putAgain(d digest.Digest, meta Meta) error {
+	s.Touch(d)
+	return s.Update(d, func(m *Meta) { *m = m.merged(meta) })
+}
+
+// publish gives a file that is synced its name, after its Meta, and calls come,
+// with s.mu held, when the index has it. It may be called again when it failed.
+func (s *Store) publish(d digest.Digest, at place, from string, size int64, meta Meta, come func()) error {
+	s.known(d) // so that what the disk says of d is merged, even before the scan is over
+	name := s.name(d)
+	name.Lock()
+	defer name.Unlock()
+
+	s.mu.Lock()
+	old := s.index.objects[d]
+	if meta.Added.IsZero() {
+		meta.Added = time.Now()
+	}
+	meta.Repos = maps.Clone(meta.Repos) // the caller's map stays the caller's
+	if old != nil {
+		added := meta.Added
+		meta = old.Meta.merged(meta)
+		meta.Added = added
+	}
+	s.mu.Unlock()
+
+	err := s.replace(at.meta, encodeCard(meta, size), false)
+	if err == nil {
+		err = s.disk.rename(from, at.blob)
+	}
+	if err != nil {
+		if old == nil {
+			_ = os.Remove(at.meta)
+		}
+		return err
+	}
+	if from == at.part {
+		_ = s.disk.remove(at.log) // what is left of it, the next start sweeps
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	come()
+	s.takeInLocked(d, size, meta)
+	return nil
+}
+
+// takeInLocked puts a file that has got its name into the index.
+func (s *Store) takeInLocked(d digest.Digest, size int64, meta Meta) {
+	now := time.Now()
+	e := &entry{Info: Info{Meta: meta, Digest: d, Size: size, Used: now, Verified: true}, saved: now}
+	delete(s.lost, d)
+	if old := s.index.objects[d]; old != nil {
+		s.index.drop(old)
+		e.freq = max(old.freq, 1) // it has been asked for before
+	}
+	s.index.add(e, s.limit)
+}
+
+// makeDurable syncs the name that publish gave. The Store's locks are free
+// meanwhile.
+func (s *Store) makeDurable(d digest.Digest, at place) error {
+	if err := s.disk.syncDir(filepath.Dir(at.blob)); err != nil {
+		_ = s.Remove(d)
+		return s.failed(err)
+	}
+	s.wrote()
+	return nil
+}
+
+// Update changes what is kept about d: change may alter everything but Added, and
+// must not call the store. It is written without a sync, but for a changed pin: a
+// Meta lost to a power cut makes the content private to nobody, which only costs
+// asking again. A change that cannot be written is an error and holds all the
+// same, as long as this process runs. Returns ErrNotFound.
+func (s *Store) Update(d digest.Digest, change func(*Meta)) error {
+	if !s.known(d) {
+		return ErrNotFound
+	}
+	pinned, err := s.update(d, change)
+	if err != nil || !pinned {
+		return err
+	}
+	return s.syncMeta(d)
+}
+
+// update is Update without the sync. It reports whether the pin has changed.
+func (s *Store) update(d digest.Digest, change func(*Meta)) (pinned bool, err error) {
+	name := s.name(d)
+	name.Lock()
+	defer name.Unlock()
+
+	s.mu.Lock()
+	e := s.index.objects[d]
+	if e == nil {
+		s.mu.Unlock()
+		return false, ErrNotFound
+	}
+	before, size := e.Meta, e.Size
+	s.mu.Unlock()
+
+	after := before
+	after.Repos = maps.Clone(before.Repos)
+	change(&after)
+	after.Added = before.Added
+	if after.equal(before) {
+		return false, nil
+	}
+	s.mu.Lock()
+	s.index.pin(e, after.Pinned)
+	e.Meta = after
+	s.mu.Unlock()
+	return after.Pinned != before.Pinned, s.writeMeta(d, after, size)
+}
+
+// writeMeta writes what is known of d. The caller holds d's name.
+func (s *Store) writeMeta(d digest.Digest, meta Meta, size int64) error {
+	if err := s.ready(); err != nil {
+		return err
+	}
+	// No evicting here: that would take another digest's name as well.
+	if err := s.replace(s.blobPath(d)+metaSuffix, encodeCard(meta, size), false); err != nil {
+		return s.failed(err)
+	}
+	s.writable()
+	return nil
+}
+
+// syncMeta makes what is known of d durable.
+func (s *Store) syncMeta(d digest.Digest) error {
+	path := s.blobPath(d) + metaSuffix
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return ErrNotFound // evicted meanwhile
+	}
+	if err != nil {
+		return s.failed(err)
+	}
+	defer f.Close()
+	if err := errors.Join(s.disk.sync(f), s.disk.syncDir(filepath.Dir(path))); err != nil {
+		return s.failed(err)
+	}
+	return nil
+}
+
+// Remove evicts d, pinned or not. What is being read stays readable. Returns
+// ErrNotFound.
+func (s *Store) Remove(d digest.Digest) error {
+	if !s.known(d) {
+		return ErrNotFound
+	}
+	name := s.name(d)
+	name.Lock()
+	defer name.Unlock()
+	s.mu.Lock()
+	e := s.index.objects[d]
+	if e == nil {
+		s.mu.Unlock()
+		return ErrNotFound
+	}
+	s.index.drop(e)
+	s.mu.Unlock()
+	return s.unlink(d)
+}
+
+// unlink removes the files of whole content, what is known of it first: should
+// this be cut short, the content is private to nobody. The caller holds d's name.
+func (s *Store) unlink(d digest.Digest) error {
+	path := s.blobPath(d)
+	err := s.disk.remove(path + metaSuffix)
+	if err == nil {
+		err = s.disk.remove(path)
+	}
+	return s.gone(d, err)
+}

@@ -1,0 +1,247 @@
+package blobstore
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// A victim has left the index; its files are still there.
+type victim struct {
+	digest  digest.Digest
+	size    int64
+	partial bool
+}
+
+var errAllHeld = errors.New("all of it is pinned or in use")
+
+// claim makes room for n bytes and counts them by count, which is called with
+// s.mu held. Without room it returns ErrFull, and nothing has gone.
+func (s *Store) claim(n int64, count func(n int64)) error {
+	s.mu.Lock()
+	victims, err := s.pickOverLocked(n)
+	if err != nil {
+		s.mu.Unlock()
+		return s.failedHeld(err)
+	}
+	count(n)
+	s.mu.Unlock()
+	s.unlinkAll(victims)
+	if err := s.keepDiskFree(); err != nil {
+		s.mu.Lock()
+		count(-n)
+		s.mu.Unlock()
+		return err
+	}
+	return nil
+}
+
+// fits returns ErrFull when something of n bytes has no room even when all else
+// goes. That is no trouble of the store's.
+func (s *Store) fits(n int64) error {
+	s.mu.Lock()
+	limit := s.limit
+	s.mu.Unlock()
+	if n > limit {
+		return fmt.Errorf("%w: %d bytes are more than its limit, %v", ErrFull, n, Size(limit))
+	}
+	return nil
+}
+
+// totalLocked is what counts towards the limit.
+func (s *Store) totalLocked() int64 { return s.index.bytes + s.partBytes + s.incoming }
+
+// pickOverLocked picks what must go for n more bytes to fit under the limit.
+// Before the directory has been read nothing goes: the end of the scan settles it.
+func (s *Store) pickOverLocked(n int64) ([]victim, error) {
+	over := s.totalLocked() + n - s.limit
+	if over <= 0 || !s.index.placed {
+		return nil, nil
+	}
+	if over > s.idleLocked() {
+		return nil, fmt.Errorf("%w: %w", ErrFull, errAllHeld)
+	}
+	return s.pickLocked(over), nil
+}
+
+// idleLocked is how much could be evicted.
+func (s *Store) idleLocked() int64 {
+	idle := s.index.bytes - s.index.held
+	for _, p := range s.partials {
+		if !p.open {
+			idle += p.bytes
+		}
+	}
+	return idle
+}
+
+// pickLocked takes n bytes out of the index, or as many as may go: what nobody
+// finished first, the oldest before the others, then whole content.
+func (s *Store) pickLocked(n int64) []victim {
+	var victims []victim
+	for n > 0 {
+		d, p := s.oldestPartialLocked()
+		if p == nil {
+			break
+		}
+		s.dropPartialLocked(d)
+		victims = append(victims, victim{d, p.bytes, true})
+		n -= p.bytes
+	}
+	for n > 0 {
+		e := s.index.victim(s.limit)
+		if e == nil {
+			break
+		}
+		s.evictions++
+		victims = append(victims, victim{e.Digest, e.Size, false})
+		n -= e.Size
+	}
+	return victims
+}
+
+// oldestPartialLocked returns the partial blob that nobody has open and that was
+// written longest ago.
+func (s *Store) oldestPartialLocked() (oldest digest.Digest, found *partial) {
+	for d, p := range s.partials {
+		if !p.open && (found == nil || p.written.Before(found.written)) {
+			oldest, found = d, p
+		}
+	}
+	return oldest, found
+}
+
+// unlinkAll removes the files of victims, and returns the bytes that this freed.
+func (s *Store) unlinkAll(victims []victim) (freed int64) {
+	for _, v := range victims {
+		if s.unlinkVictim(v) {
+			freed += v.size
+		}
+	}
+	return freed
+}
+
+// unlinkVictim removes a victim's files, unless the digest has come back in the
+// meantime: then the files are the new ones.
+func (s *Store) unlinkVictim(v victim) bool {
+	name := s.name(v.digest)
+	name.Lock()
+	defer name.Unlock()
+	s.mu.Lock()
+	back := s.index.objects[v.digest] != nil
+	if v.partial {
+		back = s.partials[v.digest] != nil
+	}
+	s.mu.Unlock()
+	switch {
+	case back:
+		return false
+	case v.partial:
+		return s.unlinkPartial(v.digest) == nil
+	default:
+		return s.unlink(v.digest) == nil
+	}
+}
+
+// evict frees n bytes of the disk, or what it can, and returns how many. It waits
+// until the directory has been read.
+func (s *Store) evict(n int64) (freed int64) {
+	<-s.scanned
+	if freed = s.dropCorrupt(0, 0); freed >= n {
+		return freed
+	}
+	s.mu.Lock()
+	victims := s.pickLocked(n - freed)
+	s.mu.Unlock()
+	return freed + s.unlinkAll(victims)
+}
+
+// settle evicts what is over the limit.
+func (s *Store) settle() (freed int64) {
+	s.mu.Lock()
+	var victims []victim
+	if s.index.placed && !s.trouble.readOnly {
+		victims = s.pickLocked(s.totalLocked() - s.limit)
+	}
+	s.mu.Unlock()
+	return s.unlinkAll(victims)
+}
+
+// keepFree is how much of a file system is left to others: a twentieth, 1 GiB at
+// most (FAULTS.md F33).
+func keepFree(total int64) int64 { return min(total/20, 1<<30) }
+
+// keepDiskFree evicts when what Puts and Spools have been promised, and have not
+// written, would leave too little of the disk free.
+func (s *Store) keepDiskFree() error {
+	free, total, ok := s.disk.space(s.dir)
+	if !ok {
+		return nil
+	}
+	s.mu.Lock()
+	n := s.incoming
+	for _, p := range s.partials {
+		if p.spool != nil {
+			n += max(p.bytes-p.spool.written.Load(), 0)
+		}
+	}
+	s.mu.Unlock()
+	short := n + keepFree(total) - free
+	if short <= 0 {
+		return nil
+	}
+	// When all that could go is not enough, nothing goes: it is others who fill
+	// the disk, and what is here can still be served.
+	<-s.scanned
+	s.mu.Lock()
+	idle := s.idleLocked()
+	s.mu.Unlock()
+	if idle >= short && s.evict(short) >= short {
+		return nil
+	}
+	return s.failed(&os.PathError{Op: "write", Path: s.dir, Err: errNoSpace})
+}
+
+// retry runs a write of about n bytes, and once more after evicting when the disk
+// was full.
+func (s *Store) retry(n int64, write func() error) error {
+	err := write()
+	if isFull(err) && s.evict(n+s.slack()) > 0 {
+		err = write()
+	}
+	if err != nil {
+		return s.failed(err)
+	}
+	s.writable()
+	return nil
+}
+
+// slack is how much more than needed is evicted when the disk is full, so that
+// not every write finds it full again.
+func (s *Store) slack() int64 {
+	if _, total, ok := s.disk.space(s.dir); ok {
+		return min(total/64, 64<<20)
+	}
+	return 16 << 20
+}
+
+// A partial is a blob on its way in, as the index knows it. It is guarded by
+// Store.mu.
+type partial struct {
+	bytes   int64 // counted towards the limit: what was promised or written
+	written time.Time
+	open    bool   // never evicted
+	spool   *Spool // while it is open
+}
+
+// dropPartialLocked takes a partial blob out of the index.
+func (s *Store) dropPartialLocked(d digest.Digest) {
+	if p := s.partials[d]; p != nil {
+		s.partBytes -= p.bytes
+		p.spool = nil
+		delete(s.partials, d)
+	}
+}

@@ -1,0 +1,197 @@
+package blobstore
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// scan reads the directory into the index, and sweeps what an earlier process
+// left half done.
+func (s *Store) scan(ctx context.Context) {
+	defer close(s.scanned)
+	begun := time.Now()
+	s.scanPartials(ctx)
+	shards := make(chan string)
+	var readers sync.WaitGroup
+	for range min(4, runtime.GOMAXPROCS(0)) {
+		readers.Go(func() {
+			buf := make([]byte, 4096)
+			for shard := range shards {
+				s.scanShard(ctx, shard, buf)
+			}
+		})
+	}
+	for _, folder := range s.shards() {
+		if ctx.Err() == nil {
+			shards <- folder
+		}
+	}
+	close(shards)
+	readers.Wait()
+	if ctx.Err() != nil {
+		return
+	}
+	s.placeAll()
+	s.settle()
+	s.sweepOld(begun)
+	top, _ := os.ReadDir(s.dir)
+	s.sweepTemps(s.dir, top)
+	s.sweepLater()
+	s.log.Debug("cache directory read", "dir", s.dir, "took", time.Since(begun))
+}
+
+// shards returns the folders that content is in: blobs/sha256/ab.
+func (s *Store) shards() (folders []string) {
+	for _, a := range algorithms {
+		folder := filepath.Join(s.dir, blobsDir, a.name)
+		found, _ := os.ReadDir(folder)
+		for _, f := range found {
+			if f.IsDir() && len(f.Name()) == 2 && isHex(f.Name()) {
+				folders = append(folders, filepath.Join(folder, f.Name()))
+			}
+		}
+	}
+	return folders
+}
+
+// scanShard reads blobs/sha256/ab.
+func (s *Store) scanShard(ctx context.Context, folder string, buf []byte) {
+	algorithm := filepath.Base(filepath.Dir(folder))
+	found, _ := os.ReadDir(folder)
+	for _, f := range found {
+		if ctx.Err() != nil {
+			return
+		}
+		d := digest.Digest(algorithm + ":" + f.Name())
+		if _, _, err := parse(d); err == nil && f.Name()[:2] == filepath.Base(folder) {
+			s.loadFrom(d, buf)
+		}
+	}
+	s.sweepTemps(folder, found)
+	s.sweepMetas(folder, found)
+}
+
+// load looks on the disk for d while the directory has not been read yet, and
+// reports whether the index has it now.
+func (s *Store) load(d digest.Digest) bool {
+	if _, _, err := parse(d); err != nil {
+		return false
+	}
+	return s.loadFrom(d, make([]byte, 1024))
+}
+
+// loadFrom is load with a buffer for the Meta.
+func (s *Store) loadFrom(d digest.Digest, buf []byte) bool {
+	name := s.name(d)
+	name.Lock()
+	defer name.Unlock()
+	s.mu.Lock()
+	known := s.index.objects[d] != nil
+	_, lost := s.lost[d]
+	done := s.index.placed || lost
+	s.mu.Unlock()
+	if known || done {
+		return known
+	}
+	path := s.blobPath(d)
+	st, err := os.Lstat(path)
+	if err != nil || !st.Mode().IsRegular() {
+		return false
+	}
+	meta, size, _ := readCard(path+metaSuffix, buf)
+	if size >= 0 && size != st.Size() {
+		_ = s.moveAside(d, fmt.Errorf("it has %d bytes instead of %d", st.Size(), size))
+		return false
+	}
+	if meta.Added.IsZero() {
+		meta.Added = st.ModTime()
+	}
+	used := st.ModTime()
+	if used.Before(meta.Added) {
+		used = meta.Added
+	}
+	e := &entry{Info: Info{Meta: meta, Digest: d, Size: st.Size(), Used: used}, saved: used}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.index.add(e, s.limit)
+	return true
+}
+
+// placeAll puts everything that was found into the queues, in the order of last
+// use: what was used after the pull that brought it into main, the rest into
+// small.
+func (s *Store) placeAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.index.placed = true
+	found := slices.Clone(s.index.all)
+	slices.SortFunc(found, func(a, b *entry) int {
+		return cmp.Or(a.Used.Compare(b.Used), strings.Compare(string(a.Digest), string(b.Digest)))
+	})
+	for _, e := range found {
+		if e.freq > 0 || e.Used.Sub(e.Added) > samePull {
+			s.index.fifo.main.push(e)
+		} else {
+			s.index.fifo.small.push(e)
+		}
+		e.freq = 0
+	}
+}
+
+// scanPartials reads partial/. A file without a journal, or the other way round,
+// or with nothing in it, is of no use.
+func (s *Store) scanPartials(ctx context.Context) {
+	folder := filepath.Join(s.dir, partialDir)
+	found, _ := os.ReadDir(folder)
+	for _, f := range found {
+		if ctx.Err() != nil {
+			return
+		}
+		flat, ok := strings.CutSuffix(f.Name(), partSuffix)
+		if !ok {
+			flat, ok = strings.CutSuffix(f.Name(), logSuffix)
+		}
+		if d, named := unflatten(flat); ok && named {
+			s.loadPartial(d)
+		}
+	}
+	s.sweepTemps(folder, found)
+}
+
+// loadPartial takes in a partial blob.
+func (s *Store) loadPartial(d digest.Digest) {
+	name := s.name(d)
+	name.Lock()
+	defer name.Unlock()
+	s.mu.Lock()
+	known := s.partials[d] != nil
+	s.mu.Unlock()
+	place, err := s.place(d)
+	if known || err != nil {
+		return
+	}
+	var left int64
+	st, err := os.Lstat(place.part)
+	if err == nil && st.Mode().IsRegular() {
+		_, extents := readJournal(place.log)
+		left = covered(clip(extents, st.Size()))
+	}
+	if left == 0 {
+		_ = s.unlinkPartial(d)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.partials[d] = &partial{bytes: left, written: st.ModTime()}
+	s.partBytes += left
+}

@@ -1,0 +1,254 @@
+package blobstore
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Config says where to keep content, and how much.
+type Config struct {
+	Dir     string       // made if it is not there
+	MaxSize Size         // of all content; 0: the smaller of 10 GiB and a tenth of the disk
+	Log     *slog.Logger // nil discards
+}
+
+// defaultMaxSize is the limit when none is set and the disk is large.
+const defaultMaxSize = 10 << 30
+
+// Errors that callers tell apart.
+var (
+	ErrNotFound = errors.New("not in the cache")
+	ErrFull     = errors.New("no room in the cache")        // the disk is full, over quota, or all is pinned or in use
+	ErrReadOnly = errors.New("the cache cannot be written") // a read-only or foreign directory
+	ErrLocked   = errors.New("another pullchain uses this cache directory")
+)
+
+// A Store is content on a disk. It is safe for concurrent use.
+type Store struct {
+	dir  string
+	log  *slog.Logger
+	disk disk
+	mark string // of this process, in the names of temporary files
+
+	temps atomic.Uint64
+	names [64]sync.Mutex // by digest: who holds it may change the files of that digest
+
+	preparing sync.Mutex // guards the three below
+	prepared  bool       // the folders, the version and the lock are there
+	locked    *os.File
+	maxSize   Size
+
+	scanned chan struct{} // closed when the directory has been read
+	stop    context.CancelFunc
+	work    sync.WaitGroup
+
+	mu        sync.Mutex // guards what is below; held for arithmetic only, never for I/O
+	closed    bool
+	limit     int64
+	index     index
+	partials  map[digest.Digest]*partial
+	partBytes int64                      // of partials
+	incoming  int64                      // of Puts under way
+	lost      map[digest.Digest]struct{} // taken out, though their files could not be removed
+	evictions uint64
+	corrupt   uint64
+	trouble   trouble
+	told      string      // the kind of trouble that the log has; empty when it is over
+	failedAt  time.Time   // last
+	oldestUse *time.Time  // of what was used longest ago, for Stats
+	oldestAt  time.Time   // when that was found
+	unsaved   []*entry    // whose mtime is to be written
+	saver     *time.Timer // writes them
+	sweeper   *time.Timer // drops what is old
+}
+
+// Open opens the store in cfg.Dir and begins to read what is there, in the
+// background: content is found at once, only Stats and eviction wait for it. A
+// directory that cannot be written opens too; its Stats say why. ErrLocked is
+// returned when another process has it open.
+func Open(cfg Config) (*Store, error) { return open(cfg, disk{space: diskSpace}) }
+
+// open opens a store on a disk.
+func open(cfg Config, d disk) (*Store, error) {
+	s, err := prepared(cfg, d)
+	if err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	s.work.Go(func() { s.scan(ctx) })
+	return s, nil
+}
+
+// prepared returns a store that has not begun to read its directory.
+func prepared(cfg Config, d disk) (*Store, error) {
+	if cfg.Dir == "" {
+		return nil, errors.New("a cache needs a directory")
+	}
+	dir, err := filepath.Abs(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Store{
+		dir: dir, log: cfg.Log, disk: d, maxSize: cfg.MaxSize,
+		mark:     rand.Text()[:10],
+		scanned:  make(chan struct{}),
+		index:    index{objects: make(map[digest.Digest]*entry)},
+		partials: make(map[digest.Digest]*partial),
+		lost:     make(map[digest.Digest]struct{}),
+		stop:     func() {},
+	}
+	s.limit = s.defaultLimit()
+	switch err := s.prepare(); {
+	case isFull(err), isReadOnly(err):
+		_ = s.failed(err) // Stats say so, and a later write tries again
+	case err != nil:
+		_ = s.unlock()
+		return nil, err
+	}
+	return s, nil
+}
+
+// defaultLimit returns how much may be kept.
+func (s *Store) defaultLimit() int64 {
+	if s.maxSize > 0 {
+		return int64(s.maxSize)
+	}
+	if _, total, ok := s.disk.space(s.dir); ok {
+		return min(defaultMaxSize, total/10)
+	}
+	return defaultMaxSize
+}
+
+// SetMaxSize changes how much may be kept, and evicts what is then too much; 0 is
+// as in Config.
+func (s *Store) SetMaxSize(size Size) {
+	s.preparing.Lock()
+	s.maxSize = size
+	limit := s.defaultLimit()
+	s.preparing.Unlock()
+	s.mu.Lock()
+	s.limit = limit
+	s.mu.Unlock()
+	s.settle()
+}
+
+// prepare makes the folders and takes the lock. It is tried again by a later
+// write when the directory cannot be written now.
+func (s *Store) prepare() error {
+	s.preparing.Lock()
+	defer s.preparing.Unlock()
+	if s.prepared {
+		return nil
+	}
+	if err := s.checkVersion(); err != nil {
+		return err
+	}
+	err := s.disk.mkdir(s.dir)
+	if err == nil && s.locked == nil {
+		s.locked, err = lockFile(filepath.Join(s.dir, lockName))
+	}
+	for _, folder := range []string{blobsDir, partialDir, recordsDir} {
+		if err == nil {
+			err = s.disk.mkdir(filepath.Join(s.dir, folder))
+		}
+	}
+	if err == nil {
+		err = s.tryWriting()
+	}
+	if err != nil {
+		return fmt.Errorf("cache directory %s: %w", s.dir, err)
+	}
+	limit := s.defaultLimit()
+	s.mu.Lock()
+	s.limit = limit
+	s.mu.Unlock()
+	s.prepared = true
+	return nil
+}
+
+// checkVersion refuses a directory that a later version has written.
+func (s *Store) checkVersion() error {
+	text, err := os.ReadFile(filepath.Join(s.dir, versionName))
+	if err != nil {
+		return nil // new, or unreadable like all the rest
+	}
+	version, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err == nil && version > format {
+		return fmt.Errorf("%s has been written by a later pullchain (format %d, this one knows %d): set another [cache] dir, or remove it", s.dir, version, format)
+	}
+	return nil
+}
+
+// tryWriting writes the version, which shows whether anything can be written.
+func (s *Store) tryWriting() error {
+	path := filepath.Join(s.dir, versionName)
+	if text, err := os.ReadFile(path); err == nil && strings.TrimSpace(string(text)) == strconv.Itoa(format) {
+		probe := s.temp(path)
+		if err := s.writeTemp(probe, nil, false); err != nil {
+			return err
+		}
+		return s.disk.remove(probe)
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return s.replace(path, []byte(strconv.Itoa(format)+"\n"), false)
+}
+
+// Close ends the background work and lets go of the directory. Objects and
+// Spools that are open stay usable, and are no longer counted.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	for _, timer := range []*time.Timer{s.saver, s.sweeper} {
+		// A timer that could not be stopped has its function under way, which
+		// says that it is done itself.
+		if timer != nil && timer.Stop() {
+			s.work.Done()
+		}
+	}
+	s.mu.Unlock()
+	s.stop()
+	s.work.Wait()
+	s.saveAllUses()
+	return s.unlock()
+}
+
+// unlock lets go of the directory.
+func (s *Store) unlock() error {
+	s.preparing.Lock()
+	defer s.preparing.Unlock()
+	if s.locked == nil {
+		return nil
+	}
+	return unlockFile(s.locked)
+}
+
+// name returns the mutex of d's files.
+func (s *Store) name(d digest.Digest) *sync.Mutex {
+	var sum uint
+	for i := range min(len(d), 12) { // "sha256:" and some of the hex
+		sum = sum*31 + uint(d[i])
+	}
+	return &s.names[sum%uint(len(s.names))]
+}

@@ -1,0 +1,198 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/http"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/blobstore"
+)
+
+// A proofKey is content as one repository has it.
+type proofKey struct {
+	by     repoKey
+	digest digest.Digest
+}
+
+// A proof is the last word on whether content may be read through a repository.
+// It is kept beside Meta.Repos, which says the same: for content that is not
+// stored yet, and for a store that cannot be written.
+type proof struct {
+	at      time.Time // of the last word; zero if there was none
+	allowed bool      // what it was
+	public  bool      // it needed no login
+	failed  time.Time // when nobody could say, after at; else zero
+	err     error     // why not
+}
+
+// A grant says how content may be served.
+type grant struct {
+	stale    bool                // nobody could say whether access still stands
+	attempts []pullchain.Attempt // of asking
+}
+
+// mark notes in a response from the cache how it came to be served.
+func (g grant) mark(resp pullchain.Response) pullchain.Response {
+	if g.stale {
+		resp.Cache = pullchain.CacheStale
+	}
+	if g.attempts != nil {
+		resp.Attempts = g.attempts
+	}
+	return resp
+}
+
+// admit decides whether content that is here may be served to who asks for it by
+// req. A digest is no authority (CVE-2024-39897): what is not public is read
+// through a repository whose access was proved within the last tag_ttl, or is
+// proved now, by a HEAD for exactly this.
+func (c *Cache) admit(ctx context.Context, r *registry, req pullchain.Request, meta blobstore.Meta) (grant, error) {
+	if meta.Public {
+		return grant{}, nil
+	}
+	key := proofKey{repoKey{r.name, req.Repo}, req.Digest}
+	p := c.lastProof(key, meta)
+	now := time.Now()
+	lasting := p.allowed && c.lasting(p.at, now)
+	switch {
+	case p.public, p.allowed && c.fresh(p.at, now):
+		return grant{}, nil
+	case lasting && now.Sub(p.failed) < refreshPause && excusable(p.err, true):
+		return grant{stale: true, attempts: attemptsOf(p.err)}, nil
+	}
+	resp, _, err := c.headDigest(ctx, r, req, pullchain.Terms{Spare: lasting})
+	switch {
+	case err == nil:
+		return grant{attempts: resp.Attempts}, nil
+	case lasting && excusable(err, true):
+		c.unanswered(key, p, err)
+		return grant{stale: true, attempts: attemptsOf(err)}, nil
+	}
+	return grant{}, err
+}
+
+// lastProof returns the last word on key.
+func (c *Cache) lastProof(key proofKey, meta blobstore.Meta) proof {
+	p, _ := c.proofs.GetIfPresent(key)
+	if at := meta.Repos[key.by.String()]; at.After(p.at) {
+		return proof{at: at, allowed: true}
+	}
+	return p
+}
+
+// revoked reports whether access through a repository has been refused since it
+// was last granted, as far as is remembered.
+func (c *Cache) revoked(key proofKey, since time.Time) bool {
+	p, ok := c.proofs.GetIfPresent(key)
+	if ok && !p.at.Before(since) {
+		return !p.allowed
+	}
+	info, here := c.store.Stat(key.digest)
+	if !here || info.Public {
+		return false
+	}
+	_, stands := info.Repos[key.by.String()]
+	return !stands
+}
+
+// proved notes that an upstream has let us have content just now.
+func (c *Cache) proved(key proofKey, private bool) {
+	now := time.Now()
+	c.proofs.Set(key, proof{at: now, allowed: true, public: !private})
+	info, here := c.store.Stat(key.digest)
+	if !here || info.Public {
+		return
+	}
+	c.amend(key.digest, func(meta *blobstore.Meta) {
+		if !private {
+			meta.Public = true
+			return
+		}
+		if meta.Repos == nil {
+			meta.Repos = make(map[string]time.Time)
+		}
+		meta.Repos[key.by.String()] = now
+	})
+}
+
+// disprovedBy takes a repository's access away if err is an upstream's "no".
+func (c *Cache) disprovedBy(err error, key proofKey) {
+	if reason := pullchain.ReasonOf(err); reason != pullchain.Denied && reason != pullchain.NotFound {
+		return
+	}
+	c.proofs.Set(key, proof{at: time.Now()})
+	info, here := c.store.Stat(key.digest)
+	if _, had := info.Repos[key.by.String()]; !here || !had {
+		return
+	}
+	c.amend(key.digest, func(meta *blobstore.Meta) { delete(meta.Repos, key.by.String()) })
+}
+
+// unanswered notes that nobody could say whether p still stands, so that they are
+// not asked again at once.
+func (c *Cache) unanswered(key proofKey, p proof, err error) {
+	p.failed, p.err = time.Now(), err
+	c.proofs.Set(key, p)
+}
+
+// amend changes what is kept about d, on the disk and of the copy in memory.
+func (c *Cache) amend(d digest.Digest, change func(*blobstore.Meta)) {
+	own := func(meta *blobstore.Meta) {
+		meta.Repos = maps.Clone(meta.Repos)
+		change(meta)
+	}
+	err := c.store.Update(d, own)
+	if !errors.Is(err, blobstore.ErrNotFound) {
+		c.unkept("access is not recorded", err, "digest", d)
+	}
+	c.manifests.ComputeIfPresent(d, func(m *manifest) (*manifest, otter.ComputeOp) {
+		changed := *m
+		own(&changed.meta)
+		return &changed, otter.WriteOp
+	})
+}
+
+// A headKey is content at an endpoint of a repository.
+type headKey struct {
+	proofKey
+	op pullchain.Op
+}
+
+// headDigest asks upstream for the headers of req.Digest, once for all who want
+// to know, and remembers what that proves.
+func (c *Cache) headDigest(ctx context.Context, r *registry, req pullchain.Request, terms pullchain.Terms) (pullchain.Response, bool, error) {
+	key := proofKey{repoKey{r.name, req.Repo}, req.Digest}
+	return c.heads.do(ctx, headKey{key, req.Op}, func(ctx context.Context) (pullchain.Response, error) {
+		resp, err := r.next.Fetch(ctx, pullchain.Request{
+			Op: req.Op, Head: true, Registry: r.name, Repo: req.Repo, Digest: req.Digest, Terms: terms,
+		})
+		if err != nil {
+			c.disprovedBy(err, key)
+			return pullchain.Response{}, err
+		}
+		resp.Body.Close()
+		resp.Body = http.NoBody
+		c.proved(key, resp.Private)
+		return resp, nil
+	})
+}
+
+// headThrough answers a HEAD by digest for what is not here. It stays a HEAD: at
+// Docker Hub that is what costs no pull (PROTOCOL.md 4.1).
+func (c *Cache) headThrough(ctx context.Context, r *registry, req pullchain.Request) (pullchain.Response, error) {
+	resp, joined, err := c.headDigest(ctx, r, req, req.Terms)
+	if err != nil {
+		return pullchain.Response{}, err
+	}
+	resp.Cache = pullchain.CacheBypass
+	if joined {
+		resp.Cache = pullchain.CacheCoalesced
+	}
+	return resp, nil
+}

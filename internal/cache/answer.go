@@ -1,0 +1,143 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+
+	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/wire"
+)
+
+// attach adds a reader to the fill, or returns nil if the fill is about to end.
+func (f *fill) attach(ctx context.Context, reg *registry, req pullchain.Request) *reader {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ending {
+		return nil
+	}
+	r := &reader{f: f, ctx: ctx, reg: reg, req: req, by: repoKey{reg.name, req.Repo}, size: -1, to: math.MaxInt64}
+	r.whole = req.Range.Whole()
+	if r.by == f.by {
+		f.reg = reg // a reload may have made a newer chain
+	}
+	f.readers[r] = struct{}{}
+	return r
+}
+
+// open waits for the fill's first answer and returns the client's. The reader is
+// closed if that is an error, or if the body goes past the fill.
+func (r *reader) open(admit func(private bool) error) (pullchain.Response, error) {
+	resp, err := r.answer(admit)
+	if err == errDetached {
+		r.Close()
+		return r.f.s.direct(r.ctx, r.reg, r.req)
+	}
+	if err != nil {
+		r.Close()
+		return pullchain.Response{}, err
+	}
+	return resp, nil
+}
+
+// errDetached says that the disk takes no more.
+var errDetached = errors.New("the fill has no disk")
+
+func (r *reader) answer(admit func(private bool) error) (pullchain.Response, error) {
+	private, err := r.await()
+	if err != nil {
+		return pullchain.Response{}, err
+	}
+	if r.by != r.f.by {
+		if err := admit(private); err != nil {
+			return pullchain.Response{}, err
+		}
+	}
+	resp, err := r.resolve(private)
+	if err != nil {
+		return pullchain.Response{}, err
+	}
+	if err := r.change(); err != nil {
+		return pullchain.Response{}, err
+	}
+	r.f.mu.Lock()
+	r.f.kickLocked()
+	r.f.mu.Unlock()
+	return resp, nil
+}
+
+// await waits until an upstream has answered, and for the size where the answer
+// depends on it. A failure is for those of the same repository: that another one
+// has not got it, or may not say so, says nothing of here.
+func (r *reader) await() (private bool, err error) {
+	f := r.f
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for {
+		switch {
+		case r.ctx.Err() != nil:
+			return false, canceled(r.ctx)
+		case f.state == detached:
+			return false, errDetached
+		case f.state == failed && (r.first || r.by == f.by && !f.answered && !ofRange(f.err)):
+			return false, f.err
+		case f.state == failed:
+			return false, errAnew
+		case f.state != opening && (f.size >= 0 || r.whole):
+			return f.private, nil
+		}
+		f.waitLocked(r.ctx.Done())
+	}
+}
+
+// ofRange reports whether err speaks of the range that was asked for alone.
+func ofRange(err error) bool { return pullchain.ReasonOf(err) == pullchain.Invalid }
+
+// resolve turns the request into bytes of the blob, and into an answer.
+func (r *reader) resolve(private bool) (pullchain.Response, error) {
+	f := r.f
+	f.mu.Lock()
+	size, stored := f.size, f.back.object != nil
+	f.mu.Unlock()
+	resp, carried, err := answerOf(r.req, size)
+	if err != nil {
+		return resp, err
+	}
+	resp.Private, resp.Cache, resp.Attempts, resp.Body = private, pullchain.CacheMiss, f.attempts(), r
+	switch {
+	case stored:
+		resp.Cache = pullchain.CacheHit
+	case !r.first:
+		resp.Cache = pullchain.CacheCoalesced
+		f.s.counts.coalesced.Add(1)
+	}
+	r.size, r.from, r.stop = size, carried.From, carried.To
+	r.pos = r.from
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r.whole = r.from == 0 && r.stop == size
+	if r.at = r.from; r.stop >= 0 {
+		r.to = r.stop
+	}
+	return resp, nil
+}
+
+// answerOf returns the answer to req for a blob of that size, and the bytes that
+// it carries. The size may be unknown for a whole.
+func answerOf(req pullchain.Request, size int64) (pullchain.Response, pullchain.Range, error) {
+	resp := pullchain.Response{Status: http.StatusOK, Digest: req.Digest, Size: size}
+	if req.Range.Whole() {
+		return resp, pullchain.Range{To: size}, nil
+	}
+	abs, ok := wire.ResolveRange(req.Range, size)
+	if !ok {
+		return pullchain.Response{}, abs, &pullchain.Error{
+			Reason: pullchain.Invalid, Code: pullchain.CodeWrongRange, Status: http.StatusRequestedRangeNotSatisfiable, Size: size,
+			Err: fmt.Errorf("%v of %d bytes", req.Range, size),
+		}
+	}
+	resp.Status, resp.Range = http.StatusPartialContent, abs
+	return resp, abs, nil
+}

@@ -1,0 +1,108 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+
+	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/blobstore"
+)
+
+// blob answers a request for a blob: from the store when its bytes have been
+// hashed since the start, else through a fill, which is joined or begun.
+func (c *Cache) blob(ctx context.Context, r *registry, req pullchain.Request) (pullchain.Response, error) {
+	if req.Head {
+		return c.blobHead(ctx, r, req)
+	}
+	object, err := c.store.Open(req.Digest)
+	if err != nil {
+		if !errors.Is(err, blobstore.ErrNotFound) {
+			c.log.Warn("stored blob cannot be opened", "digest", req.Digest, "error", err)
+		}
+		return c.fills.fetch(ctx, r, req, func(private bool) error { return c.join(ctx, r, req, private) })
+	}
+	g, err := c.admit(ctx, r, req, object.Meta)
+	if err != nil {
+		object.Close()
+		return pullchain.Response{}, err
+	}
+	if !object.Verified {
+		object.Close()
+		// The fill that hashes it has the store for its source, and access to that
+		// has just been decided on.
+		resp, err := c.fills.fetch(ctx, r, req, func(bool) error { return nil })
+		return g.markBlob(resp), err
+	}
+	resp, err := hit(object, req.Range)
+	if err != nil {
+		return pullchain.Response{}, err
+	}
+	return g.markBlob(resp), nil
+}
+
+// join decides whether who asks for req may read what is being fetched for
+// another repository.
+func (c *Cache) join(ctx context.Context, r *registry, req pullchain.Request, private bool) error {
+	_, err := c.admit(ctx, r, req, blobstore.Meta{Public: !private})
+	return err
+}
+
+// blobHead answers a HEAD of a blob.
+func (c *Cache) blobHead(ctx context.Context, r *registry, req pullchain.Request) (pullchain.Response, error) {
+	answer := func(size int64, result pullchain.CacheResult) pullchain.Response {
+		return pullchain.Response{
+			Status: http.StatusOK, Digest: req.Digest, Size: size, Body: http.NoBody, Cache: result,
+		}
+	}
+	if info, ok := c.store.Stat(req.Digest); ok {
+		g, err := c.admit(ctx, r, req, info.Meta)
+		if err != nil {
+			return pullchain.Response{}, err
+		}
+		return g.mark(answer(info.Size, pullchain.CacheHit)), nil
+	}
+	if size, private, by, ok := c.fills.head(req.Digest); ok {
+		if by != (repoKey{r.name, req.Repo}) {
+			if err := c.join(ctx, r, req, private); err != nil {
+				return pullchain.Response{}, err
+			}
+		}
+		return answer(size, pullchain.CacheCoalesced), nil
+	}
+	return c.headThrough(ctx, r, req)
+}
+
+// markBlob is mark for a body that knows its own attempts.
+func (g grant) markBlob(resp pullchain.Response) pullchain.Response {
+	if body, ok := resp.Body.(fileBody); ok && g.attempts != nil {
+		resp.Body = admitted{body, g.attempts}
+	}
+	if g.attempts != nil {
+		g.attempts = append(g.attempts[:len(g.attempts):len(g.attempts)], resp.Attempts...)
+	}
+	return g.mark(resp)
+}
+
+// A fileBody is what the bodies of hits and fills are, for those who would rather
+// have the kernel send a file than read it.
+type fileBody interface {
+	io.ReadCloser
+	File() *os.File
+	Ready() (int64, error)
+	Sent(int64)
+	Attempts() []pullchain.Attempt
+}
+
+// admitted is a body that was served after access to it had been asked for.
+type admitted struct {
+	fileBody
+	asked []pullchain.Attempt
+}
+
+// Attempts returns the tries to find out, and those of the body.
+func (b admitted) Attempts() []pullchain.Attempt {
+	return append(b.asked[:len(b.asked):len(b.asked)], b.fileBody.Attempts()...)
+}

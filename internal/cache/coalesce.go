@@ -1,0 +1,98 @@
+package cache
+
+import (
+	"context"
+	"sync"
+
+	"github.com/pullchain/pullchain"
+)
+
+// A group has one piece of work done at a time for a key. Whoever comes while it
+// runs waits for its outcome, for as long as his own context lasts; the work runs
+// on in the cache's context, and is called off when nobody waits any more.
+//
+// (singleflight has the first half of this: it does not know who has left.)
+type group[K comparable, V any] struct {
+	life *life
+
+	mu    sync.Mutex
+	calls map[K]*call[V]
+}
+
+// A call is the work under way for one key.
+type call[V any] struct {
+	cancel  context.CancelFunc
+	done    chan struct{} // closed when value and err stand
+	waiters int           // guarded by the group's mu
+	value   V
+	err     error
+}
+
+// do returns the outcome of work for key, and whether somebody else had begun it.
+// The value is that of the work even when there is an error.
+func (g *group[K, V]) do(ctx context.Context, key K, work func(context.Context) (V, error)) (value V, joined bool, err error) {
+	g.mu.Lock()
+	c, joined := g.calls[key]
+	if !joined {
+		if c = g.beginLocked(key, work); c == nil {
+			g.mu.Unlock()
+			return value, false, canceled(g.life.ctx)
+		}
+	}
+	c.waiters++
+	g.mu.Unlock()
+	select {
+	case <-c.done:
+		return c.value, joined, c.err
+	case <-ctx.Done():
+		g.leave(key, c)
+		return value, joined, canceled(ctx)
+	}
+}
+
+// beginLocked starts work, or returns nil when the cache is closed.
+func (g *group[K, V]) beginLocked(key K, work func(context.Context) (V, error)) *call[V] {
+	ctx, cancel := context.WithCancel(g.life.ctx)
+	c := &call[V]{cancel: cancel, done: make(chan struct{})}
+	run := func() {
+		defer cancel()
+		c.value, c.err = work(ctx)
+		g.mu.Lock()
+		g.forgetLocked(key, c)
+		g.mu.Unlock()
+		close(c.done)
+	}
+	if !g.life.spawn(run) {
+		cancel()
+		return nil
+	}
+	if g.calls == nil {
+		g.calls = make(map[K]*call[V])
+	}
+	g.calls[key] = c
+	return c
+}
+
+// leave takes one who waited off c. Who comes after the last has left begins anew.
+func (g *group[K, V]) leave(key K, c *call[V]) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if c.waiters--; c.waiters == 0 {
+		c.cancel()
+		g.forgetLocked(key, c)
+	}
+}
+
+func (g *group[K, V]) forgetLocked(key K, c *call[V]) {
+	if g.calls[key] == c {
+		delete(g.calls, key)
+	}
+}
+
+// shared returns the result of an answer that others got as well.
+func shared(result pullchain.CacheResult, joined bool) pullchain.CacheResult {
+	if joined && result == pullchain.CacheMiss {
+		return pullchain.CacheCoalesced
+	}
+	return result
+}

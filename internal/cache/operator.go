@@ -1,0 +1,285 @@
+package cache
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/blobstore"
+	"github.com/pullchain/pullchain/internal/wire"
+)
+
+// An Entry is one object of the cache, for people to look at.
+type Entry struct {
+	Digest    digest.Digest `json:"digest"`
+	Kind      string        `json:"kind"` // "manifest" or "blob"
+	Size      int64         `json:"size"`
+	MediaType string        `json:"media_type"` // of a manifest
+	Images    []string      `json:"images"`     // that it is a part of, as far as is known
+	Public    bool          `json:"public"`     // it took no login to get it
+	Pinned    bool          `json:"pinned"`
+	Verified  bool          `json:"verified"` // hashed since the process began
+	Used      time.Time     `json:"used"`     // last
+}
+
+// A Change is what an operator's wish came to.
+type Change struct {
+	Objects int   `json:"objects"`
+	Bytes   int64 `json:"bytes"`
+}
+
+// List returns the objects of which query is a part of the digest or of an
+// image's name, those used last first; all of them for "". It counts as no use.
+// When ctx ends it returns what it has found by then.
+func (c *Cache) List(ctx context.Context, query string) []Entry {
+	g, _ := c.graph(ctx)
+	images := g.images()
+	var entries []Entry
+	for d, info := range g.objects {
+		e := Entry{
+			Digest: d, Kind: "blob", Size: info.Size, MediaType: info.MediaType, Images: images[d],
+			Public: info.Public, Pinned: info.Pinned, Verified: info.Verified, Used: info.Used,
+		}
+		if wire.IsManifestType(info.MediaType) {
+			e.Kind = "manifest"
+		}
+		if e.Images == nil {
+			e.Images = []string{}
+		}
+		if e.matches(query) {
+			entries = append(entries, e)
+		}
+	}
+	slices.SortFunc(entries, func(a, b Entry) int {
+		return cmp.Or(b.Used.Compare(a.Used), cmp.Compare(a.Digest, b.Digest))
+	})
+	return entries
+}
+
+func (e Entry) matches(query string) bool {
+	return strings.Contains(e.Digest.String(), query) ||
+		slices.ContainsFunc(e.Images, func(image string) bool { return strings.Contains(image, query) })
+}
+
+// Evict removes what is named by what, pinned or not: an image by its tag
+// ("docker.io/library/alpine:3.20"), all of a repository
+// ("docker.io/library/alpine"), or one digest. What belongs to other images too
+// stays, but for a digest that is named itself. The error is
+// blobstore.ErrNotFound when nothing of that name is here, and has the Reason
+// Invalid when it is no name.
+func (c *Cache) Evict(ctx context.Context, what string) (Change, error) {
+	g, a, err := c.aim(ctx, what)
+	if err != nil {
+		return Change{}, err
+	}
+	for _, key := range a.tags {
+		c.tags.forget(key)
+	}
+	doomed := g.below(a.roots)
+	needed := g.below(g.others(a, doomed))
+	var change Change
+	var errs []error
+	for d := range doomed {
+		if needed[d] && d != a.digest {
+			continue
+		}
+		c.manifests.Invalidate(d)
+		info, here := g.objects[d]
+		if !here {
+			continue
+		}
+		if err := c.store.Remove(d); err != nil {
+			if !errors.Is(err, blobstore.ErrNotFound) {
+				errs = append(errs, err)
+			}
+			continue
+		}
+		change.Objects++
+		change.Bytes += info.Size
+	}
+	return change, errors.Join(errs...)
+}
+
+// Pin keeps what is named by what from being evicted to make room, or no longer:
+// the manifests, and everything that they are made of, as far as it is here. What
+// another pinned image needs too stays pinned. It outlives restarts. Errors are
+// as of [Cache.Evict].
+func (c *Cache) Pin(ctx context.Context, what string, pinned bool) (Change, error) {
+	g, a, err := c.aim(ctx, what)
+	if err != nil {
+		return Change{}, err
+	}
+	chosen := g.below(a.roots)
+	var needed set
+	if !pinned {
+		others := make(set)
+		for d, info := range g.objects {
+			if info.Pinned && !chosen[d] && g.links[d] != nil {
+				others[d] = true
+			}
+		}
+		needed = g.below(others)
+	}
+	var change Change
+	var errs []error
+	for d := range chosen {
+		info, here := g.objects[d]
+		if !here || info.Pinned == pinned || needed[d] {
+			continue
+		}
+		if err := c.store.Update(d, func(m *blobstore.Meta) { m.Pinned = pinned }); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		change.Objects++
+		change.Bytes += info.Size
+	}
+	return change, errors.Join(errs...)
+}
+
+// An aim is what an operator's words come to.
+type aim struct {
+	digest digest.Digest // when it was named itself
+	roots  set
+	tags   []tagKey
+	repos  map[string]bool // whose the roots are
+}
+
+// aim finds what is named by what.
+func (c *Cache) aim(ctx context.Context, what string) (*graph, aim, error) {
+	name, err := parseName(what)
+	if err != nil {
+		return nil, aim{}, &pullchain.Error{Reason: pullchain.Invalid, Code: pullchain.CodeInvalid, Err: err}
+	}
+	g, err := c.graph(ctx)
+	if err != nil {
+		return nil, aim{}, err
+	}
+	a := aim{digest: name.digest, roots: make(set), repos: make(map[string]bool)}
+	for key, d := range g.tags {
+		if name.means(key, d) {
+			a.tags = append(a.tags, key)
+			a.roots[d] = true
+			a.repos[key.repoKey.String()] = true
+		}
+	}
+	for d, info := range g.objects {
+		_, belongs := info.Repos[name.repoKey.String()]
+		if d == name.digest || name.all() && belongs {
+			a.roots[d] = true
+		}
+	}
+	if name.digest != "" {
+		for repo := range g.objects[name.digest].Repos {
+			a.repos[repo] = true
+		}
+	} else {
+		a.repos[name.repoKey.String()] = true
+	}
+	if len(a.roots) == 0 {
+		return nil, aim{}, fmt.Errorf("%s: %w", wire.Clip(what), blobstore.ErrNotFound)
+	}
+	return g, a, nil
+}
+
+// others returns the roots that need nothing of what is doomed to go: the other
+// tags, the other manifests, and what other repositories have asked for too.
+func (g *graph) others(a aim, doomed set) set {
+	roots := make(set)
+	for key, d := range g.tags {
+		if !slices.Contains(a.tags, key) {
+			roots[d] = true
+		}
+	}
+	for d := range g.links {
+		if !doomed[d] {
+			roots[d] = true
+		}
+	}
+	for d := range doomed {
+		for repo := range g.objects[d].Repos {
+			if !a.repos[repo] {
+				roots[d] = true
+			}
+		}
+	}
+	return roots
+}
+
+// A name is what people call content: one digest, a tag, or all of a repository.
+type name struct {
+	repoKey
+	tag    string
+	digest digest.Digest
+}
+
+func (n name) all() bool { return n.digest == "" && n.tag == "" }
+
+// means reports whether n names the tag of key, which stands for d.
+func (n name) means(key tagKey, d digest.Digest) bool {
+	if n.digest != "" {
+		return n.digest == d
+	}
+	return n.repoKey == key.repoKey && (n.tag == "" || n.tag == key.tag)
+}
+
+// parseName reads a digest, or an image's name as docker spells it: a registry
+// that is not named is docker.io, which keeps images of one word under library/.
+func parseName(what string) (name, error) {
+	what = strings.TrimSpace(what)
+	image, sum, byDigest := strings.Cut(what, "@")
+	if !byDigest && (strings.HasPrefix(what, "sha256:") || strings.HasPrefix(what, "sha512:")) {
+		image, sum, byDigest = "", what, true
+	}
+	if byDigest {
+		d, err := wire.CheckDigest(sum)
+		return name{digest: d}, err
+	}
+	var n name
+	n.registry, n.repo = "docker.io", image
+	if host, rest, ok := strings.Cut(image, "/"); ok && (strings.ContainsAny(host, ".:") || host == "localhost") {
+		n.registry, n.repo = host, rest
+	}
+	var tagged bool
+	n.repo, n.tag, tagged = strings.Cut(n.repo, ":")
+	if n.registry == "docker.io" && !strings.Contains(n.repo, "/") {
+		n.repo = "library/" + n.repo
+	}
+	if err := wire.CheckRepo(n.repo); err != nil {
+		return name{}, err
+	}
+	if tagged { // "alpine:" is a slip, and not all of alpine
+		return n, wire.CheckTag(n.tag)
+	}
+	return n, nil
+}
+
+// Verify hashes every object, tells report of each, and sets aside those that are
+// wrong. A manifest whose right bytes are in memory is stored again. It ends
+// early when ctx is done.
+func (c *Cache) Verify(ctx context.Context, report func(blobstore.Finding)) error {
+	var wrong []digest.Digest
+	err := c.store.Verify(ctx, func(f blobstore.Finding) {
+		if f.Err != nil {
+			wrong = append(wrong, f.Digest)
+		}
+		report(f)
+	})
+	for _, d := range wrong {
+		if m, ok := c.manifests.GetIfPresent(d); ok {
+			c.unkept("manifest is not kept", c.store.Put(d, m.body, m.meta), "digest", d)
+		}
+	}
+	return err
+}
+
+// GC removes what nobody needs, and returns how many bytes that freed: see
+// [blobstore.Store.GC].
+func (c *Cache) GC(ctx context.Context) (freed int64, err error) { return c.store.GC(ctx) }

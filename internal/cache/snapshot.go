@@ -1,0 +1,128 @@
+package cache
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/blobstore"
+)
+
+// A Snapshot is the cache as it stands, as plain values. Counts are of the time
+// since the process began.
+type Snapshot struct {
+	blobstore.Stats
+	Fills fillsSnapshot `json:"fills"`
+
+	// Requests counts answers by what was asked for (manifest, blob, tags,
+	// referrers) and by what the cache had to do with it: the words of
+	// pullchain.CacheResult, and "error".
+	Requests map[string]map[string]uint64 `json:"requests"`
+
+	Hits           uint64  `json:"hits"`            // manifests and blobs that needed no byte from an upstream: hit, coalesced, stale
+	Misses         uint64  `json:"misses"`          // the others that were answered
+	HitRatio       float64 `json:"hit_ratio"`       // Hits of all answered, 0 to 1; 0 before the first
+	SavedBytes     int64   `json:"saved_bytes"`     // of the bodies of Hits
+	Coalesced      uint64  `json:"coalesced"`       // answers from what was being fetched for somebody else
+	StaleServed    uint64  `json:"stale_served"`    // answers that nobody could confirm
+	Tags           int     `json:"tags"`            // whose meaning is known
+	VerifyFailures uint64  `json:"verify_failures"` // stored content that was not what it should be
+}
+
+// Snapshot returns the cache as it stands.
+func (c *Cache) Snapshot() Snapshot {
+	s := Snapshot{
+		Stats:      c.store.Stats(),
+		Fills:      c.fills.snapshot(),
+		Requests:   c.counts.byKind(),
+		SavedBytes: c.counts.saved.Load(),
+		Tags:       c.tags.count(),
+	}
+	s.VerifyFailures = s.Corrupt
+	for _, op := range []pullchain.Op{pullchain.Manifest, pullchain.Blob} {
+		n := s.Requests[op.String()]
+		s.Coalesced += n[string(pullchain.CacheCoalesced)]
+		s.StaleServed += n[string(pullchain.CacheStale)]
+		s.Hits += n[string(pullchain.CacheHit)] + n[string(pullchain.CacheCoalesced)] + n[string(pullchain.CacheStale)]
+		s.Misses += n[string(pullchain.CacheMiss)] + n[string(pullchain.CacheBypass)]
+	}
+	if all := s.Hits + s.Misses; all > 0 {
+		s.HitRatio = float64(s.Hits) / float64(all)
+	}
+	return s
+}
+
+// results are what a request can come to, in the order of the counters.
+var results = [...]pullchain.CacheResult{
+	pullchain.CacheHit, pullchain.CacheMiss, pullchain.CacheCoalesced, pullchain.CacheStale, pullchain.CacheBypass, resultError,
+}
+
+// resultError counts requests that failed.
+const resultError pullchain.CacheResult = "error"
+
+// counters count answers. They are safe for concurrent use.
+type counters struct {
+	requests [pullchain.Referrers + 1][len(results)]atomic.Uint64
+	saved    atomic.Int64 // bytes of bodies that no upstream had to send
+}
+
+func (n *counters) add(op pullchain.Op, result pullchain.CacheResult) {
+	for i, r := range results {
+		if r == result && int(op) < len(n.requests) {
+			n.requests[op][i].Add(1)
+			return
+		}
+	}
+}
+
+func (n *counters) failed(req pullchain.Request) { n.add(req.Op, resultError) }
+
+func (n *counters) served(req pullchain.Request, resp pullchain.Response) {
+	n.add(req.Op, resp.Cache)
+	if req.Head || resp.Cache == pullchain.CacheMiss || resp.Cache == pullchain.CacheBypass {
+		return
+	}
+	size := resp.Size
+	if resp.Status == 206 {
+		size = resp.Range.To - resp.Range.From
+	}
+	n.saved.Add(max(size, 0))
+}
+
+func (n *counters) byKind() map[string]map[string]uint64 {
+	kinds := make(map[string]map[string]uint64)
+	for op := pullchain.Manifest; op <= pullchain.Referrers; op++ {
+		counts := make(map[string]uint64)
+		for i, r := range results {
+			counts[string(r)] = n.requests[op][i].Load()
+		}
+		kinds[op.String()] = counts
+	}
+	return kinds
+}
+
+// A census remembers for a while how many tags are recorded: to count them takes
+// a look at every record.
+type census struct {
+	mu    sync.Mutex
+	taken time.Time
+	tags  int
+}
+
+// censusEvery is how old the number of tags may be.
+const censusEvery = time.Minute
+
+func (tt *tagTable) count() int {
+	tt.census.mu.Lock()
+	defer tt.census.mu.Unlock()
+	if !tt.census.taken.IsZero() && time.Since(tt.census.taken) < censusEvery {
+		return tt.census.tags
+	}
+	names := make(map[string]bool)
+	tt.all(func(key tagKey, _ digest.Digest) { names[key.image()] = true })
+	tt.census.taken, tt.census.tags = time.Now(), len(names)
+	return tt.census.tags
+}

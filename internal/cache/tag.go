@@ -1,0 +1,288 @@
+package cache
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/pullchain/pullchain"
+)
+
+// A refreshed is what came of asking for a tag.
+type refreshed struct {
+	get      bool // with its manifest
+	tag      *tag // what it means now; nil if that was not said
+	resp     pullchain.Response
+	manifest *manifest // when get
+}
+
+// byTag answers a request for a manifest by a tag: what it meant within tag_ttl,
+// what an upstream says it means, or what it meant last when nobody can say.
+func (c *Cache) byTag(ctx context.Context, r *registry, req pullchain.Request) (pullchain.Response, error) {
+	key := tagKey{repoKey{r.name, req.Repo}, req.Tag, acceptOf(req.Accept)}
+	t := c.tags.find(key)
+	if resp, ok := c.known(ctx, key, t, req.Head); ok {
+		return resp, nil
+	}
+	return c.byRefresh(ctx, r, key, t, req)
+}
+
+// A refreshKey is a tag that is being asked for.
+type refreshKey struct {
+	tagKey
+	alone bool // apart from others, who ask by HEAD all the time
+}
+
+// byRefresh answers by asking upstream, or by waiting for one who does. Only one
+// asks at a time; a GET that has waited for others' HEADs in vain has its turn
+// in the end.
+func (c *Cache) byRefresh(ctx context.Context, r *registry, key tagKey, t *tag, req pullchain.Request) (pullchain.Response, error) {
+	const rounds = 3
+	for round := 1; ; round++ {
+		got, joined, err := c.refreshes.do(ctx, refreshKey{key, round > rounds}, func(ctx context.Context) (refreshed, error) {
+			return c.refresh(ctx, r, key, req)
+		})
+		if joined && !got.get && !req.Head && ctx.Err() == nil {
+			t = c.tags.find(key)
+			if resp, ok := c.known(ctx, key, t, false); ok {
+				return resp, nil
+			}
+			continue
+		}
+		if err != nil {
+			return c.fallback(ctx, key, t, req.Head, err)
+		}
+		return c.refreshedAs(got, joined, req.Head), nil
+	}
+}
+
+// known returns the answer that needs nobody to be asked: t is fresh, or it has
+// just been found out that nobody can say.
+func (c *Cache) known(ctx context.Context, key tagKey, t *tag, head bool) (pullchain.Response, bool) {
+	if t == nil {
+		return pullchain.Response{}, false
+	}
+	now := time.Now()
+	if c.fresh(t.confirmed, now) {
+		resp, ok := c.meaning(ctx, t, head)
+		resp.Age = now.Sub(t.confirmed)
+		return resp, ok
+	}
+	if t.err == nil || now.Sub(t.failed) >= refreshPause {
+		return pullchain.Response{}, false
+	}
+	resp, err := c.fallback(ctx, key, t, head, t.err)
+	return resp, err == nil
+}
+
+// meaning returns what t means, as far as it is here.
+func (c *Cache) meaning(ctx context.Context, t *tag, head bool) (pullchain.Response, bool) {
+	if head && t.complete() {
+		return pullchain.Response{
+			Status: http.StatusOK, MediaType: t.mediaType, Digest: t.digest, Size: t.size,
+			Body: http.NoBody, Cache: pullchain.CacheHit,
+		}, true
+	}
+	m := c.manifest(ctx, t.digest)
+	if m == nil {
+		return pullchain.Response{}, false
+	}
+	return m.response(head), true
+}
+
+// fallback answers with what t meant, if err allows it; else the answer is err.
+func (c *Cache) fallback(ctx context.Context, key tagKey, t *tag, head bool, err error) (pullchain.Response, error) {
+	now := time.Now()
+	if !c.mayFallBack(key, t, err, now) {
+		return pullchain.Response{}, err
+	}
+	resp, ok := c.meaning(ctx, t, head)
+	if !ok {
+		return pullchain.Response{}, err
+	}
+	resp.Cache, resp.Age, resp.Attempts = pullchain.CacheStale, max(now.Sub(t.confirmed), 0), attemptsOf(err)
+	return resp, nil
+}
+
+func (c *Cache) mayFallBack(key tagKey, t *tag, err error, now time.Time) bool {
+	return t != nil && excusable(err, t.private) && c.stands(key, t, now)
+}
+
+// stands reports whether t may be served when nobody can say what it means now.
+func (c *Cache) stands(key tagKey, t *tag, now time.Time) bool {
+	return c.lasting(t.confirmed, now) && (!t.private || !c.revoked(proofKey{key.repoKey, t.digest}, t.confirmed))
+}
+
+// refreshedAs returns what was found out as the answer to one of those who waited.
+func (c *Cache) refreshedAs(got refreshed, joined, head bool) pullchain.Response {
+	resp := got.resp
+	if got.manifest != nil {
+		resp = got.manifest.response(head)
+		resp.Private, resp.Quota, resp.Attempts = got.resp.Private, got.resp.Quota, got.resp.Attempts
+		resp.Cache = got.resp.Cache
+	}
+	resp.Cache = shared(resp.Cache, joined)
+	return resp
+}
+
+// refresh finds out what a tag means, with as few counted requests as can be. Only
+// one runs at a time for a key.
+func (c *Cache) refresh(ctx context.Context, r *registry, key tagKey, req pullchain.Request) (refreshed, error) {
+	t, now := c.tags.find(key), time.Now()
+	got := refreshed{get: !req.Head}
+	var m *manifest
+	here := false // what it meant last
+	switch {
+	case t == nil:
+	case req.Head:
+		got.resp, here = c.meaning(ctx, t, true)
+	default:
+		m = c.manifest(ctx, t.digest)
+		here = m != nil
+	}
+	if here && c.fresh(t.confirmed, now) { // since the caller looked
+		got.tag, got.manifest, got.resp.Cache = t, m, pullchain.CacheHit
+		return got, nil
+	}
+	// With something to fall back on nobody is asked whose gate is shut (DESIGN.md,
+	// Gates: stale goes before the forced try).
+	req.Terms.Spare = req.Terms.Spare || here && c.stands(key, t, now)
+	err := c.ask(ctx, r, key, t, m, req, &got)
+	if err != nil {
+		c.unrefreshed(key, t, err)
+	}
+	return got, err
+}
+
+// ask asks the upstreams what a tag means: by HEAD when that is what the client
+// wants, or when its manifest may be here.
+func (c *Cache) ask(ctx context.Context, r *registry, key tagKey, t *tag, m *manifest, req pullchain.Request, got *refreshed) error {
+	switch {
+	case req.Head:
+		return c.askHead(ctx, r, key, t, req, got)
+	case t != nil && m == nil && c.fresh(t.confirmed, time.Now()):
+		// A HEAD has told us its digest a moment ago: this is what it stood for then,
+		// and mirrors that may not speak of tags may have it.
+		return c.getChanged(ctx, r, key, t, req, got)
+	case m == nil:
+		return c.getTag(ctx, r, key, req, got)
+	}
+	head := req
+	head.Head = true
+	if err := c.askHead(ctx, r, key, t, head, got); err != nil {
+		return err
+	}
+	switch {
+	case got.tag == nil:
+		return c.getTag(ctx, r, key, req, got)
+	case got.tag.digest != t.digest:
+		return c.getChanged(ctx, r, key, got.tag, req, got)
+	}
+	got.manifest = m
+	got.resp.Cache = pullchain.CacheHit
+	return nil
+}
+
+// askHead asks by HEAD. For a client's HEAD the answer is what the tag means from
+// now on; for a GET only when it is what it meant before: else its manifest has
+// yet to be fetched, and until then what is here is better than nothing.
+func (c *Cache) askHead(ctx context.Context, r *registry, key tagKey, t *tag, req pullchain.Request, got *refreshed) error {
+	resp, err := r.next.Fetch(ctx, req)
+	if err != nil {
+		return err
+	}
+	resp.Body.Close()
+	resp.Body = http.NoBody
+	got.resp = resp
+	got.resp.Cache = pullchain.CacheBypass
+	if resp.Digest == "" {
+		return nil
+	}
+	got.tag = &tag{
+		digest: resp.Digest, mediaType: resp.MediaType, size: resp.Size, private: resp.Private, confirmed: time.Now(),
+	}
+	got.resp.Cache = pullchain.CacheMiss
+	if t != nil && t.digest == resp.Digest {
+		got.resp.Cache = pullchain.CacheHit
+		if !got.tag.complete() {
+			got.tag.mediaType, got.tag.size = t.mediaType, t.size
+		}
+	}
+	if !got.get || got.resp.Cache == pullchain.CacheHit {
+		c.proved(proofKey{key.repoKey, resp.Digest}, resp.Private)
+		c.tags.put(key, *got.tag)
+	}
+	return nil
+}
+
+// getChanged fetches what t means by its digest. A mirror that has the tag may lack
+// the digest (PROTOCOL.md 4.8): then the tag itself is asked for.
+func (c *Cache) getChanged(ctx context.Context, r *registry, key tagKey, t *tag, req pullchain.Request, got *refreshed) error {
+	if m := c.manifest(ctx, t.digest); m != nil {
+		got.manifest = m
+		c.confirm(key, got.tag)
+		return nil
+	}
+	byDigest := req
+	byDigest.Digest, byDigest.Tag = t.digest, ""
+	f, _, err := c.fetchManifest(ctx, r, byDigest)
+	switch {
+	case pullchain.ReasonOf(err) == pullchain.NotFound && err != nil:
+		return c.getTag(ctx, r, key, req, got)
+	case err != nil:
+		return err
+	}
+	got.take(f)
+	c.confirm(key, got.tag)
+	return nil
+}
+
+// getTag fetches what a tag means.
+func (c *Cache) getTag(ctx context.Context, r *registry, key tagKey, req pullchain.Request, got *refreshed) error {
+	f, err := c.get(ctx, r, req)
+	if err != nil {
+		return err
+	}
+	got.take(f)
+	got.tag = &tag{
+		digest: f.digest, mediaType: f.mediaType, size: int64(len(f.body)), private: f.private, confirmed: time.Now(),
+	}
+	c.tags.put(key, *got.tag)
+	return nil
+}
+
+// take makes f the answer, with the tries of the HEAD before it.
+func (got *refreshed) take(f *fetched) {
+	before := got.resp.Attempts
+	got.manifest, got.resp = f.manifest, f.response()
+	got.resp.Attempts = append(before[:len(before):len(before)], f.attempts...)
+}
+
+// confirm records t, which an upstream has just named and whose manifest is here;
+// nil if it was not just now.
+func (c *Cache) confirm(key tagKey, t *tag) {
+	if t == nil {
+		return
+	}
+	c.proved(proofKey{key.repoKey, t.digest}, t.private)
+	c.tags.put(key, *t)
+}
+
+// unrefreshed records that a refresh failed: an upstream's "no" is an answer, and
+// the tag is forgotten; where nobody could say, nobody is asked for a while.
+func (c *Cache) unrefreshed(key tagKey, t *tag, err error) {
+	if t == nil {
+		return
+	}
+	switch reason := pullchain.ReasonOf(err); {
+	case reason == pullchain.Denied:
+		c.disprovedBy(err, proofKey{key.repoKey, t.digest})
+		c.tags.forget(key)
+	case reason == pullchain.NotFound:
+		c.tags.forget(key)
+	case excusable(err, t.private):
+		failed := *t
+		failed.failed, failed.err = time.Now(), err
+		c.tags.put(key, failed)
+	}
+}

@@ -1,0 +1,270 @@
+package cache
+
+import (
+	"context"
+	"io"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/blobstore"
+)
+
+// A worker brings missing bytes of a fill, one request after another. Its claim
+// [done, end) is its own: nobody else writes there.
+type worker struct {
+	f      *fill
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	// Guarded by f.mu.
+	done   int64         // up to here its bytes are there
+	pos    int64         // up to here they have been read; those from done on are being written
+	end    int64         // where it stops; others may cut it, down to pos
+	reach  int64         // where the body at hand ends; 0 if there is none
+	helper bool          // only there to make the fill faster
+	serial bool          // its lane sends the whole from 0: it passes over what is there or claimed
+	others []string      // lanes to ask last, besides those of wrong copies
+	source string        // who sends
+	asked  time.Time     // when the request at hand was made
+	first  time.Time     // when its body brought the first byte
+	since  time.Time     // since when it is waited for; zero while bytes are written
+	waited time.Duration // for its body, after the first byte
+	bytes  int64         // of its body
+	mark   int64         // [mark, wrote) is written and not journaled yet
+	wrote  int64
+}
+
+func (w *worker) claim(from, to int64) {
+	w.done, w.pos, w.end = from, from, to
+	w.reach, w.serial = 0, false
+}
+
+// run fetches claim after claim until nothing is left to do.
+func (w *worker) run() {
+	defer func() {
+		w.f.mu.Lock()
+		defer w.f.mu.Unlock()
+		w.f.dropLocked(w)
+		w.f.kickLocked()
+	}()
+	for {
+		err := w.fetch()
+		if w.ctx.Err() != nil || err == errNotNeeded {
+			return
+		}
+		if err != nil {
+			pause, again := w.f.failure(w, err)
+			if !again || !sleep(w.ctx, pause) {
+				return
+			}
+		}
+		if !w.next() {
+			return
+		}
+	}
+}
+
+func (w *worker) next() bool {
+	w.f.mu.Lock()
+	defer w.f.mu.Unlock()
+	return w.f.nextLocked(w)
+}
+
+// fetch asks for the claim and writes what comes.
+func (w *worker) fetch() error {
+	f := w.f
+	f.mu.Lock()
+	reg, req := f.reg, w.requestLocked()
+	w.asked, w.first, w.since = time.Now(), time.Time{}, time.Time{}
+	w.waited, w.bytes, w.source = 0, 0, ""
+	f.mu.Unlock()
+	resp, err := reg.next.Fetch(w.ctx, req)
+	if err != nil {
+		f.tellError(w, err)
+		return err
+	}
+	told := f.tell(resp)
+	defer f.told(told)
+	defer resp.Body.Close() // as soon as the claim is done: what comes after it is not wanted
+	err = f.accept(w, req, resp)
+	switch {
+	case err == errAskWhole:
+		return nil
+	case err != nil:
+		return err
+	}
+	return w.pour(resp.Body)
+}
+
+func (w *worker) requestLocked() pullchain.Request {
+	f := w.f
+	req := f.req
+	req.Terms = pullchain.Terms{Unverified: true, Helper: w.helper, Spare: w.helper, Avoid: slices.Concat(f.avoid, w.others)}
+	switch {
+	case f.size < 0 && w.done == 0:
+		req.Range = f.ask
+	case w.done == 0 && w.end >= f.limitLocked():
+		req.Range = pullchain.Range{}
+	case w.end >= f.limitLocked():
+		req.Range = pullchain.Range{From: w.done}
+	default:
+		req.Range = pullchain.Range{From: w.done, To: w.end}
+	}
+	return req
+}
+
+// pour writes the body to the claim. It returns nil when the claim is done, or
+// the body has ended where it should.
+func (w *worker) pour(body io.Reader) error {
+	buf := buffers.Get().(*[bufferSize]byte)
+	defer buffers.Put(buf)
+	defer w.journal()
+	for {
+		room := w.room()
+		if room <= 0 {
+			return nil
+		}
+		n, err := body.Read(buf[:min(room, bufferSize)])
+		if n > 0 {
+			if werr := w.deposit(buf[:n], sourceOf(body)); werr != nil {
+				w.f.detach(werr)
+				return werr
+			}
+		}
+		switch {
+		case err == io.EOF:
+			return w.bodyEnded()
+		case err != nil:
+			return err
+		}
+	}
+}
+
+func sourceOf(body io.Reader) string {
+	if s, ok := body.(pullchain.Source); ok {
+		return s.Upstream()
+	}
+	return ""
+}
+
+// room returns how much may still be read for the claim, which is done next.
+func (w *worker) room() int64 {
+	w.f.mu.Lock()
+	defer w.f.mu.Unlock()
+	w.since = time.Now()
+	if w.pos >= w.end {
+		w.f.extendLocked(w)
+	}
+	return min(w.end, w.reach) - w.pos
+}
+
+// deposit writes what was read and tells who waits for it.
+func (w *worker) deposit(p []byte, source string) error {
+	pieces := w.reserve(p)
+	for _, piece := range pieces.all() {
+		if piece.from == piece.to { // the claim has been cut meanwhile
+			continue
+		}
+		if _, err := w.f.back.spool.WriteAt(p[piece.from-pieces.off:piece.to-pieces.off], piece.from); err != nil {
+			return err
+		}
+	}
+	w.f.mu.Lock()
+	defer w.f.mu.Unlock()
+	for _, piece := range pieces.all() {
+		w.journalLocked(piece.from, piece.to, source)
+		w.f.have.add(piece.from, piece.to, source)
+	}
+	w.done = w.pos
+	w.f.wakeLocked()
+	return nil
+}
+
+// pieces are the parts of what was read that are to be written: as a rule all.
+type pieces struct {
+	off  int64
+	one  [1]run
+	many []run
+}
+
+func (p *pieces) all() []run {
+	if p.many != nil {
+		return p.many
+	}
+	return p.one[:]
+}
+
+// reserve moves the worker on by what was read, so that its claim can no longer
+// be cut there, and returns what of it is to be written.
+func (w *worker) reserve(p []byte) pieces {
+	f := w.f
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := int64(len(p))
+	w.receivedLocked(n)
+	off := w.pos
+	n = max(min(n, w.end-off), 0)
+	w.pos += n
+	if !w.serial {
+		return pieces{off: off, one: [1]run{{from: off, to: off + n}}}
+	}
+	many := []run{}
+	w.done = w.pos // nothing of [off, pos) is free until done is right again
+	for at := off; ; {
+		from, to, ok := f.freeLocked(at, off+n)
+		if !ok {
+			break
+		}
+		many = append(many, run{from: from, to: to})
+		at = to
+	}
+	w.done = off
+	return pieces{off: off, many: many}
+}
+
+// recordEvery is how much may be lost to a kill (FAULTS.md F35).
+const recordEvery = 1 << 20
+
+// journalLocked notes that [from, to) is written. What is noted is recorded by
+// the goroutine of the fill.
+func (w *worker) journalLocked(from, to int64, source string) {
+	if w.wrote-w.mark >= recordEvery || source != w.source || from != w.wrote {
+		w.flushLocked()
+		w.mark = from
+	}
+	w.wrote, w.source = to, source
+}
+
+func (w *worker) flushLocked() {
+	if w.mark < w.wrote {
+		w.f.journal = append(w.f.journal, blobstore.Extent{From: w.mark, To: w.wrote, Source: w.source})
+		w.mark = w.wrote
+	}
+}
+
+func (w *worker) journal() {
+	w.f.mu.Lock()
+	defer w.f.mu.Unlock()
+	w.flushLocked()
+	w.f.wakeLocked()
+}
+
+// bodyEnded judges the end of a body.
+func (w *worker) bodyEnded() error {
+	f := w.f
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if end := min(w.end, w.reach); w.pos < end && end != math.MaxInt64 {
+		return &pullchain.Error{
+			Reason: pullchain.Unavailable, Code: pullchain.CodeTruncated, Upstream: w.source, Err: io.ErrUnexpectedEOF,
+		}
+	}
+	if f.size < 0 { // now it is known
+		f.size, w.end = w.pos, w.pos
+		f.have.trim(f.size)
+		f.wakeLocked()
+	}
+	return nil
+}

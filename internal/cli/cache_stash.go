@@ -1,0 +1,160 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+
+	"github.com/pullchain/pullchain/internal/blobstore"
+	"github.com/pullchain/pullchain/internal/cache"
+	"github.com/pullchain/pullchain/internal/config"
+)
+
+// A stash is the cache as its commands see it: that of a running daemon, or the
+// directory that no daemon uses. What is not there is blobstore.ErrNotFound.
+type stash interface {
+	where() string // for people
+	stat(ctx context.Context) (cache.Snapshot, error)
+	list(ctx context.Context, query string, limit int) (shown []cache.Entry, total int, err error) // limit 0 is none
+	evict(ctx context.Context, what string) (cache.Change, error)
+	pin(ctx context.Context, what string, pinned bool) (cache.Change, error)
+	verify(ctx context.Context, report func(verified)) (verified, error) // report is for the progress
+	gc(ctx context.Context) (freed int64, err error)
+	close() error
+}
+
+// withStash runs do with the cache that the command line means: that of the
+// daemon which answers, else, unless --addr named one, the directory.
+func (a *app) withStash(ctx context.Context, do func(stash) error) (err error) {
+	s, err := a.stash(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	return do(s)
+}
+
+func (a *app) stash(ctx context.Context) (stash, error) {
+	p, err := a.plane()
+	if err != nil {
+		return nil, err
+	}
+	_, err = p.cacheSnapshot(ctx)
+	switch {
+	case err == nil:
+		return &planeStash{plane: p, app: a}, nil
+	case errors.Is(err, errNoCache):
+		return nil, fmt.Errorf("%s: %w", p.base, err)
+	case a.flags.Addr != "" || !nobodyThere(err):
+		return nil, a.unreachable(p, err)
+	}
+	cfg, err := a.readConfig()
+	if err != nil {
+		return nil, err
+	}
+	return a.dirStash(cfg, p.base)
+}
+
+// readConfig reads the configuration once more for who has no daemon: what is
+// wrong with it, [app.plane] has told.
+func (a *app) readConfig() (*config.Config, error) {
+	cfg, err := a.loadConfig()
+	if err != nil {
+		return nil, &exitError{code: exitConfig}
+	}
+	return cfg, nil
+}
+
+// nobodyThere reports whether nobody listens at an address at all: then nobody
+// can be in the way of looking into the directory.
+func nobodyThere(err error) bool {
+	dial, ok := errors.AsType[*net.OpError](err)
+	return ok && dial.Op == "dial"
+}
+
+// A dirStash is the directory of a cache, opened as a daemon would open it.
+type dirStash struct {
+	app   *app
+	store *blobstore.Store
+	cache *cache.Cache
+}
+
+// dirStash opens the directory of cfg. address is where no daemon answered.
+func (a *app) dirStash(cfg *config.Config, address string) (stash, error) {
+	if !cfg.Cache.On() {
+		return nil, errors.New(a.book.Say("cache.off", "file", cfg.File))
+	}
+	dir, err := a.cacheDir(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil, errors.New(a.book.Say("cache.none", "dir", dir, "address", address))
+	}
+	store, err := blobstore.Open(blobstore.Config{Dir: dir, MaxSize: cfg.Cache.MaxSize})
+	if errors.Is(err, blobstore.ErrLocked) {
+		return nil, &exitError{exitUnreachable, errors.New(a.book.Say("cache.locked", "dir", dir, "address", address))}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &dirStash{app: a, store: store, cache: cache.New(cache.Options{Store: store})}, nil
+}
+
+// cacheDir returns the directory that cfg means.
+func (a *app) cacheDir(cfg *config.Config) (string, error) {
+	if cfg.Cache.Dir != "" {
+		return cfg.Cache.Dir, nil
+	}
+	return cache.DefaultDir(func(name string) (string, bool) {
+		value := a.Getenv(name)
+		return value, value != ""
+	})
+}
+
+func (s *dirStash) where() string { return s.app.book.Say("cache.in_dir") }
+
+func (s *dirStash) close() error { return errors.Join(s.cache.Close(), s.store.Close()) }
+
+// stat waits until the directory has been read: nobody else has done so.
+func (s *dirStash) stat(ctx context.Context) (cache.Snapshot, error) {
+	for range s.store.All(ctx) {
+		break
+	}
+	return s.cache.Snapshot(), ctx.Err()
+}
+
+func (s *dirStash) list(ctx context.Context, query string, limit int) ([]cache.Entry, int, error) {
+	entries := s.cache.List(ctx, query)
+	shown := entries
+	if limit > 0 {
+		shown = entries[:min(limit, len(entries))]
+	}
+	return shown, len(entries), ctx.Err()
+}
+
+func (s *dirStash) evict(ctx context.Context, what string) (cache.Change, error) {
+	return s.cache.Evict(ctx, what)
+}
+
+func (s *dirStash) pin(ctx context.Context, what string, pinned bool) (cache.Change, error) {
+	return s.cache.Pin(ctx, what, pinned)
+}
+
+func (s *dirStash) verify(ctx context.Context, report func(verified)) (verified, error) {
+	var v verified
+	err := s.cache.Verify(ctx, func(f blobstore.Finding) {
+		v.Objects++
+		v.Bytes += f.Size
+		if f.Err != nil {
+			v.Wrong = append(v.Wrong, finding{f.Digest.String(), f.Size, f.Err.Error()})
+		}
+		report(v)
+	})
+	return v, err
+}
+
+func (s *dirStash) gc(ctx context.Context) (int64, error) { return s.cache.GC(ctx) }

@@ -1,0 +1,186 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/pullchain/pullchain/internal/cache"
+)
+
+type warmCmd struct {
+	Images   []string `arg:"" optional:"" name:"image" help:"${help_warm_images}"`
+	File     []string `short:"f" sep:"none" placeholder:"FILE" help:"${help_warm_file}"`
+	Platform string   `placeholder:"OS/ARCH" help:"${help_warm_platform}"`
+	Jobs     int      `short:"j" default:"4" help:"${help_warm_jobs}"`
+	DryRun   bool     `help:"${help_warm_dry_run}"`
+	Mirror   string   `placeholder:"URL" help:"${help_warm_mirror}"`
+}
+
+// maxJobs is beyond what any upstream lets one client have.
+const maxJobs = 64
+
+// A warmReport is the answer of `cache warm -o json`.
+type warmReport struct {
+	Schema int      `json:"schema"`
+	OK     bool     `json:"ok"` // all of it is there
+	DryRun bool     `json:"dry_run"`
+	Images []warmed `json:"images"` // those that were finished, in their order
+}
+
+// Run fetches images through the data plane, so that the cache has them. What it
+// has already is not fetched: the same command goes on where one was stopped.
+func (c *warmCmd) Run(ctx context.Context, a *app) error {
+	platforms, err := parsePlatforms(c.Platform)
+	if err != nil {
+		return &exitError{exitUsage, fmt.Errorf("--platform: %w", err)}
+	}
+	if c.Jobs < 1 || c.Jobs > maxJobs {
+		return &exitError{exitUsage, fmt.Errorf("--jobs must be from 1 to %d", maxJobs)}
+	}
+	images, err := c.images(a)
+	if err != nil {
+		return &exitError{exitUsage, err}
+	}
+	to, err := c.through(ctx, a, images)
+	if err != nil {
+		return err
+	}
+	board := a.newBoard(len(images), c.DryRun)
+	w := warming{mirror: to.mirror, platforms: platforms, dry: c.DryRun, board: board, slots: make(chan struct{}, c.Jobs)}
+	stop := board.show()
+	results := w.run(ctx, images)
+	stop()
+	after, err := to.close(ctx)
+	if err != nil && ctx.Err() == nil {
+		return err
+	}
+	return c.tell(ctx, a, images, results, after)
+}
+
+// images returns what the command line names, each image once.
+func (c *warmCmd) images(a *app) ([]image, error) {
+	files := slices.Clone(c.File)
+	var images []image
+	var errs []error
+	for _, arg := range c.Images {
+		if looksLikeFile(arg) {
+			files = append(files, arg)
+			continue
+		}
+		img, err := parseImage(arg)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		images = append(images, img)
+	}
+	for _, path := range files {
+		some, notes, err := a.readImages(path)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		for _, note := range notes {
+			fmt.Fprintln(a.Stderr, a.book.Say("warm.note", "text", note))
+		}
+		images = append(images, some...)
+	}
+	if len(errs) == 0 && len(images) == 0 {
+		errs = append(errs, errors.New(a.book.Say("warm.nothing")))
+	}
+	return unique(images), errors.Join(errs...)
+}
+
+// tell says what it came to in the end.
+func (c *warmCmd) tell(ctx context.Context, a *app, images []image, results []warmed, after cache.Snapshot) error {
+	r := warmReport{Schema: cacheSchema, OK: len(results) == len(images), DryRun: c.DryRun, Images: append([]warmed{}, results...)}
+	var done, failed int
+	var sum int64
+	for _, one := range results {
+		sum += one.Bytes
+		if one.OK {
+			done++
+		} else {
+			failed++
+			r.OK = false
+		}
+	}
+	trouble := ""
+	if !c.DryRun {
+		trouble = a.shortfall(sum, after)
+		r.OK = r.OK && trouble == ""
+	}
+	if a.flags.Output == "json" {
+		if err := a.json(r); err != nil {
+			return err
+		}
+	}
+	switch {
+	case ctx.Err() != nil:
+		fmt.Fprintln(a.Stderr, a.book.Say("warm.stopped", "images", done, "all", len(images)))
+		return ctx.Err()
+	case failed > 0:
+		return &exitError{exitFailed, errors.New(a.book.Say("warm.incomplete", "images", done, "all", len(images)))}
+	case trouble != "":
+		return &exitError{exitFailed, errors.New(trouble)}
+	}
+	return nil
+}
+
+// shortfall says why a cache cannot have all that was put into it; nothing if it can.
+func (a *app) shortfall(sum int64, after cache.Snapshot) string {
+	switch {
+	case after.Trouble != "":
+		return a.book.Say("cache.trouble", "why", printable(after.Trouble))
+	case after.Limit > 0 && sum > after.Limit: // layers that images share count twice, so it may just fit
+		return a.book.Say("warm.too_much", "size", size(sum), "limit", size(after.Limit))
+	}
+	return ""
+}
+
+// A passage is the data plane that images go through, for the time of a command.
+type passage struct {
+	mirror *mirror
+	stash  func(ctx context.Context) (cache.Snapshot, error) // nil if nobody can be asked
+	end    func() error                                      // ends what was started for it; nil if nothing was
+}
+
+// close ends it and says how the cache stands.
+func (p *passage) close(ctx context.Context) (after cache.Snapshot, err error) {
+	p.mirror.close()
+	if p.stash != nil && ctx.Err() == nil {
+		after, err = p.stash(ctx)
+	}
+	if p.end != nil {
+		err = errors.Join(err, p.end())
+	}
+	return after, err
+}
+
+// through returns the way to the cache: --mirror, else the daemon that answers on
+// the operator's plane, else one in this process.
+func (c *warmCmd) through(ctx context.Context, a *app, images []image) (*passage, error) {
+	if c.Mirror != "" {
+		base := c.Mirror
+		if !strings.Contains(base, "://") {
+			base = "http://" + base
+		}
+		return &passage{mirror: newMirror(base, &http.Transport{})}, nil
+	}
+	p, err := a.plane()
+	if err != nil {
+		return nil, err
+	}
+	_, err = p.cacheSnapshot(ctx)
+	switch {
+	case err == nil:
+		return a.running(ctx, p)
+	case errors.Is(err, errNoCache):
+		return nil, fmt.Errorf("%s: %w", p.base, err)
+	case a.flags.Addr != "" || !nobodyThere(err):
+		return nil, a.unreachable(p, err)
+	}
+	return a.ownDaemon(images, p.base)
+}

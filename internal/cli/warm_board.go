@@ -1,0 +1,267 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/admin"
+	"github.com/pullchain/pullchain/internal/admin/phrase"
+)
+
+// A board shows how a warming goes: on a terminal the blobs under way with a bar
+// each, below the lines of what has happened; elsewhere the lines alone. Its
+// methods may be called from several goroutines.
+type board struct {
+	out   io.Writer
+	book  *phrase.Book
+	live  bool              // out is a terminal that can move its cursor
+	quiet bool              // for programs: no lines
+	dry   bool              // nothing is fetched
+	size  func() (w, h int) // of the terminal
+
+	mu     sync.Mutex
+	bars   []*bar
+	drawn  int // lines of the terminal that are to be drawn again
+	counts counts
+	begun  time.Time
+}
+
+// counts are of the whole command.
+type counts struct {
+	images, all int   // done, and those to do
+	bytes       int64 // of the blobs that were named so far
+	there       int64 // of these, what the cache had
+	fetched     int64 // of these, what came; grows as it comes
+}
+
+// redrawEvery keeps a terminal over a slow line usable.
+const redrawEvery = 200 * time.Millisecond
+
+func (a *app) newBoard(images int, dry bool) *board {
+	b := &board{out: a.Stdout, book: a.book, quiet: a.flags.Output == "json", dry: dry, begun: time.Now()}
+	b.counts.all = images
+	if f, ok := a.Stdout.(*os.File); ok && !b.quiet && isTerminal(f) && a.Getenv("TERM") != "dumb" {
+		b.live = true
+		b.size = func() (int, int) {
+			w, h, err := term.GetSize(int(f.Fd()))
+			if err != nil {
+				return 80, 24
+			}
+			return w, h
+		}
+	}
+	return b
+}
+
+// show draws until stop is called, which wipes the bars.
+func (b *board) show() (stop func()) {
+	if !b.live {
+		return func() {}
+	}
+	done := make(chan struct{})
+	var drawing sync.WaitGroup
+	drawing.Go(func() {
+		tick := time.NewTicker(redrawEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				b.draw()
+			case <-done:
+				return
+			}
+		}
+	})
+	return func() {
+		close(done)
+		drawing.Wait()
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		fmt.Fprint(b.out, b.wiped())
+	}
+}
+
+// A bar is a blob under way.
+type bar struct {
+	board *board
+	image image
+	blob  pullchain.Descriptor
+	begun time.Time
+	got   atomic.Int64
+}
+
+func (r *bar) add(n int) {
+	r.got.Add(int64(n))
+	r.board.mu.Lock()
+	r.board.counts.fetched += int64(n)
+	r.board.mu.Unlock()
+}
+
+// expect counts a blob that will be skipped, missing, or begun and ended.
+func (b *board) expect(d pullchain.Descriptor) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.counts.bytes += d.Size
+}
+
+// skipped counts a blob that the cache has.
+func (b *board) skipped(d pullchain.Descriptor) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.counts.there += d.Size
+}
+
+// missing tells of a blob that would be fetched.
+func (b *board) missing(img image, d pullchain.Descriptor) {
+	b.line(b.book.Say("warm.would", "image", img, "blob", short(d.Digest), "size", size(d.Size)))
+}
+
+func (b *board) begin(img image, d pullchain.Descriptor) *bar {
+	r := &bar{board: b, image: img, blob: d, begun: time.Now()}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.bars = append(b.bars, r)
+	return r
+}
+
+// end takes a bar away. On a terminal its image will be told of, elsewhere each
+// blob that came is.
+func (b *board) end(r *bar, word cached, took time.Duration, err error) {
+	b.mu.Lock()
+	for i, other := range b.bars {
+		if other == r {
+			b.bars = append(b.bars[:i], b.bars[i+1:]...)
+			break
+		}
+	}
+	b.mu.Unlock()
+	if err == nil && !word.there() && !b.live {
+		b.line(b.book.Say("warm.blob", "image", r.image, "blob", short(r.blob.Digest), "size", size(r.blob.Size), "speed", speed(r.got.Load(), took)))
+	}
+}
+
+// finished tells of an image.
+func (b *board) finished(one warmed) {
+	b.mu.Lock()
+	b.counts.images++
+	b.mu.Unlock()
+	b.line(b.sentence(one))
+}
+
+func (b *board) sentence(one warmed) string {
+	switch {
+	case one.err != nil:
+		if one.From != "" {
+			return b.book.Say("warm.failed_from", "image", one.Image, "from", one.From, "error", oneLine(one.Error))
+		}
+		return b.book.Say("warm.failed", "image", one.Image, "error", oneLine(one.Error))
+	case b.dry:
+		return b.book.Say("warm.dry", "image", one.Image, "fetched", one.Fetched, "new", size(one.New), "blobs", one.Blobs, "size", size(one.Bytes))
+	case one.Stale:
+		return b.book.Say("warm.stale", "image", one.Image, "blobs", one.Blobs, "size", size(one.Bytes))
+	case one.Fetched == 0:
+		return b.book.Say("warm.there", "image", one.Image, "blobs", one.Blobs, "size", size(one.Bytes))
+	}
+	return b.book.Say("warm.done", "image", one.Image, "fetched", one.Fetched, "new", size(one.New), "blobs", one.Blobs, "size", size(one.Bytes))
+}
+
+func oneLine(s string) string { return strings.ReplaceAll(s, "\n", "; ") }
+
+// line writes a line that stays.
+func (b *board) line(text string) {
+	if b.quiet {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	fmt.Fprint(b.out, b.wiped()+text+"\n"+b.frame())
+}
+
+func (b *board) draw() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	fmt.Fprint(b.out, b.wiped()+b.frame())
+}
+
+// wiped returns what takes the bars off the terminal again: to the first of their
+// lines, and erase from there (ECMA-48, CPL and ED).
+func (b *board) wiped() string {
+	n := b.drawn
+	b.drawn = 0
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("\x1b[%dF\x1b[J", n)
+}
+
+// frame returns the bars as they stand. They may be more than the terminal has
+// lines; none is longer than the terminal is wide, or the cursor would not find
+// back.
+func (b *board) frame() string {
+	if !b.live {
+		return ""
+	}
+	width, height := b.size()
+	var out strings.Builder
+	for _, r := range b.bars[:min(len(b.bars), max(0, height-2))] {
+		out.WriteString(clip(r.text(time.Now(), width), width-1) + "\n")
+		b.drawn++
+	}
+	c := b.counts
+	out.WriteString(clip(b.book.Say("warm.total", "images", c.images, "all", c.all, "done", size(c.there+c.fetched), "size", size(c.bytes),
+		"speed", speed(c.fetched, time.Since(b.begun))), width-1) + "\n")
+	b.drawn++
+	return out.String()
+}
+
+// The columns of a bar's line: of the name, of the bar itself, and of all else.
+const (
+	nameColumns = 20
+	minBar      = 8
+	maxBar      = 30
+	restColumns = 48
+)
+
+// text returns the bar as a line for a terminal of that width.
+func (r *bar) text(now time.Time, width int) string {
+	columns := max(minBar, min(maxBar, width-nameColumns-restColumns))
+	got := r.got.Load()
+	filled := columns
+	if r.blob.Size > 0 {
+		filled = int(min(got, r.blob.Size) * int64(columns) / r.blob.Size)
+	}
+	head := ">"
+	if filled == columns {
+		head = ""
+	}
+	return fmt.Sprintf("%-*s %-12s [%-*s] %-16s  %s", nameColumns, r.image.nickname(nameColumns), short(r.blob.Digest),
+		columns, strings.Repeat("=", filled)+head, admin.Fraction(got, r.blob.Size), speed(got, now.Sub(r.begun)))
+}
+
+// nickname returns the end of the image's name, in so many columns.
+func (i image) nickname(columns int) string {
+	name := i.repo[strings.LastIndexByte(i.repo, '/')+1:] + ":" + i.reference
+	if _, sum, ok := strings.Cut(i.reference, ":"); ok {
+		name = name[:len(name)-len(i.reference)-1] + "@" + sum[:min(len(sum), 12)]
+	}
+	if len(name) > columns {
+		name = "…" + name[len(name)-columns+1:]
+	}
+	return name
+}
+
+// speed says how fast n bytes came.
+func speed(n int64, took time.Duration) string {
+	if took < time.Millisecond {
+		took = time.Millisecond
+	}
+	return size(int64(float64(n)/took.Seconds())) + "/s"
+}

@@ -1,0 +1,160 @@
+package cli
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pullchain/pullchain/internal/admin"
+	"github.com/pullchain/pullchain/internal/blobstore"
+	"github.com/pullchain/pullchain/internal/cache"
+	"github.com/pullchain/pullchain/internal/config"
+	"github.com/pullchain/pullchain/internal/daemon"
+	"github.com/pullchain/pullchain/internal/front"
+)
+
+// running returns the way through the daemon of p.
+func (a *app) running(ctx context.Context, p *plane) (*passage, error) {
+	s, err := p.snapshot(ctx)
+	if err != nil {
+		return nil, a.unreachable(p, err)
+	}
+	address, ok := dataAddress(s.Listen, p.base)
+	if !ok {
+		return nil, errors.New(a.book.Say("warm.elsewhere", "listen", s.Listen, "address", p.base))
+	}
+	cfg, err := a.loadConfig()
+	if err != nil || cfg.Server.TLSCert == "" || a.flags.Addr != "" {
+		return &passage{mirror: newMirror("http://"+address, &http.Transport{}), stash: p.cacheSnapshot}, nil
+	}
+	transport, err := pinned(cfg.Server.TLSCert)
+	if err != nil {
+		return nil, err
+	}
+	return &passage{mirror: newMirror("https://"+address, transport), stash: p.cacheSnapshot}, nil
+}
+
+// dataAddress returns where the data plane is for who reaches the operator's
+// plane at base. One that listens for its own machine alone, on another machine,
+// cannot be reached.
+func dataAddress(listen, base string) (address string, ok bool) {
+	host, port, err := net.SplitHostPort(listen)
+	u, errURL := url.Parse(base)
+	if err != nil || errURL != nil {
+		return "", false
+	}
+	ip, _ := netip.ParseAddr(host)
+	here, err := netip.ParseAddr(u.Hostname())
+	local := u.Hostname() == "localhost" || err == nil && here.IsLoopback()
+	switch {
+	case ip.IsUnspecified():
+		return net.JoinHostPort(u.Hostname(), port), true
+	case ip.IsLoopback():
+		return listen, local
+	}
+	return listen, true
+}
+
+// pinned returns a transport that trusts the certificate in file, whatever name it
+// is for: it is that of our own daemon, which we ask for by its address.
+func pinned(file string) (*http.Transport, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return nil, errors.New(file + ": no certificate in it")
+	}
+	want, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil, err
+	}
+	return &http.Transport{TLSClientConfig: &tls.Config{
+		InsecureSkipVerify: true, // VerifyConnection does what it skips
+		VerifyConnection: func(state tls.ConnectionState) error {
+			if !state.PeerCertificates[0].Equal(want) {
+				return errors.New("the certificate is not that of " + file)
+			}
+			return nil
+		},
+	}}, nil
+}
+
+// ownDaemon starts a daemon in this process, on ports of its own, which serves the
+// registries of images from the configuration's cache. address is where none was.
+func (a *app) ownDaemon(images []image, address string) (*passage, error) {
+	cfg, err := a.readConfig()
+	if err != nil {
+		return nil, err
+	}
+	if !cfg.Cache.On() {
+		return nil, errors.New(a.book.Say("cache.off", "file", cfg.File))
+	}
+	cfg.Server = front.Config{Listen: loopbackPort, DrainTimeout: time.Second}
+	cfg.Admin = admin.Config{Listen: loopbackPort}
+	cfg.Registries = named(cfg.Registries, images)
+	d, err := daemon.New(cfg, daemon.Options{Version: thisBuild().Version})
+	if err != nil {
+		return nil, &exitError{exitConfig, err}
+	}
+	if err := d.Listen(); err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	var serving sync.WaitGroup
+	var failed error
+	serving.Go(func() { failed = d.Run(ctx) })
+	p := &plane{base: "http://" + d.AdminAddr(), http: &http.Client{Transport: &http.Transport{Proxy: nil, DisableKeepAlives: true}}}
+	way := &passage{
+		mirror: newMirror("http://"+d.Addr(), &http.Transport{}),
+		stash:  p.cacheSnapshot,
+		end: func() error {
+			stop()
+			serving.Wait()
+			return failed
+		},
+	}
+	if c := d.Snapshot().Cache; c.Trouble != "" {
+		return nil, errors.Join(a.noCache(c, address), way.end())
+	}
+	return way, nil
+}
+
+// noCache says why there is no cache to put anything into.
+func (a *app) noCache(c *cache.Snapshot, address string) error {
+	if strings.Contains(c.Trouble, blobstore.ErrLocked.Error()) {
+		return &exitError{exitUnreachable, errors.New(a.book.Say("cache.locked", "dir", c.Dir, "address", address))}
+	}
+	return errors.New(a.book.Say("cache.trouble", "why", printable(c.Trouble)))
+}
+
+// loopbackPort is any port that only this machine reaches.
+const loopbackPort = "127.0.0.1:0"
+
+// named returns the registries that images are in, so that no others are probed;
+// all of them if there is none, which then says what is missing.
+func named(registries []config.Registry, images []image) []config.Registry {
+	out := slices.DeleteFunc(slices.Clone(registries), func(r config.Registry) bool {
+		return !slices.ContainsFunc(images, func(i image) bool {
+			return slices.ContainsFunc(append([]string{r.Name}, r.Aliases...), func(name string) bool {
+				return strings.EqualFold(name, strings.TrimSuffix(i.registry, ":443"))
+			})
+		})
+	})
+	if len(out) == 0 {
+		return registries
+	}
+	return out
+}

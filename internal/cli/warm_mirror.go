@@ -1,0 +1,304 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/wire"
+)
+
+// A mirror is the data plane of a daemon, as `cache warm` uses it: like any
+// client, but that it throws the blobs away.
+type mirror struct {
+	base string // URL without a trailing slash
+	http *http.Client
+	wait time.Duration // before the first time that it asks again; then twice as long each time
+}
+
+// The patience of a mirror's client.
+const (
+	mirrorTries  = 5                // in a row that bring nothing
+	mirrorWait   = time.Second      // before the first of them
+	maxWait      = 30 * time.Second // a Retry-After beyond it ends the matter: that is for people to decide
+	mirrorSilent = 3 * time.Minute  // what sends nothing for so long is dead: the daemon itself is never silent for half of it
+	maxCommit    = 2 * time.Minute  // for a disk to take a blob that it has in its buffers
+	someProgress = 64 << 10         // bytes that make a try one that brought something
+)
+
+func newMirror(base string, transport *http.Transport) *mirror {
+	transport.Proxy = nil // the daemon goes through proxies, we go to the daemon
+	transport.DisableCompression = true
+	transport.MaxIdleConnsPerHost = 64
+	transport.ResponseHeaderTimeout = mirrorSilent
+	return &mirror{base: strings.TrimRight(base, "/"), wait: mirrorWait, http: &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+func (m *mirror) close() { m.http.CloseIdleConnections() }
+
+// A cached says what the daemon's cache had to do with an answer, in the words of
+// its Cache-Status header (RFC 9211).
+type cached string
+
+const (
+	cachedHit    cached = "hit"    // it is there
+	cachedStale  cached = "stale"  // it is there, and nobody could say whether it is still right
+	cachedStored cached = "stored" // it is being fetched and will be kept
+	cachedShared cached = "shared" // it is being fetched for somebody else too
+	cachedNot    cached = "not"    // it is fetched past the cache
+)
+
+// there reports whether the cache has it.
+func (c cached) there() bool { return c == cachedHit || c == cachedStale }
+
+// cachedBy reads Cache-Status. Other caches on the way have a word in it, too.
+func cachedBy(h http.Header) cached {
+	for _, value := range h.Values("Cache-Status") {
+		for one := range strings.SplitSeq(value, ",") {
+			name, params, _ := strings.Cut(strings.TrimSpace(one), ";")
+			if name != "pullchain" {
+				continue
+			}
+			params = ";" + strings.ReplaceAll(params, " ", "") + ";"
+			has := func(param string) bool { return strings.Contains(params, ";"+param) }
+			switch {
+			case has("hit;") && has("ttl=-"):
+				return cachedStale
+			case has("hit;"), has("fwd=stale;"): // the latter was there, and an upstream has confirmed it
+				return cachedHit
+			case has("stored;"):
+				return cachedStored
+			case has("collapsed;"):
+				return cachedShared
+			}
+		}
+	}
+	return cachedNot
+}
+
+// A refusal is an answer that is no success.
+type refusal struct {
+	status int
+	text   string // safe to show
+	after  time.Duration
+}
+
+func (r *refusal) Error() string {
+	return strings.TrimSuffix(fmt.Sprintf("HTTP %d: %s", r.status, r.text), ": ")
+}
+
+// ask sends one request. What is not 200 or 206 is an error, a *refusal.
+func (m *mirror) ask(ctx context.Context, method string, img image, kind, ref string, from int64) (*http.Response, error) {
+	// The registry stands in the path, where a known one is taken first, and in
+	// ns, so that one which is not served is told from a repository of Docker Hub.
+	u := fmt.Sprintf("%s/v2/%s/%s/%s/%s?ns=%s", m.base, url.PathEscape(img.registry), img.repo, kind, ref, url.QueryEscape(img.registry))
+	req, err := http.NewRequestWithContext(ctx, method, u, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("User-Agent", "pullchain-warm/"+thisBuild().Version)
+	if kind == "manifests" {
+		req.Header["Accept"] = wire.DefaultAccept
+	}
+	if from > 0 {
+		req.Header.Set("Range", wire.FormatRange(pullchain.Range{From: from}))
+	}
+	resp, err := m.http.Do(req)
+	if err != nil {
+		if wrapped, ok := errors.AsType[*url.Error](err); ok {
+			err = wrapped.Err // people know what was asked
+		}
+		return nil, err
+	}
+	if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusPartialContent && from > 0 {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, wire.MaxError))
+	_, text := wire.ParseError(body)
+	return nil, &refusal{resp.StatusCode, cmp.Or(text, http.StatusText(resp.StatusCode)), wire.ParseRetryAfter(resp.Header.Get("Retry-After"), time.Now())}
+}
+
+// again runs try until it succeeds, fails for good or has brought nothing too
+// often. try returns how many bytes it brought.
+func (m *mirror) again(ctx context.Context, try func() (int64, error)) error {
+	for tries := 1; ; tries++ {
+		n, err := try()
+		if err == nil {
+			return nil
+		}
+		if n >= someProgress {
+			tries = 1
+		}
+		wait := m.wait << (tries - 1)
+		r, refused := errors.AsType[*refusal](err)
+		if refused {
+			wait = max(wait, r.after)
+		}
+		final := errors.Is(err, errNotKept) || refused && r.status < 500 && r.status != http.StatusTooManyRequests
+		if ctx.Err() != nil || final || tries == mirrorTries || wait > maxWait {
+			return cmp.Or(ctx.Err(), err)
+		}
+		pause(ctx, wait)
+	}
+}
+
+// A manifest is one that was fetched, and is what its digest says.
+type manifest struct {
+	digest    digest.Digest
+	mediaType string
+	body      []byte
+	links     []pullchain.Descriptor
+	cached    cached
+}
+
+// manifest fetches a manifest by tag or digest.
+func (m *mirror) manifest(ctx context.Context, img image, ref string) (out manifest, err error) {
+	err = m.again(ctx, func() (int64, error) {
+		out, err = m.tryManifest(ctx, img, ref)
+		return 0, err
+	})
+	return out, err
+}
+
+func (m *mirror) tryManifest(ctx context.Context, img image, ref string) (manifest, error) {
+	resp, err := m.ask(ctx, http.MethodGet, img, "manifests", ref, 0)
+	if err != nil {
+		return manifest{}, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, wire.MaxManifest+1))
+	if err != nil {
+		return manifest{}, err
+	}
+	want := ref
+	if !strings.Contains(ref, ":") {
+		want = resp.Header.Get("Docker-Content-Digest")
+	}
+	d, err := wire.CheckDigest(want)
+	if err != nil {
+		return manifest{}, err
+	}
+	if got := d.Algorithm().FromBytes(body); got != d {
+		return manifest{}, fmt.Errorf("wrong bytes: %s and not %s", got, d)
+	}
+	out := manifest{digest: d, body: body, cached: cachedBy(resp.Header)}
+	out.mediaType, out.links, err = wire.ParseManifest(resp.Header.Get("Content-Type"), body)
+	if errors.Is(err, wire.ErrMediaType) {
+		err = nil // the bytes are right, and they say themselves what they are
+	}
+	return out, err
+}
+
+// look says how it stands with a blob, which it does not fetch. Trouble is
+// cachedNot: to fetch it will tell more.
+func (m *mirror) look(ctx context.Context, img image, d digest.Digest) cached {
+	resp, err := m.ask(ctx, http.MethodHead, img, "blobs", d.String(), 0)
+	if err != nil {
+		return cachedNot
+	}
+	resp.Body.Close()
+	return cachedBy(resp.Header)
+}
+
+// kept waits until a blob that has come through is in the cache: its readers do
+// not wait until it is written to the disk, and that may fail.
+func (m *mirror) kept(ctx context.Context, img image, d digest.Digest) error {
+	deadline := time.Now().Add(maxCommit)
+	for wait, misses := 5*time.Millisecond, 0; ; wait = min(2*wait, time.Second) {
+		switch word := m.look(ctx, img, d); {
+		case word.there():
+			return nil
+		case word == cachedNot:
+			misses++
+		}
+		if ctx.Err() != nil || misses == 2 || time.Now().After(deadline) {
+			return cmp.Or(ctx.Err(), errNotKept)
+		}
+		pause(ctx, wait)
+	}
+}
+
+// blob fetches a blob and throws it away; got is told of each piece. A body that
+// is cut is resumed where it ended.
+func (m *mirror) blob(ctx context.Context, img image, d digest.Digest, got func(n int)) (word cached, err error) {
+	s := stretch{m: m, img: img, digest: d, got: got}
+	err = m.again(ctx, func() (int64, error) { return s.read(ctx) })
+	return s.word, err
+}
+
+// errNotKept is the error of a blob that passes through and leaves nothing.
+var errNotKept = errors.New("the cache does not keep it")
+
+// A stretch is how far the reading of a blob has come.
+type stretch struct {
+	m      *mirror
+	img    image
+	digest digest.Digest
+	got    func(n int)
+	at     int64
+	word   cached // of the first answer
+}
+
+// read reads on to the blob's end, and returns how many bytes that brought.
+func (s *stretch) read(ctx context.Context) (int64, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	resp, err := s.m.ask(ctx, http.MethodGet, s.img, "blobs", s.digest.String(), s.at)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	if s.word == "" {
+		s.word = cachedBy(resp.Header)
+	}
+	if s.word == cachedNot {
+		return 0, errNotKept
+	}
+	skip, err := s.begins(resp)
+	if err != nil {
+		return 0, err
+	}
+	silence := time.AfterFunc(mirrorSilent, func() { cancel(fmt.Errorf("no byte for %v", mirrorSilent)) })
+	defer silence.Stop()
+	began := s.at
+	buf := make([]byte, 128<<10)
+	for {
+		n, err := resp.Body.Read(buf)
+		silence.Reset(mirrorSilent)
+		old := min(int64(n), skip)
+		skip -= old
+		s.at += int64(n) - old
+		s.got(n - int(old))
+		switch {
+		case errors.Is(err, io.EOF):
+			return s.at - began, nil
+		case err != nil:
+			return s.at - began, cmp.Or(context.Cause(ctx), err)
+		}
+	}
+}
+
+// begins returns how many bytes at the beginning of an answer we have already.
+func (s *stretch) begins(resp *http.Response) (skip int64, err error) {
+	if resp.StatusCode == http.StatusOK {
+		return s.at, nil
+	}
+	r, err := wire.ParseContentRange(resp.Header.Get("Content-Range"))
+	if err == nil && r.Range.From != s.at {
+		err = fmt.Errorf("it goes on at byte %d and not %d", r.Range.From, s.at)
+	}
+	return 0, err
+}

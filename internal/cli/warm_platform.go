@@ -1,0 +1,139 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullchain/pullchain/internal/wire"
+)
+
+// A platform is what an image is made for (OCI image-spec, image-index.md).
+type platform struct {
+	OS      string `json:"os"`
+	Arch    string `json:"architecture"`
+	Variant string `json:"variant"`
+}
+
+// parsePlatforms reads --platform: "linux/amd64,linux/arm/v7", "arm64" for
+// linux/arm64, "current" for this machine. None are all of them.
+func parsePlatforms(list string) ([]platform, error) {
+	if list == "" || list == "all" {
+		return nil, nil
+	}
+	var out []platform
+	for text := range strings.SplitSeq(list, ",") {
+		p, err := parsePlatform(strings.TrimSpace(text))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+func parsePlatform(text string) (platform, error) {
+	parts := strings.Split(text, "/")
+	if text == "current" {
+		parts = []string{runtime.GOARCH}
+	}
+	if len(parts) == 1 { // containers are Linux, also on a Mac
+		parts = []string{"linux", parts[0]}
+	}
+	if len(parts) > 3 || slices.Contains(parts, "") || parts[1] == "linux" || parts[1] == "windows" {
+		return platform{}, fmt.Errorf("%q is no platform: they are written like linux/amd64 or linux/arm/v7", text)
+	}
+	return platform{parts[0], parts[1], strings.Join(parts[2:], "")}.normal(), nil
+}
+
+// normal writes a platform in the one way that OCI's image-index.md has for it;
+// people and registries have others, which containerd reads in this manner.
+func (p platform) normal() platform {
+	p = platform{strings.ToLower(p.OS), strings.ToLower(p.Arch), strings.ToLower(p.Variant)}
+	switch p.Arch {
+	case "x86_64", "x86-64":
+		p.Arch = "amd64"
+	case "i386", "i686":
+		p.Arch = "386"
+	case "aarch64":
+		p.Arch = "arm64"
+	case "armhf":
+		p.Arch, p.Variant = "arm", "v7"
+	case "armel":
+		p.Arch, p.Variant = "arm", "v6"
+	}
+	if len(p.Variant) == 1 && p.Arch != "amd64" {
+		p.Variant = "v" + p.Variant
+	}
+	if p.Arch == "arm64" && p.Variant == "v8" || p.Arch == "amd64" && p.Variant == "v1" {
+		p.Variant = ""
+	}
+	return p
+}
+
+// wants reports whether an image for q serves who asked for p: without a variant
+// that is every one of them.
+func (p platform) wants(q platform) bool {
+	q = q.normal()
+	return p.OS == q.OS && p.Arch == q.Arch && (p.Variant == "" || p.Variant == q.Variant)
+}
+
+// String returns the platform as people type it.
+func (p platform) String() string {
+	return strings.TrimSuffix(p.OS+"/"+p.Arch+"/"+p.Variant, "/")
+}
+
+// known reports whether it is a platform at all: attestations stand in an index
+// as unknown/unknown (BuildKit, attestation-storage.md).
+func (p platform) known() bool { return p.OS != "" && p.OS != "unknown" && p.Arch != "unknown" }
+
+// An entry is what an index says of one of its manifests.
+type entry struct {
+	Digest   digest.Digest `json:"digest"`
+	Platform *platform     `json:"platform"`
+}
+
+// choose returns the manifests of an index to go on with: all without platforms,
+// else those for one of them. A platform that the index does not have is an error.
+func choose(index []byte, platforms []platform) ([]digest.Digest, error) {
+	var doc struct {
+		Manifests []entry `json:"manifests"`
+	}
+	if err := json.Unmarshal(index, &doc); err != nil {
+		return nil, err
+	}
+	missing := map[platform]bool{}
+	for _, p := range platforms {
+		missing[p] = true
+	}
+	var chosen []digest.Digest
+	var has []string
+	for _, e := range doc.Manifests {
+		if _, err := wire.CheckDigest(e.Digest.String()); err != nil {
+			continue // one that pullchain does not read
+		}
+		take := len(platforms) == 0
+		if e.Platform != nil && e.Platform.known() {
+			has = append(has, e.Platform.normal().String())
+			for _, p := range platforms {
+				if p.wants(*e.Platform) {
+					take = true
+					delete(missing, p)
+				}
+			}
+		}
+		if take {
+			chosen = append(chosen, e.Digest)
+		}
+	}
+	for _, p := range platforms {
+		if missing[p] {
+			return nil, fmt.Errorf("it is not made for %s, only for %s", p, wire.Clip(strings.Join(has, ", ")))
+		}
+	}
+	return chosen, nil
+}

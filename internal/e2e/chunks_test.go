@@ -1,0 +1,91 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"testing"
+
+	"github.com/pullchain/pullchain/internal/simnet"
+)
+
+// TestParallelChunks pulls with a containerd that fetches each layer in chunks,
+// several at once, which is how a current one is sped up: the parts are asked
+// for as open ranges ("bytes=N-") that it leaves when it has its chunk
+// (core/remotes/docker/fetcher.go, dockerFetcher.open).
+func TestParallelChunks(t *testing.T) {
+	const chunk = 4 << 20
+	reapNamespaces()
+	program := buildDaemon(t)
+	origin := startOrigin(t)
+	ns := newNamespace(t)
+	img := newImageOf(t, "chunks", []int{layers[0], 64 << 20})
+	origin.push(t, img)
+	w := newWorld(t, origin, img)
+	// A path of some length: on loopback the sockets alone would hold more than
+	// what may be fetched in vain.
+	w.hub.CDN.Inject(simnet.Fault{On: simnet.Blobs, BytesPerSec: 16 << 20})
+	d := startDaemon(t, program, ns, daemonSetup{chain: []upstream{w.direct()}, debug: true})
+	d.ready(t)
+	c := startContainerd2With(t, ns, fmt.Sprintf(`[plugins."io.containerd.transfer.v1.local"]
+  max_concurrent_downloads = 8
+  concurrent_layer_fetch_buffer = %d
+`, chunk))
+	w.settle(t)
+	w.net.Ledger().Reset()
+	wantPull(t, c, origin, img)
+	d.end(t)
+	w.settle(t)
+
+	layer := img.blobs[len(img.blobs)-1]
+	parts := map[string]bool{}
+	for _, a := range d.accessLog(t) {
+		if a.Ref != layer.digest.String() {
+			continue
+		}
+		// A client that left has 499 in the log: it has had its chunk.
+		if a.Status != http.StatusPartialContent && a.Status != 499 {
+			t.Errorf("a part was answered %d: %s (%s)", a.Status, a.Range, a.Trace)
+		}
+		parts[a.Range] = true
+	}
+	if want := len(layer.bytes)/chunk + 1; len(parts) != want {
+		t.Errorf("containerd asked for %d parts, want %d: %v", len(parts), want, slices.Sorted(maps.Keys(parts)))
+	}
+	w.wantFrugal(t, "hub-cdn", layer)
+	// What is fetched whole is fetched once.
+	for _, b := range img.blobs[:len(img.blobs)-1] {
+		w.wantOnce(t, "hub-cdn", b)
+	}
+}
+
+// wantFrugal wants the server to have sent no more of a blob than its size and
+// a twentieth of it, in however many requests.
+func (w *world) wantFrugal(t *testing.T, server string, b blob) {
+	t.Helper()
+	f := simnet.Filter{Server: server, Method: http.MethodGet, Path: b.digest.Encoded()}
+	sent, size := w.net.Ledger().Bytes(f), int64(len(b.bytes))
+	t.Logf("%s sent %d bytes of a blob of %d in %d requests (%.3f)", server, sent, size, w.net.Ledger().Count(f), float64(sent)/float64(size))
+	if sent < size || sent > size+size/20 {
+		t.Errorf("%s sent %d bytes of a blob of %d, want at most a twentieth more", server, sent, size)
+	}
+}
+
+// wantOnce wants the server to have been asked once for a digest, and for all
+// of it.
+func (w *world) wantOnce(t *testing.T, server string, b blob) {
+	t.Helper()
+	all := w.net.Ledger().Find(simnet.Filter{Server: server, Method: http.MethodGet, Path: b.digest.Encoded()})
+	whole := 0
+	for _, e := range all {
+		if e.Bytes == int64(len(b.bytes)) && !e.Cut {
+			whole++
+		}
+	}
+	if len(all) != 1 || whole != 1 {
+		t.Errorf("%d requests at %s for %s, %d of them answered in full; want one:\n%s", len(all), server, b.digest, whole, w.requests())
+	}
+}

@@ -1,0 +1,135 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestZstdChunked pulls an image with zstd:chunked layers by a podman that asks
+// for parts of them.
+func TestZstdChunked(t *testing.T) {
+	reapNamespaces()
+	program := buildDaemon(t)
+	origin := startOrigin(t)
+	ns := newNamespace(t)
+	img := newImage(t, "gzip")
+	origin.push(t, img)
+	img = origin.compressAnew(t, img, "zstd:chunked")
+	w := newWorld(t, origin, img)
+	d := startDaemon(t, program, ns, daemonSetup{chain: []upstream{w.direct()}, debug: true})
+	d.ready(t)
+	output := wantPull(t, startPartialPodman(t, ns), origin, img)
+	d.end(t)
+	w.settle(t)
+	for _, said := range []string{"Retrieved partial blob", "Failed to retrieve partial blob", "Range", "partial"} {
+		t.Logf("%d times: %s", strings.Count(output, said), said)
+	}
+	for line := range strings.Lines(output) {
+		if strings.Contains(line, "partial") || strings.Contains(line, "chunked") {
+			t.Log(line)
+		}
+	}
+	for _, layer := range img.blobs[1:] {
+		w.wantFrugal(t, "hub-cdn", layer)
+		wantInParts(t, d, layer)
+	}
+}
+
+// wantInParts wants podman to have asked for the table at the layer's end by a
+// range, and then for what it needs of the rest by several ranges, which
+// pullchain answers with the whole (RFC 9110 14.2 allows it, and so does
+// containers/image: docker_image_src.go, GetBlobAt).
+func wantInParts(t *testing.T, d *daemon, layer blob) {
+	t.Helper()
+	var got []string
+	for _, a := range d.accessLog(t) {
+		if a.Ref != layer.digest.String() {
+			continue
+		}
+		from, _, _ := strings.Cut(strings.TrimPrefix(a.Range, "bytes="), "-")
+		switch {
+		case a.Status == http.StatusPartialContent && from != "0":
+			got = append(got, "its end")
+		case a.Status == http.StatusOK && a.Bytes == int64(len(layer.bytes)):
+			got = append(got, "whole")
+		default:
+			got = append(got, fmt.Sprintf("%+v", a))
+		}
+	}
+	if want := []string{"its end", "whole"}; !slices.Equal(got, want) {
+		t.Errorf("podman was answered %q for the layer %s, want %q", got, layer.digest, want)
+	}
+}
+
+// startPartialPodman is podman as startPodman has it, on overlay and with what
+// makes it pull parts of zstd:chunked layers (containers-storage.conf(5)).
+func startPartialPodman(t *testing.T, ns *namespace) client {
+	t.Helper()
+	dir := tempDir(t)
+	program := systemProgram(t, "podman")
+	registries, policy := containersConfig(t, dir, ns)
+	storage := filepath.Join(dir, "storage.conf")
+	writeFile(t, storage, `[storage]
+driver = "overlay"
+runroot = "`+dir+`/run"
+graphroot = "`+dir+`/root"
+[storage.options]
+pull_options = {enable_partial_images = "true", use_hard_links = "false", ostree_repos = ""}
+`)
+	env := append(clientEnv(dir), "CONTAINERS_STORAGE_CONF="+storage, "CONTAINERS_REGISTRIES_CONF="+registries, "XDG_RUNTIME_DIR="+dir)
+	return &podman{command: func(ctx context.Context, args ...string) *exec.Cmd {
+		if args[0] == "pull" {
+			args = append([]string{"--log-level", "debug", "pull", "--signature-policy", policy}, args[1:]...)
+		}
+		return ns.command(ctx, env, program, args...)
+	}}
+}
+
+// compressAnew has skopeo copy this platform's image in the registry, with its
+// layers compressed in another way. The tag is the format.
+func (o *origin) compressAnew(t *testing.T, img *image, format string) *image {
+	t.Helper()
+	dir := tempDir(t)
+	policy := filepath.Join(dir, "policy.json")
+	writeFile(t, policy, `{"default": [{"type": "insecureAcceptAnything"}]}`+"\n")
+	// In another repository, for what is there already is not compressed.
+	other := &image{repository: img.repository + "-anew", tag: strings.ReplaceAll(format, ":", "-"), diffs: img.diffs}
+	host := strings.TrimPrefix(o.url, "http://")
+	cmd := exec.CommandContext(t.Context(), systemProgram(t, "skopeo"), "--policy", policy, "copy",
+		"--src-tls-verify=false", "--dest-tls-verify=false", "--dest-compress-format", format,
+		"docker://"+host+"/"+img.name(), "docker://"+host+"/"+other.name())
+	cmd.Env = clientEnv(dir)
+	if output, err := run(cmd); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	other.manifest = newBlob(typeManifest, o.get(t, other.repository+"/manifests/"+other.tag))
+	other.index = other.manifest
+	var manifest struct {
+		Config descriptor
+		Layers []descriptor
+	}
+	if err := json.Unmarshal(other.manifest.bytes, &manifest); err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range append([]descriptor{manifest.Config}, manifest.Layers...) {
+		other.blobs = append(other.blobs, blob{b.MediaType, b.Digest, o.get(t, other.repository+"/blobs/"+b.Digest.String())})
+	}
+	return other
+}
+
+// get is what the registry has at a path below /v2/.
+func (o *origin) get(t *testing.T, path string) []byte {
+	t.Helper()
+	header := http.Header{"Accept": {typeManifest}}
+	_, body := exchange(t, http.MethodGet, o.url+"/v2/"+path, header, nil)
+	return body
+}

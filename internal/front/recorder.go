@@ -1,0 +1,87 @@
+package front
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"syscall"
+	"time"
+)
+
+// A recorder is a ResponseWriter that remembers what went out, and drops a client
+// that does not take it.
+type recorder struct {
+	http.ResponseWriter
+	pace   pacer
+	start  time.Time
+	status int           // 0 until the headers are sent
+	bytes  int64         // of the body
+	ttfb   time.Duration // from the request to the headers
+
+	values [12]string // of headers: most answers have no more
+	used   int
+}
+
+// setHeader sets a header by its canonical name: what Header.Set does, without
+// looking at the name and without an allocation for each.
+func (w *recorder) setHeader(canonical, value string) {
+	if w.used == len(w.values) {
+		w.Header().Set(canonical, value)
+		return
+	}
+	w.values[w.used] = value
+	w.used++
+	w.Header()[canonical] = w.values[w.used-1 : w.used : w.used]
+}
+
+// WriteHeader sends the headers and starts the clock of a slow client.
+func (w *recorder) WriteHeader(status int) {
+	now := time.Now()
+	if w.status == 0 {
+		w.status = status
+		w.ttfb = now.Sub(w.start)
+	}
+	w.pace.allow(now)
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *recorder) Write(p []byte) (int, error) {
+	n, err := w.ResponseWriter.Write(p)
+	w.bytes += int64(n)
+	return n, err
+}
+
+// writePaced is Write within the time that the client has. An error is the
+// client's.
+func (w *recorder) writePaced(p []byte) (int64, error) {
+	return w.pace.send(func() (int64, error) {
+		n, err := w.Write(p)
+		return int64(n), err
+	})
+}
+
+// takesFiles reports whether a file can go out as it is: by sendfile, if what is
+// below net/http is a TCP connection. TLS has to see the bytes, and so has HTTP/2.
+func (w *recorder) takesFiles(r *http.Request) bool {
+	_, ok := w.ResponseWriter.(io.ReaderFrom)
+	return ok && r.TLS == nil && r.ProtoMajor == 1
+}
+
+// sendFile sends the next n bytes of file within the time that the client has,
+// and returns how many of them it did; fewer without an error means that the file
+// has no more.
+//
+// net/http and net make a sendfile of it because they see an io.LimitedReader of
+// an *os.File and nothing around either (net/sendfile.go; http.response.ReadFrom,
+// which copies the first 512 bytes so that they leave together with the headers).
+func (w *recorder) sendFile(file *os.File, n int64) (int64, error) {
+	sent, err := w.pace.send(func() (int64, error) {
+		return w.ResponseWriter.(io.ReaderFrom).ReadFrom(&io.LimitedReader{R: file, N: n})
+	})
+	w.bytes += sent
+	if errors.Is(err, syscall.EIO) {
+		return sent, readFailed(err) // sendfile reads, too
+	}
+	return sent, err
+}
