@@ -23,6 +23,7 @@ func (b *Balancer) body(ctx context.Context, req pullchain.Request, won *answer,
 	}
 	s.pos = s.from
 	s.segments = []segment{{lane: won.lane, from: s.pos}}
+	s.private = won.resp.Private
 	whole := s.from == 0 && s.end == s.size
 	if req.Terms.Unverified || !whole || !req.Digest.Algorithm().Available() {
 		return &tracedBody{ReadCloser: s, s: s}
@@ -43,6 +44,10 @@ func (b *tracedBody) Attempts() []pullchain.Attempt { return b.s.trail.attempts(
 
 // Upstream returns the name of the lane that the last bytes came from.
 func (b *tracedBody) Upstream() string { return b.s.segments[len(b.s.segments)-1].lane.Name() }
+
+// Private reports whether any lane that has sent, or is about to, took a login: the
+// Response spoke of the first one only.
+func (b *tracedBody) Private() bool { return b.s.private }
 
 // holdBack is how much of a blob's end is kept until its digest is known to be
 // right, so that no client ever holds a complete wrong blob (FAULTS.md F20).

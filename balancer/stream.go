@@ -25,6 +25,7 @@ type stream struct {
 	from, end int64 // end is -1 if unknown
 	pos       int64 // the next byte wanted
 	segments  []segment
+	private   bool    // one of the lanes took a login
 	unfit     []*Lane // their answers to a resume were parts of something else
 	resumes   int     // since progress was last made
 	mark      int64   // where pos was then
@@ -169,6 +170,7 @@ func (s *stream) open() bool {
 	}
 	s.b.recordFailover(req, s.trail, won.lane)
 	s.won, s.pace = won, pace{}
+	s.private = s.private || won.resp.Private
 	s.setMark()
 	if s.segments[len(s.segments)-1].lane != won.lane {
 		s.segments = append(s.segments, segment{lane: won.lane, from: s.pos})

@@ -12,25 +12,25 @@ import (
 // An upstream that ignored the Range answers 200 and is passed on as such: the
 // balancer knows whether skipping is worth it.
 func (a *attempt) blob(resp *http.Response, out *pullchain.Response) error {
-	if a.req.Head {
-		a.finish(resp)
-		if resp.Header.Get("Content-Encoding") != "" {
-			out.Size = -1
-		}
-		return nil
-	}
-	switch resp.StatusCode {
-	case http.StatusOK:
-	case http.StatusPartialContent:
+	switch {
+	case resp.StatusCode == http.StatusOK:
+	case resp.StatusCode == http.StatusPartialContent && !a.req.Head:
 		if err := a.partial(resp, out); err != nil {
 			return err
 		}
-	default: // a 204 would pass for an empty blob
+	default: // a 204 would pass for an empty blob, or for a word on who may read it
 		return corrupt(pullchain.CodeUnexpected, "HTTP %d for a blob", resp.StatusCode)
 	}
 	if claimed, err := claimedDigest(resp); err == nil && claimed != "" &&
 		claimed.Algorithm() == a.req.Digest.Algorithm() && claimed != a.req.Digest {
 		return corrupt(pullchain.CodeDigestMismatch, "asked for %s, offered %s", a.req.Digest, claimed)
+	}
+	if a.req.Head {
+		a.finish(resp)
+		if encoded(resp) {
+			out.Size = -1
+		}
+		return nil
 	}
 	body, err := decoded(resp, a.stream(resp))
 	if err != nil {

@@ -184,6 +184,39 @@ func TestPartial(t *testing.T) {
 	}
 }
 
+// TestBlobHead: what says that a blob is there, and that one may read it, has to
+// be a registry's word for this very blob.
+func TestBlobHead(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, simnet.HubConfig{Open: true, Direct: true})
+	other := digest.FromString("another").String()
+	for name, tt := range map[string]struct {
+		status int
+		header map[string]string
+		code   pullchain.Code // "": it is taken
+	}{
+		"right":          {status: 200, header: map[string]string{"Docker-Content-Digest": r.blob().Digest.String()}},
+		"no digest":      {status: 200},
+		"another digest": {status: 200, header: map[string]string{"Docker-Content-Digest": other}, code: pullchain.CodeDigestMismatch},
+		"no content":     {status: 204, code: pullchain.CodeUnexpected},
+		"accepted":       {status: 202, code: pullchain.CodeUnexpected},
+		"a part":         {status: 206, header: contentRange(0, 9, 10), code: pullchain.CodeUnexpected},
+		"a page":         {status: 200, header: map[string]string{"Content-Type": "text/html"}, code: pullchain.CodeNotRegistry},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := r.origin("head-"+strings.ReplaceAll(name, " ", "-"), answering(tt.status, tt.header, ""))
+			_, _, err := fetch(t, r.upstreamAt(t, s), r.head(r.blob()))
+			switch {
+			case tt.code != "":
+				expectCorrupt(t, err, tt.code)
+			case err != nil:
+				t.Error(err)
+			}
+		})
+	}
+}
+
 func contentRange(from, last, size int64) map[string]string {
 	return map[string]string{"Content-Range": fmt.Sprintf("bytes %d-%d/%d", from, last, size)}
 }

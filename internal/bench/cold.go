@@ -168,6 +168,7 @@ func (b *bench) throttledBlob() ([]row, error) {
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	pull := func(name, base string, client *http.Client) {
+		defer client.CloseIdleConnections()
 		p, err := get(b.ctx, client, base+img.BlobPath(layer.Digest), "", true)
 		mu.Lock()
 		defer mu.Unlock()

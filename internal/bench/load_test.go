@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -20,7 +21,13 @@ import (
 	"github.com/pullchain/pullchain/internal/simnet"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == bareCommand { // the program that starts it is this one
+		fmt.Fprintln(os.Stderr, runBare(os.Args[2:]))
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func TestParseHead(t *testing.T) {
 	t.Parallel()

@@ -44,15 +44,20 @@ func (s *Store) setAside(e *entry, why error) error {
 		return ErrNotFound
 	}
 	s.index.drop(e)
+	pinned := e.Pinned
 	s.mu.Unlock()
-	return s.moveAside(e.Digest, why)
+	return s.moveAside(e.Digest, pinned, why)
 }
 
-// moveAside moves the files of d, which the index does not have, to corrupt/. The
-// caller holds d's name.
-func (s *Store) moveAside(d digest.Digest, why error) error {
+// moveAside moves the files of d, which the index does not have, to corrupt/. A
+// pin is for the content and not for these bytes: it is remembered until the right
+// ones come. The caller holds d's name.
+func (s *Store) moveAside(d digest.Digest, pinned bool, why error) error {
 	s.mu.Lock()
 	s.corrupt++
+	if pinned {
+		s.unpinned[d] = struct{}{}
+	}
 	limit := s.limit
 	s.mu.Unlock()
 	s.log.Warn("cached content is wrong and was set aside", "digest", d, "error", why)

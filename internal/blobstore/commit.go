@@ -72,7 +72,7 @@ func (sp *Spool) Commit(size int64, meta Meta) error {
 		return errors.Join(err, sp.Suspend())
 	}
 	sp.closeJournal()
-	return s.makeDurable(sp.digest, sp.place)
+	return s.makeDurable(sp.digest)
 }
 
 // finish makes the file's bytes durable, and the folder that it will move to.

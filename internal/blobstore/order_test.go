@@ -10,7 +10,7 @@ import (
 )
 
 // What a power cut leaves depends on the order of things: bytes before names,
-// and both before anybody is told (FAULTS.md F35). And nobody waits for a sync:
+// and both and the Meta before anybody is told (FAULTS.md F35). And nobody waits for a sync:
 // no lock of the store is held in one.
 func TestSyncBeforeNameAndOutsideOfLocks(t *testing.T) {
 	t.Parallel()
@@ -61,7 +61,7 @@ func TestSyncBeforeNameAndOutsideOfLocks(t *testing.T) {
 		return ops
 	}
 	d := put(t, s, 1, 100, Meta{})
-	want := []string{"write temp", "sync temp", "write temp", "rename json", "rename blob", "sync folder"}
+	want := []string{"write temp", "sync temp", "write temp", "rename json", "rename blob", "sync json", "sync folder"}
 	if diff := cmp.Diff(want, took()); diff != "" {
 		t.Errorf("Put (-want +got):\n%s", diff)
 	}
@@ -84,7 +84,7 @@ func TestSyncBeforeNameAndOutsideOfLocks(t *testing.T) {
 	if err := sp.Commit(100, Meta{}); err != nil {
 		t.Fatal(err)
 	}
-	want = []string{"sync part", "write temp", "rename json", "rename blob", "sync folder"}
+	want = []string{"sync part", "write temp", "rename json", "rename blob", "sync json", "sync folder"}
 	if diff := cmp.Diff(want, took()); diff != "" {
 		t.Errorf("Commit (-want +got):\n%s", diff)
 	}

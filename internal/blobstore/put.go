@@ -48,7 +48,7 @@ func (s *Store) Put(d digest.Digest, content []byte, meta Meta) error {
 		s.mu.Unlock()
 		return err
 	}
-	return s.makeDurable(d, place)
+	return s.makeDurable(d)
 }
 
 // intact reports whether d is here, hashed, and as long as it was.
@@ -86,6 +86,9 @@ func (s *Store) publish(d digest.Digest, at place, from string, size int64, meta
 		meta = old.Meta.merged(meta)
 		meta.Added = added
 	}
+	if _, ok := s.unpinned[d]; ok {
+		meta.Pinned = true
+	}
 	s.mu.Unlock()
 
 	err := s.replace(at.meta, encodeCard(meta, size), false)
@@ -113,6 +116,7 @@ func (s *Store) takeInLocked(d digest.Digest, size int64, meta Meta) {
 	now := time.Now()
 	e := &entry{Info: Info{Meta: meta, Digest: d, Size: size, Used: now, Verified: true}, saved: now}
 	delete(s.lost, d)
+	delete(s.unpinned, d)
 	if old := s.index.objects[d]; old != nil {
 		s.index.drop(old)
 		e.freq = max(old.freq, 1) // it has been asked for before
@@ -120,12 +124,13 @@ func (s *Store) takeInLocked(d digest.Digest, size int64, meta Meta) {
 	s.index.add(e, s.limit)
 }
 
-// makeDurable syncs the name that publish gave. The Store's locks are free
-// meanwhile.
-func (s *Store) makeDurable(d digest.Digest, at place) error {
-	if err := s.disk.syncDir(filepath.Dir(at.blob)); err != nil {
+// makeDurable syncs the name that publish gave, and the Meta beside it: a manifest
+// without its type, or a blob that nobody may read, would be lost as well. The
+// Store's locks are free meanwhile.
+func (s *Store) makeDurable(d digest.Digest) error {
+	if err := s.syncMeta(d); err != nil && !errors.Is(err, ErrNotFound) {
 		_ = s.Remove(d)
-		return s.failed(err)
+		return err
 	}
 	s.wrote()
 	return nil

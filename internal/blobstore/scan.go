@@ -110,7 +110,7 @@ func (s *Store) loadFrom(d digest.Digest, buf []byte) bool {
 	}
 	meta, size, _ := readCard(path+metaSuffix, buf)
 	if size >= 0 && size != st.Size() {
-		_ = s.moveAside(d, fmt.Errorf("it has %d bytes instead of %d", st.Size(), size))
+		_ = s.moveAside(d, meta.Pinned, fmt.Errorf("it has %d bytes instead of %d", st.Size(), size))
 		return false
 	}
 	if meta.Added.IsZero() {

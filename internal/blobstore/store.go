@@ -63,6 +63,7 @@ type Store struct {
 	partBytes int64                      // of partials
 	incoming  int64                      // of Puts under way
 	lost      map[digest.Digest]struct{} // taken out, though their files could not be removed
+	unpinned  map[digest.Digest]struct{} // pinned, and set aside: pinned again when they come back
 	evictions uint64
 	corrupt   uint64
 	trouble   trouble
@@ -112,6 +113,7 @@ func prepared(cfg Config, d disk) (*Store, error) {
 		index:    index{objects: make(map[digest.Digest]*entry)},
 		partials: make(map[digest.Digest]*partial),
 		lost:     make(map[digest.Digest]struct{}),
+		unpinned: make(map[digest.Digest]struct{}),
 		stop:     func() {},
 	}
 	s.limit = s.defaultLimit()

@@ -44,6 +44,13 @@ func TestVerify(t *testing.T) {
 	if has(s, wrong) || has(s, short) || len(files(t, s, corruptDir)) != 2 || s.Stats().Corrupt != 2 {
 		t.Errorf("%+v, %v", s.Stats(), files(t, s, corruptDir))
 	}
+	// A pin is for the content: the right bytes are pinned when they come.
+	if put(t, s, 2, 2000, Meta{}); s.Stats().PinnedBytes != 2000 {
+		t.Errorf("%+v", s.Stats())
+	}
+	if put(t, s, 3, 3000, Meta{}); s.Stats().PinnedBytes != 2000 {
+		t.Errorf("%+v", s.Stats())
+	}
 }
 
 func TestVerifyEndsEarly(t *testing.T) {

@@ -66,6 +66,27 @@ func acceptsExactly(mediaType string) accepts {
 	return 0
 }
 
+// question returns the Accept to ask a registry with for a client of this set,
+// whose own words are given. Who shares an answer has to have asked the same:
+// registries look for exact types, and one that is asked for "*/*" may well answer
+// with an image of one platform, where all four types get the index (distribution,
+// registry/handlers/manifests.go). nil is what upstreams ask for by themselves: all.
+func (set accepts) question(own []string) []string {
+	switch set {
+	case acceptAll:
+		return nil
+	case 0:
+		return own
+	}
+	var types []string
+	for _, mediaType := range wire.DefaultAccept {
+		if one := acceptsExactly(mediaType); one != acceptAll && set&one != 0 {
+			types = append(types, mediaType)
+		}
+	}
+	return types
+}
+
 // refused reports whether the parameters say "not this one": q=0 (RFC 9110 12.4.2).
 func refused(params string) bool {
 	for param := range strings.SplitSeq(params, ";") {

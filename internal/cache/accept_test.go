@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/pullchain/pullchain/internal/wire"
@@ -28,6 +29,21 @@ func TestAcceptOf(t *testing.T) {
 	} {
 		if got := acceptOf(test.headers); got != test.want {
 			t.Errorf("%s: %04b, want %04b", test.name, got, test.want)
+		}
+	}
+}
+
+// What shares a key asks the same question, and gets what the key says.
+func TestQuestionOfASet(t *testing.T) {
+	t.Parallel()
+	for set := range acceptAll + 1 {
+		own := []string{"text/html"}
+		question := set.question(own)
+		switch {
+		case set == 0 && !slices.Equal(question, own), set == acceptAll && question != nil:
+			t.Errorf("%04b asks %q", set, question)
+		case set != 0 && acceptOf(question) != set:
+			t.Errorf("%04b asks %q, which is %04b", set, question, acceptOf(question))
 		}
 	}
 }

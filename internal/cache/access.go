@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"time"
@@ -77,6 +78,19 @@ func (c *Cache) admit(ctx context.Context, r *registry, req pullchain.Request, m
 	return grant{}, err
 }
 
+// vouched reports whether the content of key is public, or its repository has had
+// it before: that a tag means a digest is said in a header, and whoever says so
+// need not have the bytes.
+func (c *Cache) vouched(key proofKey) bool {
+	info, here := c.store.Stat(key.digest)
+	if !here {
+		if m, ok := c.manifests.GetIfPresent(key.digest); ok {
+			info.Meta = m.meta
+		}
+	}
+	return info.Public || c.lastProof(key, info.Meta).allowed
+}
+
 // lastProof returns the last word on key.
 func (c *Cache) lastProof(key proofKey, meta blobstore.Meta) proof {
 	p, _ := c.proofs.GetIfPresent(key)
@@ -101,7 +115,8 @@ func (c *Cache) revoked(key proofKey, since time.Time) bool {
 	return !stands
 }
 
-// proved notes that an upstream has let us have content just now.
+// proved notes that an upstream has let us have content just now. Only bytes that
+// came without a login make it public; a header speaks for its repository alone.
 func (c *Cache) proved(key proofKey, private bool) {
 	now := time.Now()
 	c.proofs.Set(key, proof{at: now, allowed: true, public: !private})
@@ -165,7 +180,8 @@ type headKey struct {
 }
 
 // headDigest asks upstream for the headers of req.Digest, once for all who want
-// to know, and remembers what that proves.
+// to know, and remembers what that proves of content that is here. A word on what
+// is not is worth nothing later: who says yes to everything has not got it either.
 func (c *Cache) headDigest(ctx context.Context, r *registry, req pullchain.Request, terms pullchain.Terms) (pullchain.Response, bool, error) {
 	key := proofKey{repoKey{r.name, req.Repo}, req.Digest}
 	return c.heads.do(ctx, headKey{key, req.Op}, func(ctx context.Context) (pullchain.Response, error) {
@@ -178,9 +194,31 @@ func (c *Cache) headDigest(ctx context.Context, r *registry, req pullchain.Reque
 		}
 		resp.Body.Close()
 		resp.Body = http.NoBody
-		c.proved(key, resp.Private)
+		size, here := c.sizeOf(key.digest)
+		switch {
+		case !here:
+		case resp.Size >= 0 && resp.Size != size:
+			return pullchain.Response{}, &pullchain.Error{
+				Reason: pullchain.Corrupt, Code: pullchain.CodeWrongSize, Attempts: resp.Attempts,
+				Err: fmt.Errorf("said to be of %d bytes, and is of %d", resp.Size, size),
+			}
+		default:
+			c.proved(key, true) // whatever it took: whoever says yes need not have the bytes
+		}
 		return resp, nil
 	})
+}
+
+// sizeOf returns how long the content d is, if it is here or on its way.
+func (c *Cache) sizeOf(d digest.Digest) (int64, bool) {
+	if m, ok := c.manifests.GetIfPresent(d); ok {
+		return int64(len(m.body)), true
+	}
+	if info, ok := c.store.Stat(d); ok {
+		return info.Size, true
+	}
+	size, _, _, ok := c.fills.head(d)
+	return size, ok
 }
 
 // headThrough answers a HEAD by digest for what is not here. It stays a HEAD: at

@@ -1,6 +1,8 @@
 package cache_test
 
 import (
+	"context"
+	"net/http"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/cache"
+	"github.com/pullchain/pullchain/internal/wire"
 )
 
 const (
@@ -279,7 +282,9 @@ func TestStaleBlobTellsOfItsAttempts(t *testing.T) {
 	})
 }
 
-func TestAnonymousHeadMakesItPublic(t *testing.T) {
+// What a login has fetched becomes readable by a repository that a HEAD speaks for,
+// and by no other: only bytes that came without a login make it public.
+func TestHeadGrantsItsRepositoryAlone(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		m, layer := private(r, "once secret")
 		r.do(byDigest(secret, m))
@@ -290,11 +295,16 @@ func TestAnonymousHeadMakesItPublic(t *testing.T) {
 		r.want(r.do(byDigest("open/copy", m)), hit, m)
 		r.want(r.do(blob("open/copy", layer)), hit, layer)
 		r.asked(headManifest, headBlob)
-		r.want(r.do(byDigest(intruder, m)), hit, m)
-		r.want(r.do(blob(intruder, layer)), hit, layer)
-		r.asked()
+		r.up.set(func() {
+			r.up.absent = map[string]bool{intruder + "@" + m.String(): true, intruder + "@" + layer.String(): true}
+		})
+		for _, req := range []pullchain.Request{byDigest(intruder, m), blob(intruder, layer)} {
+			if a := r.do(req); a.reason != pullchain.NotFound {
+				t.Errorf("%s %v", a.result, a.err)
+			}
+		}
 		for _, d := range []digest.Digest{m, layer} {
-			if info, _ := r.store.Stat(d); !info.Public {
+			if info, _ := r.store.Stat(d); info.Public {
 				t.Errorf("Meta of %s: %+v", d, info.Meta)
 			}
 		}
@@ -315,4 +325,47 @@ func TestTagProvesAccess(t *testing.T) {
 			t.Errorf("%s %v", a.result, a.err)
 		}
 	})
+}
+
+// A registry that says yes to every HEAD, and has nothing, opens to nobody what a
+// login has fetched from another: not by a tag, nor by a digest.
+func TestHeadThatLiesProvesNothing(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		m, layer := private(r, "secret")
+		liar := r.cache.Chain(cache.Registry{Name: "liar.example", Next: yesMan{m}})
+		latest := byTag("any/thing", "latest")
+		ask := func(when string) {
+			t.Helper()
+			fetch(t, liar, head(latest))
+			fetch(t, liar, head(blob("any/thing", layer)))
+			for _, req := range []pullchain.Request{latest, byDigest("any/thing", m), blob("any/thing", layer)} {
+				if a := fetch(t, liar, req); a.body != "" {
+					t.Errorf("%s: %s: %q", when, req.Image(), a.body)
+				}
+			}
+			if a := r.do(blob(intruder, layer)); a.reason != pullchain.NotFound {
+				t.Errorf("%s: the layer is public: %q %v", when, a.body, a.err)
+			}
+		}
+		ask("before it is here")
+		r.do(byDigest(secret, m))
+		r.do(blob(secret, layer))
+		synctest.Wait()
+		time.Sleep(time.Hour)
+		ask("when it is here")
+	})
+}
+
+// yesMan answers HEADs with whatever is asked for, a tag with the digest.
+type yesMan struct{ digest digest.Digest }
+
+func (y yesMan) Fetch(_ context.Context, req pullchain.Request) (pullchain.Response, error) {
+	if !req.Head {
+		return pullchain.Response{}, notFound
+	}
+	resp := pullchain.Response{Status: 200, Digest: req.Digest, Size: 5, MediaType: wire.TypeOCIManifest, Body: http.NoBody}
+	if resp.Digest == "" {
+		resp.Digest = y.digest
+	}
+	return resp, nil
 }

@@ -85,12 +85,16 @@ func (r *reader) await() (private bool, err error) {
 			return false, f.err
 		case f.state == failed:
 			return false, errAnew
-		case f.state != opening && (f.size >= 0 || r.whole):
+		case f.state != opening && f.toldLocked() && (f.size >= 0 || r.whole):
+			r.trusting = !f.private && r.by != f.by
 			return f.private, nil
 		}
 		f.waitLocked(r.ctx.Done())
 	}
 }
+
+// toldLocked reports whether it is known what the copy at hand takes.
+func (f *fill) toldLocked() bool { return !f.fresh || f.back.object != nil }
 
 // ofRange reports whether err speaks of the range that was asked for alone.
 func ofRange(err error) bool { return pullchain.ReasonOf(err) == pullchain.Invalid }

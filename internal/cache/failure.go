@@ -30,7 +30,9 @@ const maxFails = 4
 // or leave the rest to others.
 func (f *fill) failure(w *worker, err error) (pause time.Duration, again bool) {
 	if f.misled(err) {
-		f.forget()
+		if err := f.forget(); err != nil {
+			f.detach(err)
+		}
 		return 0, true
 	}
 	f.mu.Lock()
@@ -49,9 +51,10 @@ func (f *fill) failure(w *worker, err error) (pause time.Duration, again bool) {
 		return 0, true
 	}
 	f.fails++
-	if w.bytes >= minPiece {
+	if f.have.total-f.hadAtFail >= minPiece { // only what is new counts, not what was sent
 		f.fails = 0
 	}
+	f.hadAtFail = f.have.total
 	if f.state == opening || f.fails >= maxFails || !worthRetry(err) {
 		if f.answered && ofRange(err) { // the blob ends before that, says somebody
 			err = &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeWrongSize, Err: err}

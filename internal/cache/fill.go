@@ -35,7 +35,9 @@ type fill struct {
 	ending   bool  // nobody may join any more
 	halted   bool  // no worker may begin
 	answered bool  // an upstream has said that it has the blob, and whether it took a login
-	private  bool
+	private  bool  // it took a login to get the copy at hand, or a part of it
+	known    bool  // to be public, from before; then private stays false
+	resumed  bool  // what an earlier attempt left is in the copy: who knows what that took
 	back     backing
 	swap     bool // back is being replaced
 
@@ -51,13 +53,14 @@ type fill struct {
 	avoid    []string  // who has sent parts of copies that proved wrong
 	suspects []suspect // copies that several have sent
 
-	workers []*worker
-	readers map[*reader]struct{}
-	fails   int       // fetches in a row that brought nothing
-	crowded time.Time // until then nobody is asked for another range beside those that flow
-	noRange bool      // a lane has answered with the whole where a range was wanted
-	growth  growth
-	trace   []*leg
+	workers   []*worker
+	readers   map[*reader]struct{}
+	fails     int       // fetches in a row that brought nothing
+	hadAtFail int64     // bytes, when the last of them failed
+	crowded   time.Time // until then nobody is asked for another range beside those that flow
+	noRange   bool      // a lane has answered with the whole where a range was wanted
+	growth    growth
+	trace     []*leg
 }
 
 // state says what a reader may expect of a fill.
@@ -190,7 +193,7 @@ func (f *fill) begin() bool {
 // takeObjectLocked makes a fill of which everything is there.
 func (f *fill) takeObjectLocked() {
 	o := f.back.object
-	f.size, f.private, f.state = o.Size, !o.Public, running
+	f.size, f.private, f.known, f.state = o.Size, !o.Public, o.Public, running
 	if _, ok := o.Repos[f.by.String()]; f.private && !ok {
 		f.by = repoKey{}
 	}
@@ -213,6 +216,7 @@ func (f *fill) resumeLocked() bool {
 	if f.size < 0 {
 		return false
 	}
+	f.resumed = true
 	for _, e := range extents {
 		from := f.have.reach(max(e.From, 0))
 		f.have.add(from, min(e.To, f.size), "")

@@ -164,6 +164,23 @@ func TestF18F21Resume(t *testing.T) {
 	}
 }
 
+// TestShortRanges takes an answer to a part of what was asked for, but no crumbs.
+func TestShortRanges(t *testing.T) {
+	t.Parallel()
+	for _, most := range []int64{200 * kib, 10} {
+		fillBubble(t, noise(mib, 1), func(t *testing.T, r *fillRig) {
+			r.chain.answer = func(int, pullchain.Request) reply { return reply{most: most} }
+			err := r.get(pullchain.Range{From: 100 * kib})
+			if (err == nil) != (most >= minPiece) {
+				t.Errorf("at most %d: %v", most, err)
+			}
+			if n := len(r.chain.requests()); n > 8 {
+				t.Errorf("at most %d: %d requests", most, n)
+			}
+		})
+	}
+}
+
 // TestGiveUp ends a fill whose every fetch dies, after what is there was read.
 func TestGiveUp(t *testing.T) {
 	t.Parallel()

@@ -49,12 +49,14 @@ type reply struct {
 	err     error         // instead of an answer
 	wait    time.Duration // before the headers
 	rate    int           // bytes/s; 0: as fast as they are read
+	chunk   int           // what a read brings at most; 0: a sixteenth of a second's
 	cut     int64         // the body dies at this offset of the blob; 0: it does not
 	stall   int64         // it hangs for ten seconds there, and then dies; 0: it does not
 	flip    []int64       // bytes of the blob that are wrong
 	size    int64         // what it claims; 0: the truth
 	unknown bool          // it does not tell the size
 	ignores bool          // it ignores ranges
+	most    int64         // of a range it sends no more than this at once; 0: all
 	private bool
 }
 
@@ -123,6 +125,9 @@ func (c *chainFake) respond(ctx context.Context, req pullchain.Request, how repl
 		if !ok {
 			return pullchain.Response{}, &pullchain.Error{Reason: pullchain.Invalid, Code: pullchain.CodeWrongRange, Status: 416, Size: resp.Size}
 		}
+		if how.most > 0 {
+			abs.To = min(abs.To, abs.From+how.most)
+		}
 		resp.Status, resp.Range = 206, abs
 		b.pos, b.end = abs.From, min(abs.To, b.end)
 	} else if how.ignores && !req.Range.Whole() && !req.Terms.Unverified {
@@ -174,7 +179,11 @@ func (b *bodyFake) Read(p []byte) (int, error) {
 		return 0, &pullchain.Error{Reason: pullchain.Canceled, Err: b.ctx.Err()}
 	}
 	if b.how.rate > 0 {
-		p = p[:min(len(p), max(b.how.rate/16, 1))]
+		chunk := b.how.chunk
+		if chunk == 0 {
+			chunk = max(b.how.rate/16, 1)
+		}
+		p = p[:min(len(p), chunk)]
 		if !sleep(b.ctx, time.Second*time.Duration(len(p))/time.Duration(b.how.rate)) {
 			return 0, &pullchain.Error{Reason: pullchain.Canceled, Err: b.ctx.Err()}
 		}

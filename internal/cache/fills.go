@@ -130,7 +130,7 @@ func (s *fills) head(d digest.Digest) (size int64, private bool, by repoKey, ok 
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	ok = f.size >= 0 && (f.state == running || f.state == proved)
+	ok = f.size >= 0 && f.toldLocked() && (f.state == running || f.state == proved)
 	return f.size, f.private, f.by, ok
 }
 

@@ -85,7 +85,7 @@ func (f *fill) giveUp() {
 func (f *fill) putAway() error {
 	recordErr := f.record()
 	f.mu.Lock()
-	worth := f.size >= 0 && f.have.total > 0 && f.have.total < f.size
+	worth := f.size >= 0 && f.have.total > 0 && f.wrong < maxCopies
 	state, cause := f.state, f.err
 	f.mu.Unlock()
 	if state == detached {

@@ -58,7 +58,7 @@ func (h *heldBack) more() {
 		return
 	}
 	got := digest.NewDigest(h.want.Algorithm(), h.sum)
-	if err == io.EOF && got != h.want {
+	if err == io.EOF && (got != h.want || h.left > 0) {
 		h.err = mismatch("asked for %s, got %s", h.want, got)
 	}
 	if h.err != io.EOF {

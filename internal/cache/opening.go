@@ -23,7 +23,10 @@ func (f *fill) accept(w *worker, req pullchain.Request, resp pullchain.Response)
 	anew := false
 	switch {
 	case fresh && partial && resp.Size < 0: // of an unknown size all is needed, from 0
-		f.forget()
+		if err := f.forget(); err != nil {
+			f.detach(err)
+			return err
+		}
 		f.mu.Lock()
 		f.ask = pullchain.Range{}
 		f.mu.Unlock()
@@ -42,17 +45,23 @@ func (f *fill) accept(w *worker, req pullchain.Request, resp pullchain.Response)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	defer f.wakeLocked()
+	if f.halted {
+		return errNotNeeded
+	}
 	if f.size < 0 {
 		f.size = resp.Size
 	}
 	if !f.answered {
-		f.state, f.answered, f.private = running, true, resp.Private
+		f.state, f.answered = running, true
 	}
+	f.loginLocked(resp.Private)
 	if anew {
 		w.claim(from, f.limitLocked())
-		if end := req.Range.To; end > 0 {
+		if end := req.Range.To; end > 0 && f.size >= 0 {
 			w.end = min(w.end, end)
 		}
+		w.serial = !partial && !req.Range.Whole()
+		f.noRange = w.serial
 	}
 	if !f.aimLocked(w, partial, to) {
 		return errNotNeeded
@@ -62,7 +71,7 @@ func (f *fill) accept(w *worker, req pullchain.Request, resp pullchain.Response)
 
 var (
 	errAskWhole  = errors.New("a part of something of unknown size")
-	errNotNeeded = errors.New("another worker will be there before")
+	errNotNeeded = errors.New("another worker will be there before, or all is over")
 )
 
 // place returns which bytes the body of resp carries; to is 0 if it is not known.
@@ -87,7 +96,9 @@ func (f *fill) learn(resp pullchain.Response) (anew bool, err error) {
 	anew = f.have.total == 0 || resp.Size != f.size
 	f.mu.Unlock()
 	if anew { // what an earlier attempt left, if anything, is of something else
-		f.forget()
+		if err := f.forget(); err != nil {
+			return false, err
+		}
 	}
 	// Nobody else works on the spool: this is the only worker, and nothing is
 	// hashed before the first answer.
@@ -99,7 +110,15 @@ func (f *fill) learn(resp pullchain.Response) (anew bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.size, f.fresh, f.from = resp.Size, false, serverOf(resp.Attempts)
+	f.private = f.resumed && !f.known // of an earlier copy nothing is left
+	f.loginLocked(resp.Private)
 	return anew, nil
+}
+
+// loginLocked notes whether what comes took a login. One part that did makes the
+// copy private: an anonymous answer that brought nothing, or junk, proves nothing.
+func (f *fill) loginLocked(private bool) {
+	f.private = f.private || private && !f.known
 }
 
 // serverOf returns who gave the answer, as the balancer tells it.
@@ -147,15 +166,13 @@ func (f *fill) misled(err error) bool {
 }
 
 // forget throws away what an earlier attempt left.
-func (f *fill) forget() {
+func (f *fill) forget() error {
 	f.mu.Lock()
 	had := f.have.total > 0
-	f.have, f.size = ranges{}, -1
+	f.have, f.size, f.resumed = ranges{}, -1, false
 	f.mu.Unlock()
 	if !had {
-		return
+		return nil
 	}
-	if err := f.back.spool.Reset(); err != nil {
-		f.detach(err)
-	}
+	return f.back.spool.Reset()
 }

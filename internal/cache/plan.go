@@ -16,8 +16,10 @@ const (
 	// minPiece is the least that is asked for at once.
 	minPiece = 64 << 10
 
-	// maxWorkers bounds the connections of a fill.
+	// maxWorkers bounds the connections of a fill; beyond maxHelped only those are
+	// added that a reader waits for.
 	maxWorkers = 16
+	maxHelped  = 12
 
 	// smallRest is up to how much is fetched to the end although nobody waits for
 	// it (FAULTS.md F31).
@@ -148,7 +150,6 @@ func (f *fill) demandLocked(p, end int64) {
 	if holder != nil {
 		holder.end = p
 	}
-	w := f.newWorkerLocked()
 	from, to, ok := f.freeLocked(p, min(max(end, p+minPiece), f.limitLocked()))
 	if !ok || f.single {
 		from, to, ok = f.freeLocked(0, f.limitLocked())
@@ -156,6 +157,7 @@ func (f *fill) demandLocked(p, end int64) {
 	if !ok {
 		return
 	}
+	w := f.newWorkerLocked()
 	w.claim(from, to)
 	f.launchLocked(w)
 }
@@ -165,9 +167,12 @@ func (f *fill) kickLocked() {
 	if f.halted || f.state != running || len(f.workers) > 0 {
 		return
 	}
-	if w := f.newWorkerLocked(); f.nextLocked(w) {
-		f.launchLocked(w)
+	w := f.newWorkerLocked()
+	if !f.nextLocked(w) {
+		w.cancel()
+		return
 	}
+	f.launchLocked(w)
 }
 
 // nextLocked gives w what to fetch next: what is demanded, what nobody fetches,

@@ -142,6 +142,9 @@ func (p *plan) answer(_ int, req pullchain.Request) reply {
 	how := reply{lane: lane, wait: time.Duration(p.rng.IntN(200)) * time.Millisecond}
 	if p.rng.IntN(2) == 0 {
 		how.rate = 32*kib + p.rng.IntN(mib)
+		if p.rng.IntN(3) == 0 { // long reads, in which the claim may be cut
+			how.rate, how.chunk = 32*kib+p.rng.IntN(256*kib), bufferSize
+		}
 	}
 	if req.Terms.Helper && p.rng.IntN(3) == 0 {
 		return reply{err: errBusy}
@@ -444,7 +447,7 @@ func (c *client) compare(got []byte, from, to int64, resp pullchain.Response) {
 	}
 	p.chain.mu.Lock()
 	defer p.chain.mu.Unlock()
-	all := resp.Status == 200 || from == 0 && to == int64(len(want))
+	all := resp.Status == 200 || from == 0 && to == resp.Size // else the end of it cannot be held back
 	for i, b := range got {
 		if at := from + int64(i); b != want[at] && (all || !slices.Contains(p.chain.bad, at)) {
 			p.t.Errorf("seed %d: %v: byte %d of %s is wrong", p.seed, c.want, at, resp.Cache)

@@ -30,9 +30,10 @@ type reader struct {
 	closed          atomic.Bool
 
 	// Guarded by f.mu.
-	whole   bool  // it reads all of the blob
-	at, to  int64 // what it still wants
-	waiting bool
+	whole    bool  // it reads all of the blob
+	at, to   int64 // what it still wants
+	waiting  bool
+	trusting bool // it was let in because the blob seemed public
 }
 
 // Close lets go of the fill. What is not wanted any more is not fetched, unless
@@ -105,6 +106,8 @@ func (r *reader) carryOn(why error) (int64, error) {
 // errChanged says that the fill goes on in another file.
 var errChanged = errors.New("another copy of the blob is used")
 
+var errNotPublic = errors.New("the blob turned out to take a login")
+
 // lookLocked returns how many bytes may be sent now, or why none ever will be,
 // or neither.
 func (r *reader) lookLocked() (int64, error) {
@@ -114,6 +117,8 @@ func (r *reader) lookLocked() (int64, error) {
 		return 0, canceledError(os.ErrClosed)
 	case r.ctx.Err() != nil:
 		return 0, canceled(r.ctx)
+	case r.trusting && f.private:
+		return 0, &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeUnauthorized, Err: errNotPublic}
 	case r.copy != f.copy && (r.pos == r.from || f.state == proved):
 		return 0, errChanged
 	case f.answered && !f.fresh && r.size >= 0 && f.size >= 0 && r.size != f.size:

@@ -61,8 +61,9 @@ func (f *fill) another(cause error) bool {
 
 // againLocked begins a copy in an empty file.
 func (f *fill) againLocked(err error) bool {
-	f.swap, f.noRange, f.fresh = false, false, true
+	f.swap, f.noRange, f.fresh, f.resumed = false, false, true, false
 	f.copy++
+	f.hadAtFail = 0
 	f.ask = pullchain.Range{}
 	f.wakeLocked()
 	if f.halted = f.state != running || f.ctx.Err() != nil; f.halted {

@@ -61,7 +61,12 @@ func (f *fill) speedUp() {
 			f.mu.Unlock()
 			return
 		}
-		f.growLocked(time.Now())
+		now := time.Now()
+		if !f.crowded.IsZero() && now.After(f.crowded) { // who waits may ask again
+			f.crowded = time.Time{}
+			f.wakeLocked()
+		}
+		f.growLocked(now)
 		f.mu.Unlock()
 	}
 }
@@ -139,7 +144,7 @@ func (f *fill) helpLocked(n int) {
 			inUse = append(inUse, w.source)
 		}
 	}
-	for range min(n, maxWorkers-len(f.workers)) {
+	for range min(n, maxHelped-len(f.workers)) {
 		w := f.newWorkerLocked()
 		w.others = inUse
 		if !f.stealLocked(w, 2*growWorth) {
@@ -170,7 +175,10 @@ func (f *fill) stealLocked(w *worker, worth time.Duration) bool {
 	if victim == nil {
 		return false
 	}
-	middle := victim.pos + (victim.end-victim.pos)/2
+	middle := max(victim.pos+(victim.end-victim.pos)/2, victim.firm)
+	if victim.end-middle < minPiece {
+		return false
+	}
 	w.claim(middle, victim.end)
 	w.helper = true
 	victim.end = middle

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/pullchain/pullchain"
@@ -156,5 +157,34 @@ func TestParallelParts(t *testing.T) {
 		}
 		r.settled(true)
 		r.sentAtMost(8*mib + 400*kib)
+	})
+}
+
+// TestCutDuringRead cuts a worker's claim while it waits for bytes beyond the
+// cut, and then nobody comes for what was cut off: the body has moved on past
+// it, and is of no more use for that.
+func TestCutDuringRead(t *testing.T) {
+	t.Parallel()
+	fillBubble(t, noise(400*kib, 1), func(t *testing.T, r *fillRig) {
+		r.chain.answer = func(int, pullchain.Request) reply { return reply{rate: 64 * kib, chunk: 128 * kib} }
+		done := make(chan error)
+		go func() { done <- r.get(whole) }()
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		f := r.fills.byDigest[r.chain.digest]
+		f.mu.Lock()
+		w := f.workers[0] // it waits for [128 KiB, 256 KiB)
+		w.end = w.pos + 10*kib
+		f.mu.Unlock()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		r.settled(true)
+		if len(r.chain.blamed) > 0 {
+			t.Errorf("blamed %v", r.chain.blamed)
+		}
+		if n := len(r.chain.requests()); n != 2 {
+			t.Errorf("%d requests", n)
+		}
 	})
 }

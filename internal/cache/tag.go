@@ -24,6 +24,7 @@ func (c *Cache) byTag(ctx context.Context, r *registry, req pullchain.Request) (
 	if resp, ok := c.known(ctx, key, t, req.Head); ok {
 		return resp, nil
 	}
+	req.Accept = key.accept.question(req.Accept)
 	return c.byRefresh(ctx, r, key, t, req)
 }
 
@@ -64,7 +65,7 @@ func (c *Cache) known(ctx context.Context, key tagKey, t *tag, head bool) (pullc
 	}
 	now := time.Now()
 	if c.fresh(t.confirmed, now) {
-		resp, ok := c.meaning(ctx, t, head)
+		resp, ok := c.meaning(ctx, key, t, head)
 		resp.Age = now.Sub(t.confirmed)
 		return resp, ok
 	}
@@ -76,18 +77,27 @@ func (c *Cache) known(ctx context.Context, key tagKey, t *tag, head bool) (pullc
 }
 
 // meaning returns what t means, as far as it is here.
-func (c *Cache) meaning(ctx context.Context, t *tag, head bool) (pullchain.Response, bool) {
+func (c *Cache) meaning(ctx context.Context, key tagKey, t *tag, head bool) (pullchain.Response, bool) {
 	if head && t.complete() {
 		return pullchain.Response{
 			Status: http.StatusOK, MediaType: t.mediaType, Digest: t.digest, Size: t.size,
 			Body: http.NoBody, Cache: pullchain.CacheHit,
 		}, true
 	}
-	m := c.manifest(ctx, t.digest)
+	m := c.meant(ctx, key, t)
 	if m == nil {
 		return pullchain.Response{}, false
 	}
 	return m.response(head), true
+}
+
+// meant returns the manifest that t means, if it is here and the repository has
+// had it before.
+func (c *Cache) meant(ctx context.Context, key tagKey, t *tag) *manifest {
+	if !c.vouched(proofKey{key.repoKey, t.digest}) {
+		return nil
+	}
+	return c.manifest(ctx, t.digest)
 }
 
 // fallback answers with what t meant, if err allows it; else the answer is err.
@@ -96,7 +106,7 @@ func (c *Cache) fallback(ctx context.Context, key tagKey, t *tag, head bool, err
 	if !c.mayFallBack(key, t, err, now) {
 		return pullchain.Response{}, err
 	}
-	resp, ok := c.meaning(ctx, t, head)
+	resp, ok := c.meaning(ctx, key, t, head)
 	if !ok {
 		return pullchain.Response{}, err
 	}
@@ -135,9 +145,9 @@ func (c *Cache) refresh(ctx context.Context, r *registry, key tagKey, req pullch
 	switch {
 	case t == nil:
 	case req.Head:
-		got.resp, here = c.meaning(ctx, t, true)
+		got.resp, here = c.meaning(ctx, key, t, true)
 	default:
-		m = c.manifest(ctx, t.digest)
+		m = c.meant(ctx, key, t)
 		here = m != nil
 	}
 	if here && c.fresh(t.confirmed, now) { // since the caller looked
@@ -209,8 +219,7 @@ func (c *Cache) askHead(ctx context.Context, r *registry, key tagKey, t *tag, re
 		}
 	}
 	if !got.get || got.resp.Cache == pullchain.CacheHit {
-		c.proved(proofKey{key.repoKey, resp.Digest}, resp.Private)
-		c.tags.put(key, *got.tag)
+		c.confirm(key, got.tag)
 	}
 	return nil
 }
@@ -218,8 +227,8 @@ func (c *Cache) askHead(ctx context.Context, r *registry, key tagKey, t *tag, re
 // getChanged fetches what t means by its digest. A mirror that has the tag may lack
 // the digest (PROTOCOL.md 4.8): then the tag itself is asked for.
 func (c *Cache) getChanged(ctx context.Context, r *registry, key tagKey, t *tag, req pullchain.Request, got *refreshed) error {
-	if m := c.manifest(ctx, t.digest); m != nil {
-		got.manifest = m
+	if m := c.meant(ctx, key, t); m != nil {
+		got.manifest, got.resp.Cache = m, pullchain.CacheHit
 		c.confirm(key, got.tag)
 		return nil
 	}
@@ -258,13 +267,14 @@ func (got *refreshed) take(f *fetched) {
 	got.resp.Attempts = append(before[:len(before):len(before)], f.attempts...)
 }
 
-// confirm records t, which an upstream has just named and whose manifest is here;
-// nil if it was not just now.
+// confirm records t, which an upstream has just named; nil if it was not just now.
 func (c *Cache) confirm(key tagKey, t *tag) {
 	if t == nil {
 		return
 	}
-	c.proved(proofKey{key.repoKey, t.digest}, t.private)
+	if content := (proofKey{key.repoKey, t.digest}); c.vouched(content) {
+		c.proved(content, true)
+	}
 	c.tags.put(key, *t)
 }
 

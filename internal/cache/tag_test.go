@@ -2,6 +2,7 @@ package cache_test
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -348,6 +349,31 @@ func TestAcceptIsPartOfTheKeyOfATag(t *testing.T) {
 		r.want(ask(acceptContainerd...), hit, index)
 		r.asked(getManifest)
 	})
+}
+
+// Docker's distribution looks for exact types: "*/*" (curl) or "application/*" get
+// the image of one platform where the full list gets the index. That must not be
+// what a tag means to everybody else.
+func TestWildcardAcceptDoesNotDecideForOthers(t *testing.T) {
+	for name, accept := range map[string][]string{"curl": {"*/*"}, "lenient": {"text/html, application/*;q=0.5"}} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig) {
+				one, _ := r.up.image("one platform")
+				index := r.up.index(one)
+				r.up.choose = func(req pullchain.Request) digest.Digest {
+					if req.Accept == nil || slices.Equal(req.Accept, acceptContainerd) { // nil: all that there are
+						return index
+					}
+					return one
+				}
+				req := byTag(alpine, "3.20")
+				req.Accept = accept
+				r.want(r.do(head(req)), miss, index)
+				r.want(r.do(req), miss, index)
+				r.want(r.do(byTag(alpine, "3.20")), hit, index)
+			})
+		})
+	}
 }
 
 func TestTagsSurviveARestartWithEveryUpstreamDown(t *testing.T) {

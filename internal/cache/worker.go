@@ -22,6 +22,7 @@ type worker struct {
 	done   int64         // up to here its bytes are there
 	pos    int64         // up to here they have been read; those from done on are being written
 	end    int64         // where it stops; others may cut it, down to pos
+	firm   int64         // up to here the read under way may bring bytes: a claim is cut beyond it
 	reach  int64         // where the body at hand ends; 0 if there is none
 	helper bool          // only there to make the fill faster
 	serial bool          // its lane sends the whole from 0: it passes over what is there or claimed
@@ -37,7 +38,7 @@ type worker struct {
 }
 
 func (w *worker) claim(from, to int64) {
-	w.done, w.pos, w.end = from, from, to
+	w.done, w.pos, w.end, w.firm = from, from, to, from
 	w.reach, w.serial = 0, false
 }
 
@@ -124,11 +125,11 @@ func (w *worker) pour(body io.Reader) error {
 	for {
 		room := w.room()
 		if room <= 0 {
-			return nil
+			return w.short()
 		}
 		n, err := body.Read(buf[:min(room, bufferSize)])
 		if n > 0 {
-			if werr := w.deposit(buf[:n], sourceOf(body)); werr != nil {
+			if werr := w.deposit(buf[:n], body); werr != nil {
 				w.f.detach(werr)
 				return werr
 			}
@@ -157,11 +158,21 @@ func (w *worker) room() int64 {
 	if w.pos >= w.end {
 		w.f.extendLocked(w)
 	}
-	return min(w.end, w.reach) - w.pos
+	room := min(w.end, w.reach) - w.pos
+	w.firm = w.pos + max(min(room, bufferSize), 0)
+	return room
 }
 
-// deposit writes what was read and tells who waits for it.
-func (w *worker) deposit(p []byte, source string) error {
+// tookLogin reports whether a lane that the body comes from took a login. The
+// Response spoke of the first one only.
+func tookLogin(body io.Reader) bool {
+	b, ok := body.(interface{ Private() bool })
+	return ok && b.Private()
+}
+
+// deposit writes what was read of body and tells who waits for it.
+func (w *worker) deposit(p []byte, body io.Reader) error {
+	source := sourceOf(body)
 	pieces := w.reserve(p)
 	for _, piece := range pieces.all() {
 		if piece.from == piece.to { // the claim has been cut meanwhile
@@ -178,6 +189,7 @@ func (w *worker) deposit(p []byte, source string) error {
 		w.f.have.add(piece.from, piece.to, source)
 	}
 	w.done = w.pos
+	w.f.loginLocked(tookLogin(body))
 	w.f.wakeLocked()
 	return nil
 }
@@ -205,7 +217,10 @@ func (w *worker) reserve(p []byte) pieces {
 	n := int64(len(p))
 	w.receivedLocked(n)
 	off := w.pos
-	n = max(min(n, w.end-off), 0)
+	if n > w.end-off { // the claim was cut meanwhile, and the body is past the cut
+		n = max(w.end-off, 0)
+		w.reach = min(w.reach, off+n)
+	}
 	w.pos += n
 	if !w.serial {
 		return pieces{off: off, one: [1]run{{from: off, to: off + n}}}
@@ -257,9 +272,7 @@ func (w *worker) bodyEnded() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if end := min(w.end, w.reach); w.pos < end && end != math.MaxInt64 {
-		return &pullchain.Error{
-			Reason: pullchain.Unavailable, Code: pullchain.CodeTruncated, Upstream: w.source, Err: io.ErrUnexpectedEOF,
-		}
+		return w.truncatedLocked()
 	}
 	if f.size < 0 { // now it is known
 		f.size, w.end = w.pos, w.pos
@@ -267,4 +280,22 @@ func (w *worker) bodyEnded() error {
 		f.wakeLocked()
 	}
 	return nil
+}
+
+// short says what it means that there is nothing more to read: that the claim is
+// done, or that the answer was to less than was asked, as a server may do, but
+// not in crumbs.
+func (w *worker) short() error {
+	w.f.mu.Lock()
+	defer w.f.mu.Unlock()
+	if w.pos < w.end && w.bytes < minPiece {
+		return w.truncatedLocked()
+	}
+	return nil
+}
+
+func (w *worker) truncatedLocked() error {
+	return &pullchain.Error{
+		Reason: pullchain.Unavailable, Code: pullchain.CodeTruncated, Upstream: w.source, Err: io.ErrUnexpectedEOF,
+	}
 }

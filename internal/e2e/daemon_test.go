@@ -160,6 +160,10 @@ type access struct {
 	Trace   string `json:"trace"`
 }
 
+// statusClientGone is the status in the log of an answer that the client did not
+// wait for.
+const statusClientGone = 499
+
 // accessLog is what the clients asked, in the order of the answers' ends.
 func (d *daemon) accessLog(t *testing.T) []access {
 	t.Helper()

@@ -12,6 +12,6 @@
 //
 // Each client lives in a network namespace of its own whose only neighbour is
 // the address on which pullchain listens: it has no default route and no
-// resolver, so whatever it pulls came through pullchain. The package exports
-// nothing.
+// resolver, so whatever it pulls came through pullchain. Each pullchain has a
+// cache of its own, in a directory of the test. The package exports nothing.
 package e2e

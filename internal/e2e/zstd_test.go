@@ -15,7 +15,7 @@ import (
 )
 
 // TestZstdChunked pulls an image with zstd:chunked layers by a podman that asks
-// for parts of them.
+// for parts of them. None is fetched twice for that.
 func TestZstdChunked(t *testing.T) {
 	reapNamespaces()
 	program := buildDaemon(t)
@@ -30,15 +30,11 @@ func TestZstdChunked(t *testing.T) {
 	output := wantPull(t, startPartialPodman(t, ns), origin, img)
 	d.end(t)
 	w.settle(t)
-	for _, said := range []string{"Retrieved partial blob", "Failed to retrieve partial blob", "Range", "partial"} {
-		t.Logf("%d times: %s", strings.Count(output, said), said)
+	layers := img.blobs[1:]
+	if n := strings.Count(output, "Retrieved partial blob"); n != len(layers) {
+		t.Errorf("podman got %d of %d layers in parts:\n%s", n, len(layers), output)
 	}
-	for line := range strings.Lines(output) {
-		if strings.Contains(line, "partial") || strings.Contains(line, "chunked") {
-			t.Log(line)
-		}
-	}
-	for _, layer := range img.blobs[1:] {
+	for _, layer := range layers {
 		w.wantFrugal(t, "hub-cdn", layer)
 		wantInParts(t, d, layer)
 	}
@@ -59,7 +55,8 @@ func wantInParts(t *testing.T, d *daemon, layer blob) {
 		switch {
 		case a.Status == http.StatusPartialContent && from != "0":
 			got = append(got, "its end")
-		case a.Status == http.StatusOK && a.Bytes == int64(len(layer.bytes)):
+		// It may leave before the end, when it has had its last part.
+		case a.Range == "" && (a.Status == http.StatusOK || a.Status == statusClientGone):
 			got = append(got, "whole")
 		default:
 			got = append(got, fmt.Sprintf("%+v", a))
