@@ -56,6 +56,7 @@ func (a *attempt) respond(resp *http.Response) (pullchain.Response, error) {
 // manifestHead checks what the headers of a manifest claim.
 func (a *attempt) manifestHead(resp *http.Response, out *pullchain.Response) error {
 	defer a.finish(resp)
+	out.Header = entityTag(resp)
 	if resp.ContentLength > maxManifest {
 		return a.tooLarge(maxManifest, resp.ContentLength)
 	}
@@ -122,11 +123,26 @@ func (a *attempt) manifest(resp *http.Response, out *pullchain.Response) error {
 		}
 		out.MediaType = inside
 	}
+	out.Header = entityTag(resp)
 	out.Links = links
 	out.Size = int64(len(body))
 	out.Body = io.NopCloser(bytes.NewReader(body))
 	return nil
 }
+
+// entityTag keeps the entity tag of a manifest, by which a registry that names no
+// digest in its answer to a HEAD can still be asked whether a tag has changed
+// (RFC 9110 8.8.3).
+func entityTag(resp *http.Response) http.Header {
+	tag := resp.Header.Get("Etag")
+	if tag == "" || len(tag) > maxEntityTag {
+		return nil
+	}
+	return http.Header{"Etag": {tag}}
+}
+
+// maxEntityTag is far beyond what any registry sends: most send the digest.
+const maxEntityTag = 256
 
 // oddDocument refuses a manifest for what it says or how it is labelled. Where a
 // digest vouches for the bytes it is the image that is odd and not the upstream:

@@ -171,6 +171,7 @@ type fetched struct {
 	kept     bool // there is room for it
 	quota    *pullchain.Quota
 	attempts []pullchain.Attempt
+	entity   string // see entityOf
 }
 
 func (f *fetched) response() pullchain.Response {
@@ -233,7 +234,7 @@ func (c *Cache) get(ctx context.Context, r *registry, req pullchain.Request) (*f
 			Reason: pullchain.Corrupt, Code: pullchain.CodeDigestMismatch, Attempts: resp.Attempts, Err: err,
 		}
 	}
-	f := &fetched{manifest: m, private: resp.Private, quota: resp.Quota, attempts: resp.Attempts}
+	f := &fetched{manifest: m, private: resp.Private, quota: resp.Quota, attempts: resp.Attempts, entity: entityOf(resp)}
 	f.kept = c.keep(m)
 	c.proved(proofKey{by, d}, resp.Private)
 	return f, nil

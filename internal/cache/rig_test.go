@@ -39,6 +39,7 @@ type upstream struct {
 	requests []pullchain.Request
 	private  bool                                  // answers take a login
 	mute     bool                                  // HEADs have no digest
+	entity   string                                // the Etag of manifests
 	wait     time.Duration                         // before each answer
 	fail     func(pullchain.Request) error         // nil, or nil error: answer
 	hold     chan struct{}                         // bodies of blobs wait until it is closed; nil: they do not
@@ -176,9 +177,15 @@ func (u *upstream) answer(req pullchain.Request) (pullchain.Response, error) {
 		if u.mute {
 			resp.Digest = ""
 		}
+		if u.entity != "" {
+			resp.Header = http.Header{"Etag": {u.entity}}
+		}
 		return resp, nil
 	}
 	if req.Op == pullchain.Manifest {
+		if u.entity != "" {
+			resp.Header = http.Header{"Etag": {u.entity}}
+		}
 		_, resp.Links, _ = wire.ParseManifest(doc.mediaType, doc.body)
 	}
 	body := doc.body

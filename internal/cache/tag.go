@@ -203,13 +203,17 @@ func (c *Cache) askHead(ctx context.Context, r *registry, key tagKey, t *tag, re
 	}
 	resp.Body.Close()
 	resp.Body = http.NoBody
+	entity := entityOf(resp)
+	if resp.Digest == "" && t != nil && entity != "" && entity == t.entity {
+		resp.Digest = t.digest // who said it then says that nothing has changed
+	}
 	got.resp = resp
 	got.resp.Cache = pullchain.CacheBypass
 	if resp.Digest == "" {
 		return nil
 	}
 	got.tag = &tag{
-		digest: resp.Digest, mediaType: resp.MediaType, size: resp.Size, private: resp.Private, confirmed: time.Now(),
+		digest: resp.Digest, mediaType: resp.MediaType, size: resp.Size, private: resp.Private, entity: entity, confirmed: time.Now(),
 	}
 	got.resp.Cache = pullchain.CacheMiss
 	if t != nil && t.digest == resp.Digest {
@@ -254,7 +258,7 @@ func (c *Cache) getTag(ctx context.Context, r *registry, key tagKey, req pullcha
 	}
 	got.take(f)
 	got.tag = &tag{
-		digest: f.digest, mediaType: f.mediaType, size: int64(len(f.body)), private: f.private, confirmed: time.Now(),
+		digest: f.digest, mediaType: f.mediaType, size: int64(len(f.body)), private: f.private, entity: f.entity, confirmed: time.Now(),
 	}
 	c.tags.put(key, *got.tag)
 	return nil

@@ -119,6 +119,36 @@ func TestTagWithoutADigestInTheAnswer(t *testing.T) {
 	})
 }
 
+// Where a HEAD names no digest, the entity tag says whether a tag has changed, if it
+// is a strong one and the same upstream's.
+func TestTagIsConfirmedByItsEntityTag(t *testing.T) {
+	for _, tt := range []struct {
+		name, first, second string
+		asked               []string
+	}{
+		{"same", `"1"`, `"1"`, []string{headManifest}},
+		{"other", `"1"`, `"2"`, []string{headManifest, getManifest}},
+		{"weak", `W/"1"`, `W/"1"`, []string{headManifest, getManifest}},
+		{"none", "", "", []string{headManifest, getManifest}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig) {
+				d, _ := r.up.image("one")
+				r.up.tag("library/alpine:3.20", d)
+				r.up.set(func() { r.up.mute, r.up.entity = true, tt.first })
+				r.want(r.do(byTag(alpine, "3.20")), miss, d)
+				r.asked(getManifest)
+				time.Sleep(time.Minute)
+				r.up.set(func() { r.up.entity = tt.second })
+				if a := r.do(byTag(alpine, "3.20")); a.err != nil || a.resp.Digest != d {
+					t.Errorf("%s, %v", a.resp.Digest, a.err)
+				}
+				r.asked(tt.asked...)
+			})
+		})
+	}
+}
+
 func TestHeadStaysHead(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		d, _ := r.up.image("one")

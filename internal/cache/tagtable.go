@@ -5,12 +5,14 @@ import (
 	"errors"
 	"log/slog"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/maypok86/otter/v2"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/blobstore"
 	"github.com/pullchain/pullchain/internal/wire"
 )
@@ -35,11 +37,23 @@ type tag struct {
 	mediaType string
 	size      int64 // -1 if unknown
 	private   bool
+	entity    string // the entity tag it came with, and whose that is; empty if there was none
 	confirmed time.Time
 	saved     time.Time // when it was last written down
 
 	failed time.Time // when nobody could say, after confirmed; else zero
 	err    error     // why not
+}
+
+// entityOf returns the entity tag of an answer, and whose it is: two upstreams may
+// use the same tag for different things. A weak one proves nothing of bytes
+// (RFC 9110 8.8.1).
+func entityOf(resp pullchain.Response) string {
+	entity, server := resp.Header.Get("Etag"), serverOf(resp.Attempts)
+	if entity == "" || server == "" || strings.HasPrefix(entity, "W/") {
+		return ""
+	}
+	return server + " " + entity
 }
 
 // complete reports whether t is enough to answer a HEAD.
@@ -56,6 +70,7 @@ type tagRecord struct {
 	MediaType string        `json:"mediaType"`
 	Size      int64         `json:"size"`
 	Private   bool          `json:"private"`
+	Entity    string        `json:"entity,omitempty"`
 	Confirmed time.Time     `json:"confirmed"`
 }
 
@@ -121,7 +136,7 @@ func (tt *tagTable) load(key tagKey) *tag {
 		return nil
 	}
 	t := &tag{
-		digest: r.Digest, mediaType: r.MediaType, size: r.Size, private: r.Private,
+		digest: r.Digest, mediaType: r.MediaType, size: r.Size, private: r.Private, entity: r.Entity,
 		confirmed: r.Confirmed, saved: r.Confirmed,
 	}
 	if newer, stored := tt.known.SetIfAbsent(key, t); !stored {
@@ -137,7 +152,8 @@ const saveEvery = 10 * time.Minute
 // put makes t what is known of key.
 func (tt *tagTable) put(key tagKey, t tag) {
 	old, known := tt.known.GetIfPresent(key)
-	same := known && old.digest == t.digest && old.mediaType == t.mediaType && old.size == t.size && old.private == t.private
+	same := known && old.digest == t.digest && old.mediaType == t.mediaType && old.size == t.size &&
+		old.private == t.private && old.entity == t.entity
 	if same && !t.confirmed.Before(old.saved) && t.confirmed.Sub(old.saved) < saveEvery {
 		t.saved = old.saved
 		tt.known.Set(key, &t)
@@ -157,7 +173,7 @@ func (tt *tagTable) write(key tagKey) {
 	}
 	content, err := json.Marshal(tagRecord{
 		Registry: key.registry, Repo: key.repo, Tag: key.tag, Accept: key.accept,
-		Digest: t.digest, MediaType: t.mediaType, Size: t.size, Private: t.private, Confirmed: t.confirmed,
+		Digest: t.digest, MediaType: t.mediaType, Size: t.size, Private: t.private, Entity: t.entity, Confirmed: t.confirmed,
 	})
 	if err == nil {
 		err = tt.store.PutRecord(tagKind, key.record(), content)
