@@ -13,6 +13,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -221,6 +222,16 @@ type Attempt struct {
 	Hedge    bool          // started beside another try that had not answered yet
 	Gate     string        // the gate that kept the lane from being asked; empty if it was asked
 	Err      error         // nil for the try that served
+}
+
+// ServedBy returns the upstream that served last, or "".
+func ServedBy(attempts []Attempt) string {
+	for _, a := range slices.Backward(attempts) {
+		if a.Err == nil && a.Gate == "" {
+			return a.Upstream
+		}
+	}
+	return ""
 }
 
 // Facts are what an upstream has learnt of its far end, for people to read.

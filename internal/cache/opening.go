@@ -109,7 +109,7 @@ func (f *fill) learn(resp pullchain.Response) (anew bool, err error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.size, f.fresh, f.from = resp.Size, false, serverOf(resp.Attempts)
+	f.size, f.fresh, f.from = resp.Size, false, pullchain.ServedBy(resp.Attempts)
 	f.private = f.resumed && !f.known // of an earlier copy nothing is left
 	f.loginLocked(resp.Private)
 	return anew, nil
@@ -119,16 +119,6 @@ func (f *fill) learn(resp pullchain.Response) (anew bool, err error) {
 // copy private: an anonymous answer that brought nothing, or junk, proves nothing.
 func (f *fill) loginLocked(private bool) {
 	f.private = f.private || private && !f.known
-}
-
-// serverOf returns who gave the answer, as the balancer tells it.
-func serverOf(attempts []pullchain.Attempt) string {
-	for i := len(attempts) - 1; i >= 0; i-- {
-		if attempts[i].Err == nil && attempts[i].Gate == "" {
-			return attempts[i].Upstream
-		}
-	}
-	return ""
 }
 
 // aimLocked fits w's claim to a body that goes to to. It returns false if the

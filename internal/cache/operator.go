@@ -249,8 +249,8 @@ func parseName(what string) (name, error) {
 	}
 	var tagged bool
 	n.repo, n.tag, tagged = strings.Cut(n.repo, ":")
-	if n.registry == "docker.io" && !strings.Contains(n.repo, "/") {
-		n.repo = "library/" + n.repo
+	if n.registry == "docker.io" {
+		n.repo = wire.OfficialRepo(n.repo)
 	}
 	if err := wire.CheckRepo(n.repo); err != nil {
 		return name{}, err

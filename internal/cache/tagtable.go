@@ -49,7 +49,7 @@ type tag struct {
 // use the same tag for different things. A weak one proves nothing of bytes
 // (RFC 9110 8.8.1).
 func entityOf(resp pullchain.Response) string {
-	entity, server := resp.Header.Get("Etag"), serverOf(resp.Attempts)
+	entity, server := resp.Header.Get("Etag"), pullchain.ServedBy(resp.Attempts)
 	if entity == "" || server == "" || strings.HasPrefix(entity, "W/") {
 		return ""
 	}

@@ -38,24 +38,37 @@ func (a *app) withStash(ctx context.Context, do func(stash) error) (err error) {
 }
 
 func (a *app) stash(ctx context.Context) (stash, error) {
-	p, err := a.plane()
-	if err != nil {
-		return nil, err
-	}
-	_, err = p.cacheSnapshot(ctx)
+	p, there, err := a.cachePlane(ctx)
 	switch {
-	case err == nil:
+	case err != nil:
+		return nil, err
+	case there:
 		return &planeStash{plane: p, app: a}, nil
-	case errors.Is(err, errNoCache):
-		return nil, fmt.Errorf("%s: %w", p.base, err)
-	case a.flags.Addr != "" || !nobodyThere(err):
-		return nil, a.unreachable(p, err)
 	}
 	cfg, err := a.readConfig()
 	if err != nil {
 		return nil, err
 	}
 	return a.dirStash(cfg, p.base)
+}
+
+// cachePlane returns the operator's plane of the daemon that has the cache. there
+// is false when no daemon is, and --addr named none: then its directory may be
+// used without one.
+func (a *app) cachePlane(ctx context.Context) (p *plane, there bool, err error) {
+	if p, err = a.plane(); err != nil {
+		return nil, false, err
+	}
+	_, err = p.cacheSnapshot(ctx)
+	switch {
+	case err == nil:
+		return p, true, nil
+	case errors.Is(err, errNoCache):
+		return nil, false, fmt.Errorf("%s: %w", p.base, err)
+	case a.flags.Addr != "" || !nobodyThere(err):
+		return nil, false, a.unreachable(p, err)
+	}
+	return p, false, nil
 }
 
 // readConfig reads the configuration once more for who has no daemon: what is

@@ -169,18 +169,12 @@ func (c *warmCmd) through(ctx context.Context, a *app, images []image) (*passage
 		}
 		return &passage{mirror: newMirror(base, &http.Transport{})}, nil
 	}
-	p, err := a.plane()
-	if err != nil {
-		return nil, err
-	}
-	_, err = p.cacheSnapshot(ctx)
+	p, there, err := a.cachePlane(ctx)
 	switch {
-	case err == nil:
+	case err != nil:
+		return nil, err
+	case there:
 		return a.running(ctx, p)
-	case errors.Is(err, errNoCache):
-		return nil, fmt.Errorf("%s: %w", p.base, err)
-	case a.flags.Addr != "" || !nobodyThere(err):
-		return nil, a.unreachable(p, err)
 	}
 	return a.ownDaemon(images, p.base)
 }

@@ -56,11 +56,7 @@ func TestF02_Blackhole(t *testing.T) {
 			p := newPair(t, nil)
 			p.probed("a", "b")
 			p.a.Break(simnet.ConnBlackhole)
-			first := p.manifest
-			if class == "blob" {
-				first = func() reply { return p.blob(0) }
-			}
-			if got := first(); got.Took > 1500*time.Millisecond || got.servedBy() != "b" {
+			if got := p.first(class); got.Took > 1500*time.Millisecond || got.servedBy() != "b" {
 				t.Errorf("the first request took %v, served by %q", got.Took, got.servedBy())
 			}
 			p.eventually("a is held", 1500*time.Millisecond, func() bool { return p.gate("a", "blob").Gate != "" })

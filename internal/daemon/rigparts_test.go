@@ -77,6 +77,14 @@ func (p *pair) blob(i int) reply {
 	return p.wantBytes(p.image.BlobPath(d.Digest), content)
 }
 
+// first asks for something of a class: the manifest, or its first blob.
+func (p *pair) first(class string) reply {
+	if class == "blob" {
+		return p.blob(0)
+	}
+	return p.manifest()
+}
+
 // work is what a lane did for a class of requests.
 func (r *rig) work(name, class string) balancer.ClassSnapshot {
 	r.t.Helper()

@@ -104,11 +104,7 @@ func TestF05_SilentServer(t *testing.T) {
 			p := newPair(t, nil)
 			p.probed("a", "b")
 			p.a.Break(simnet.ConnSilent)
-			first := p.manifest
-			if class == "blob" {
-				first = func() reply { return p.blob(0) }
-			}
-			if got := first(); got.servedBy() != "b" || got.TTFB > 1500*time.Millisecond {
+			if got := p.first(class); got.servedBy() != "b" || got.TTFB > 1500*time.Millisecond {
 				t.Errorf("served by %q after %v", got.servedBy(), got.TTFB)
 			}
 			p.eventually("a is held", 1500*time.Millisecond, func() bool { return p.gate("a", "blob").Gate == "hold" })

@@ -44,7 +44,7 @@ func (x *exchange) server(trace []pullchain.Attempt) string {
 	if x.resp.Cache == pullchain.CacheStale {
 		return ""
 	}
-	return servedBy(trace)
+	return pullchain.ServedBy(trace)
 }
 
 // warning says what a person should know of an answer that is not as good as it

@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/pullchain/pullchain"
@@ -82,13 +81,4 @@ func (x *exchange) wantedRange(req pullchain.Request) (pullchain.Range, bool) {
 		return pullchain.Range{}, false
 	}
 	return wire.ParseRange(values[0])
-}
-
-// officialRepo inserts library/, where Docker Hub keeps the images that people
-// call by one word.
-func officialRepo(repo string) string {
-	if strings.Contains(repo, "/") {
-		return repo
-	}
-	return "library/" + repo
 }

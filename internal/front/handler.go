@@ -146,7 +146,7 @@ func (x *exchange) request(req pullchain.Request) pullchain.Request {
 	req.Head = x.r.Method == http.MethodHead
 	req.Accept = x.r.Header["Accept"]
 	if req.Registry == defaultRegistry {
-		req.Repo = officialRepo(req.Repo)
+		req.Repo = wire.OfficialRepo(req.Repo)
 	}
 	// Range has a meaning for GET only (RFC 9110 14.2).
 	if req.Op == pullchain.Blob && !req.Head {

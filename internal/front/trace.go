@@ -78,16 +78,6 @@ func traceLine(attempts []pullchain.Attempt) string {
 	return b.String()
 }
 
-// servedBy returns the upstream that served last, or "".
-func servedBy(attempts []pullchain.Attempt) string {
-	for i := len(attempts) - 1; i >= 0; i-- {
-		if a := attempts[i]; a.Err == nil && a.Gate == "" {
-			return a.Upstream
-		}
-	}
-	return ""
-}
-
 // degraded says what went wrong before the attempt that served, as in
 // "docker-hub http_429_quota"; "" if nothing did.
 func degraded(attempts []pullchain.Attempt) string {

@@ -100,3 +100,12 @@ func isHex(s string) bool {
 	}
 	return true
 }
+
+// OfficialRepo inserts library/, where Docker Hub keeps the images that people
+// call by one word: "alpine" is library/alpine there.
+func OfficialRepo(repo string) string {
+	if strings.Contains(repo, "/") {
+		return repo
+	}
+	return "library/" + repo
+}
