@@ -1,6 +1,7 @@
 package balancer
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -81,6 +82,39 @@ func (c BreakerConfig) withDefaults() BreakerConfig {
 	return c
 }
 
+// Patience is how long a lane is waited for before the next one is asked beside
+// it. The zero value has the defaults.
+type Patience struct {
+	Connect  time.Duration `toml:"connect"`  // for a connection; 0: 1s
+	Manifest time.Duration `toml:"manifest"` // for a manifest, at least; 0: 250ms
+}
+
+// The kernel would wait minutes for a connection, and our own limit is five
+// seconds: but a SYN that is answered at all is answered within one (FAULTS.md
+// F02). A manifest that takes longer than its 95th percentile is asked for
+// elsewhere too, though never sooner than the other default says (FAULTS.md 9).
+const (
+	defaultConnectPatience  = time.Second
+	defaultManifestPatience = 250 * time.Millisecond
+)
+
+// Validate reports every field that cannot be used, by its TOML name.
+func (p Patience) Validate() error {
+	var errs []error
+	if p.Connect < 0 {
+		errs = append(errs, errors.New("connect: must not be negative"))
+	}
+	if p.Manifest < 0 {
+		errs = append(errs, errors.New("manifest: must not be negative"))
+	}
+	return errors.Join(errs...)
+}
+
+// WithDefaults returns p with every zero field filled in.
+func (p Patience) WithDefaults() Patience {
+	return Patience{Connect: cmp.Or(p.Connect, defaultConnectPatience), Manifest: cmp.Or(p.Manifest, defaultManifestPatience)}
+}
+
 // LaneConfig is what the balancer has to know of an upstream that the upstream
 // does not tell. Lanes whose LaneConfig and upstream are equal are carried over
 // a reload with all that they have learnt.
@@ -93,4 +127,5 @@ type LaneConfig struct {
 	Egress         *Egress // shared by all lanes behind the same proxy; nil: direct
 	Via            string  // the egress's name, for people; "direct" without one
 	Breaker        BreakerConfig
+	Patience       Patience
 }

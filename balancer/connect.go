@@ -10,16 +10,11 @@ import (
 	"github.com/pullchain/pullchain"
 )
 
-// silentAfter is how long a connection may take before the next lane is
-// started beside it. The kernel would wait for minutes, and our own limit is
-// five seconds; a SYN that is answered at all is answered within this
-// (FAULTS.md F02).
-const silentAfter = time.Second
-
 // A connectWatch notices that an attempt does not get a connection. It is fed
 // by the HTTP transport, through the attempt's context.
 type connectWatch struct {
-	fire func(silent, reached bool)
+	patience time.Duration
+	fire     func(silent, reached bool)
 
 	mu      sync.Mutex
 	timer   *time.Timer // runs while the attempt waits for a connection; nil while it does not
@@ -32,9 +27,11 @@ type connectWatch struct {
 }
 
 // watchConnect returns a watch that calls fire, once, when a connection has been
-// waited for longer than silentAfter. It tells whether it is the far end that is
+// waited for longer than patience. It tells whether it is the far end that is
 // silent, and whether somebody answered before.
-func watchConnect(fire func(silent, reached bool)) *connectWatch { return &connectWatch{fire: fire} }
+func watchConnect(patience time.Duration, fire func(silent, reached bool)) *connectWatch {
+	return &connectWatch{patience: patience, fire: fire}
+}
 
 // attach returns ctx with the hooks that feed the watch. A dial that goes on
 // after the attempt has got an idle connection instead is nobody's business.
@@ -57,7 +54,7 @@ func (w *connectWatch) waits() {
 	defer w.mu.Unlock()
 	w.dials, w.open = false, false
 	if w.timer == nil && !w.stopped {
-		w.timer = time.AfterFunc(silentAfter, w.expired)
+		w.timer = time.AfterFunc(w.patience, w.expired)
 	}
 }
 

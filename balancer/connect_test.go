@@ -15,7 +15,7 @@ func TestSilenceAfterAnIdleConnection(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var fired, wasSilent, wasReached bool
-				w := watchConnect(func(silent, reached bool) { fired, wasSilent, wasReached = true, silent, reached })
+				w := watchConnect(time.Second, func(silent, reached bool) { fired, wasSilent, wasReached = true, silent, reached })
 				defer w.stop()
 				trace := httptrace.ContextClientTrace(w.attach(t.Context()))
 				trace.GetConn("origin:443")
@@ -25,7 +25,7 @@ func TestSilenceAfterAnIdleConnection(t *testing.T) {
 				}
 				trace.GetConn("next:443")
 				trace.ConnectStart("tcp", "192.0.2.1:443")
-				time.Sleep(2 * silentAfter)
+				time.Sleep(2 * time.Second)
 				synctest.Wait()
 				if !fired || !wasSilent || wasReached != answers {
 					t.Errorf("fired %t, silent %t, reached %t; want true, true, %t", fired, wasSilent, wasReached, answers)

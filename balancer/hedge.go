@@ -9,15 +9,11 @@ import (
 	"github.com/pullchain/pullchain"
 )
 
-var errSilent = errors.New("no connection within a second")
-
-// hedgeFloor is the least time a manifest is waited for before another lane is
-// asked beside: a slow answer, not just one that is not yet here.
-const hedgeFloor = 250 * time.Millisecond
+var errSilent = errors.New("no connection in time")
 
 // hedgeDelay is how long this lane may take for a manifest before it is hedged.
 func (l *Lane) hedgeDelay() time.Duration {
-	return max(hedgeFloor, l.ledger.percentile(pullchain.ClassManifest, 0.95))
+	return max(l.cfg.Patience.Manifest, l.ledger.percentile(pullchain.ClassManifest, 0.95))
 }
 
 // Limits on load that is not owed to a request of its own: hedges may be three

@@ -64,6 +64,7 @@ func NewLane(up Upstream, cfg LaneConfig) *Lane {
 	if cfg.Via == "" {
 		cfg.Via = "direct"
 	}
+	cfg.Patience = cfg.Patience.WithDefaults()
 	l := &Lane{up: up, cfg: cfg}
 	for class := range l.breakers {
 		l.breakers[class] = newBreaker(up.Name()+" "+pullchain.Class(class).String(), cfg.Breaker, l.breakerChanged)

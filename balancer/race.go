@@ -160,7 +160,7 @@ func (r *race) start(lanes []*Lane, beside bool) []*Lane {
 func (r *race) launch(l *Lane, c *call, beside bool) {
 	a := &attempt{race: r, lane: l, call: c, start: time.Now(), hedge: beside}
 	a.ctx, a.cancel = context.WithCancelCause(r.ctx)
-	a.watch = watchConnect(func(silent, reached bool) {
+	a.watch = watchConnect(l.cfg.Patience.Connect, func(silent, reached bool) {
 		if silent && !reached && !r.req.Terms.Helper { // behind a first answer it is a CDN's silence, and manifests go on
 			l.holdSilence()
 		}

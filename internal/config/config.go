@@ -63,13 +63,14 @@ type Registry struct {
 // Upstream is one path to a registry, and how its lane is judged.
 type Upstream struct {
 	upstreams.Config
-	Egress  string                 `toml:"egress"`  // a name from [egress], "direct" or "env"; direct if unset
-	Metered bool                   `toml:"metered"` // sorted after those that cost nothing
-	Weight  float64                `toml:"weight"`  // its share where a strategy uses it; 0 means 1
-	IKnow   bool                   `toml:"i_know"`  // serve what its login can read to everybody who can reach us
-	CASum   string                 `toml:"-"`       // SHA-256 of what CAFile holds, so that a new CA is a new upstream
-	Probe   healthcheck.Config     `toml:"probe"`
-	Breaker balancer.BreakerConfig `toml:"breaker"`
+	Egress   string                 `toml:"egress"`  // a name from [egress], "direct" or "env"; direct if unset
+	Metered  bool                   `toml:"metered"` // sorted after those that cost nothing
+	Weight   float64                `toml:"weight"`  // its share where a strategy uses it; 0 means 1
+	IKnow    bool                   `toml:"i_know"`  // serve what its login can read to everybody who can reach us
+	CASum    string                 `toml:"-"`       // SHA-256 of what CAFile holds, so that a new CA is a new upstream
+	Probe    healthcheck.Config     `toml:"probe"`
+	Breaker  balancer.BreakerConfig `toml:"breaker"`
+	Patience balancer.Patience      `toml:"patience"`
 }
 
 // Embedded is what File says of the default configuration.

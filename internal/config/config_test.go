@@ -68,7 +68,8 @@ func full() *config.Config {
 					Interval: 30 * time.Second, IdleInterval: 5 * time.Minute, UrgentInterval: 10 * time.Second,
 					Timeout: 4 * time.Second, Rise: 3, Fall: 4, History: 50,
 				},
-				Breaker: balancer.BreakerConfig{Failures: 7, Ratio: 0.25, MinRequests: 20, Open: time.Minute, OpenMax: 10 * time.Minute},
+				Patience: balancer.Patience{Connect: 2 * time.Second, Manifest: 400 * time.Millisecond},
+				Breaker:  balancer.BreakerConfig{Failures: 7, Ratio: 0.25, MinRequests: 20, Open: time.Minute, OpenMax: 10 * time.Minute},
 			}, {
 				Config: upstreams.Config{
 					Name: "harbor", URL: "http://10.1.2.3:8080/dockerhub", Authoritative: &no, Trust: upstreams.TrustPull,

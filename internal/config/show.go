@@ -39,6 +39,7 @@ func (c *Config) Show(w io.Writer, effective bool) error {
 // effective sets the defaults that are one value each.
 func (u *Upstream) effective() {
 	u.Probe = u.Probe.WithDefaults()
+	u.Patience = u.Patience.WithDefaults()
 	if u.Weight == 0 {
 		u.Weight = 1
 	}

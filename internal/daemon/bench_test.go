@@ -234,7 +234,7 @@ func failoverPair(b *testing.B, fault func(*simnet.Mirror), gate bool) (with, wi
 	if !gate {
 		return []time.Duration{firstByte(b, client, at)}, without
 	}
-	r.eventually("a gate is shut", 20*time.Second, func() bool {
+	r.eventually("a gate is shut", func() bool {
 		firstByte(b, client, at)
 		gate := r.gate("a", "manifest").Gate
 		return gate == "cooldown" || gate == "breaker"

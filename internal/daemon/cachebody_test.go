@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"testing"
-	"time"
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/balancer"
@@ -53,7 +52,7 @@ func TestF18_TruncatedCache(t *testing.T) {
 			if tc.fault.Cut != simnet.EndRST {
 				k.wantSent(size, oneBuffer)
 			}
-			if n := k.breaker("a", "blob").Failures; n != 1 && !k.slow() {
+			if n := k.breaker("a", "blob").Failures; n != 1 {
 				t.Errorf("a's blob breaker counts %d failures, want 1", n)
 			}
 			k.wantHit()
@@ -103,7 +102,7 @@ func TestF19_WrongLengthUnknownCache(t *testing.T) {
 			k.pullUnlessBroken()
 			k.wantOpen("b", "blob")
 			undo()
-			k.eventually("it can be had", 5*time.Second, k.pullUnlessBroken)
+			k.eventually("it can be had", k.pullUnlessBroken)
 			k.layerStored()
 			if l := k.lane("b"); l.State == balancer.StateQuarantined {
 				t.Error("b is shut out, and has always been right")
@@ -118,7 +117,7 @@ func TestF19_WrongLengthUnknownCache(t *testing.T) {
 func TestF21_StallCache(t *testing.T) {
 	t.Parallel()
 	const size = 3 << 20
-	k := newKeptOf(t, large, func(c *rigConfig) { c.Chain[0].Tables = "[registry.upstream.timeouts]\nstall = \"300ms\"" })
+	k := newKeptOf(t, large, func(c *rigConfig) { c.Chain[0].Tables = "[registry.upstream.timeouts]\nstall = \"2s\"" })
 	k.a.Inject(simnet.Fault{On: simnet.Blobs, Cut: simnet.EndStall, CutAt: cutAt})
 	path, content := k.layer()
 	second := make(chan reply)
@@ -169,13 +168,13 @@ func TestF46_RangeOfAResumeCache(t *testing.T) {
 			if tc.serves == "b" {
 				k.wantAsked("c", http.MethodGet, simnet.Blobs, 0)
 				k.wantSent(size, cutAt)
-				if !b.IgnoresRange && !k.slow() {
+				if !b.IgnoresRange {
 					t.Error("b is not known to ignore ranges")
 				}
 				return
 			}
 			k.wantResumed("c", cutAt, cutAt)
-			if !k.slow() && (b.LastError == nil || b.LastError.Code != tc.code) {
+			if b.LastError == nil || b.LastError.Code != tc.code {
 				t.Errorf("b's last error is %+v, want %s", b.LastError, tc.code)
 			}
 		})

@@ -74,9 +74,9 @@ func TestCache_AnyFaults(t *testing.T) {
 func pullThrough(t *testing.T, rng *rand.Rand) {
 	k := newKeptOf(t, large, func(cfg *rigConfig) {
 		c := cfg.Net.AddMirror(simnet.MirrorConfig{Origin: simnet.Origin{Name: "c"}, Images: []simnet.Image{large}})
-		cfg.Chain = append(cfg.Chain, lane{Name: "c", URL: c.URL(), Keys: noHedge})
+		cfg.Chain = append(cfg.Chain, lane{Name: "c", URL: c.URL(), Keys: unaided})
 		for i := range cfg.Chain {
-			cfg.Chain[i].Tables = "[registry.upstream.timeouts]\nstall = \"1s\""
+			cfg.Chain[i].Tables = "[registry.upstream.timeouts]\nstall = \"3s\""
 		}
 	})
 	lies := rng.IntN(2) == 0
@@ -96,7 +96,7 @@ func pullThrough(t *testing.T, rng *rand.Rand) {
 	wg.Wait()
 	k.a.Clear()
 	k.b.Clear()
-	k.eventually("it can be had", 10*time.Second, k.pullUnlessBroken)
+	k.eventually("it can be had", k.pullUnlessBroken)
 	k.layerStored()
 	k.wantHit()
 	if t.Failed() {

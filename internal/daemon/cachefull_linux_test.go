@@ -5,7 +5,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/pullchain/pullchain/internal/admin"
 	"github.com/pullchain/pullchain/internal/simnet"
@@ -60,11 +59,11 @@ func TestF33_FullDisk(t *testing.T) {
 	if err := syscall.Mount("tmpfs", disk, "tmpfs", syscall.MS_REMOUNT, "size=64m"); err != nil {
 		t.Fatal(err)
 	}
-	k.eventually("room has been made, and it is kept", 15*time.Second, func() bool {
+	k.eventually("room has been made, and it is kept", func() bool {
 		k.wantBytes(path, content)
 		return k.Daemon.Snapshot().Cache.Trouble == ""
 	})
-	k.eventually("the layer is in the cache", 5*time.Second, func() bool {
+	k.eventually("the layer is in the cache", func() bool {
 		got := k.wantBytes(path, content)
 		return strings.HasPrefix(got.Header.Get("Cache-Status"), "pullchain; hit")
 	})

@@ -88,8 +88,8 @@ type slayer struct {
 const (
 	slayerLayers  = 24
 	slayerClients = 4
-	slayerRate    = 16 << 20               // bytes/s of each upstream connection
-	slayerLife    = 400 * time.Millisecond // at most, from when it listens
+	slayerRate    = 16 << 20 // bytes/s of each upstream connection
+	slayerLife    = 16 << 20 // bytes of blobs that a daemon may be sent before it is killed, at most
 
 	// What a kill may cost for each connection whose blob is not finished: what
 	// has not been journaled, and what the upstream had sent that nobody had read.
@@ -248,9 +248,10 @@ func (s *slayer) slay() {
 		v.kill()
 	}
 	if addr, ok := <-v.addr; ok {
-		timer := time.AfterFunc(time.Duration(s.rng.Int64N(int64(slayerLife))), v.kill)
+		pulled := make(chan struct{})
+		go s.killAt(s.blobBytes()+s.rng.Int64N(slayerLife), v, pulled)
 		s.pull(addr)
-		timer.Stop()
+		close(pulled)
 		v.kill()
 	}
 	<-v.ended
@@ -261,6 +262,19 @@ func (s *slayer) slay() {
 		}
 		s.all()
 	}
+}
+
+// killAt kills the daemon once the upstreams have sent so many bytes, so that it
+// is midway however fast the machine is, unless all is pulled before.
+func (s *slayer) killAt(bytes int64, v *victim, pulled <-chan struct{}) {
+	for s.blobBytes() < bytes {
+		select {
+		case <-pulled:
+			return
+		case <-time.After(time.Millisecond):
+		}
+	}
+	v.kill()
 }
 
 // count looks at what the upstreams were asked for by the daemon that has ended:

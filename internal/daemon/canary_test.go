@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/pullchain/pullchain/internal/config"
 	"github.com/pullchain/pullchain/internal/simnet"
@@ -335,9 +334,9 @@ func TestCanariesAreUsed(t *testing.T) {
 	w.probed("hub", "vault", "relay")
 	w.pull()
 	w.hub.Break(simnet.ConnRefused)
-	w.eventually("the vault is asked", 5*time.Second, func() bool { w.pull(); return w.asked("vault", "", simnet.Manifests) > 0 })
+	w.eventually("the vault is asked", func() bool { w.pull(); return w.asked("vault", "", simnet.Manifests) > 0 })
 	w.vault.Break(simnet.ConnRefused)
-	w.eventually("the relay is asked", 5*time.Second, func() bool { w.pull(); return w.asked("relay", "", simnet.Manifests) > 0 })
+	w.eventually("the relay is asked", func() bool { w.pull(); return w.asked("relay", "", simnet.Manifests) > 0 })
 	for name, c := range canaries {
 		for _, server := range c.at[:min(1, len(c.at))] {
 			found := false

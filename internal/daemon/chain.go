@@ -122,6 +122,7 @@ func (c *chain) path(cfg *config.Config, registry string, u config.Upstream, old
 		Egress:         shared,
 		Via:            proxy.Name,
 		Breaker:        u.Breaker,
+		Patience:       u.Patience,
 	})
 	p := &path{cfg: u, egress: proxy, gate: shared, upstream: up, lane: lane}
 	c.paths[id] = p

@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/simnet"
@@ -70,7 +69,7 @@ func TestF25_HugeManifest(t *testing.T) {
 	for name, length := range map[string]bool{"with a length": true, "without one": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := newPair(t, func(c *rigConfig) { c.Chain[1].Keys = noHedge })
+			p := newPair(t, nil)
 			undo := p.a.Inject(simnet.HugeManifest(size, length))
 			for range 4 { // more than the refusals that quarantine
 				p.wantCode(p.manifest(), "a", pullchain.CodeTooLarge)
@@ -117,7 +116,7 @@ func TestF26_CaptivePortal(t *testing.T) {
 				"blob":     func(p *pair) string { d, _ := p.image.Layer(1); return p.image.BlobPath(d.Digest) },
 				"tags":     func(*pair) string { return "/v2/library/alpine/tags/list" },
 			} {
-				p := newPair(t, unhedged)
+				p := newPair(t, nil)
 				page := simnet.HTML200()
 				page.On = everything
 				page.Header = map[string]string{"Content-Type": contentType}
@@ -141,7 +140,6 @@ func TestF26_CaptivePortal(t *testing.T) {
 func TestF26_ProbeOfACaptivePortal(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, func(c *rigConfig) {
-		unhedged(c)
 		c.Chain[0].Probe = "interval = \"1s\"\nurgent_interval = \"1s\"\nfall = 1\nrise = 1"
 	})
 	page := simnet.HTML200()
@@ -149,13 +147,13 @@ func TestF26_ProbeOfACaptivePortal(t *testing.T) {
 	p.a.Inject(page)
 	p.wantCode(p.manifest(), "a", pullchain.CodeNotRegistry)
 	p.wantGate("a", "manifest", "quarantine", pullchain.CodeNotRegistry)
-	p.eventually("a probe has met the page", 5*time.Second, func() bool {
+	p.eventually("a probe has met the page", func() bool {
 		s := p.Daemon.Snapshot()
 		probes, _ := s.Find("docker.io").Probe("a")
 		return !probes.Up && len(probes.History) > 0
 	})
 	p.a.Clear()
-	p.eventually("a is let back", 5*time.Second, func() bool { return p.gate("a", "manifest").Gate == "" })
+	p.eventually("a is let back", func() bool { return p.gate("a", "manifest").Gate == "" })
 }
 
 // A manifest under a wrong type is served under its own, if its digest proves
@@ -169,7 +167,7 @@ func TestF27_WrongType(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := newPair(t, unhedged)
+			p := newPair(t, nil)
 			fault := simnet.WrongType(contentType)
 			fault.On = simnet.Manifests
 			p.a.Inject(fault)
@@ -220,7 +218,7 @@ func TestF28_WrongDigest(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := newPair(t, unhedged)
+			p := newPair(t, nil)
 			tc.fault.On = simnet.Manifests | simnet.Blobs
 			p.a.Inject(tc.fault)
 			got := p.do(tc.method, tc.path(p))
@@ -246,7 +244,7 @@ func TestF28_WrongDigest(t *testing.T) {
 // A digest that nobody claims is computed.
 func TestF28_NoDigest(t *testing.T) {
 	t.Parallel()
-	p := newPair(t, unhedged)
+	p := newPair(t, nil)
 	p.a.Inject(simnet.Fault{On: simnet.Manifests, Header: map[string]string{"Docker-Content-Digest": "", "ETag": ""}})
 	got := p.manifest()
 	if d := got.Header.Get("Docker-Content-Digest"); d != p.image.Root.Digest.String() || got.servedBy() != "a" {

@@ -32,14 +32,14 @@ func (r *rig) admin(path string) (int, string) {
 // balancers, takes no new connections and counts as alive.
 func (r *rig) wantDraining() {
 	r.t.Helper()
-	r.eventually("readyz says no", 300*time.Millisecond, func() bool {
+	r.eventually("readyz says no", func() bool {
 		status, body := r.admin("/-/readyz")
 		return status == http.StatusServiceUnavailable && body == "draining\n"
 	})
 	if status, _ := r.admin("/-/healthz"); status != http.StatusOK {
 		r.t.Errorf("healthz is %d while draining, want 200", status)
 	}
-	r.eventually("no new connections", 300*time.Millisecond, func() bool {
+	r.eventually("no new connections", func() bool {
 		c, err := net.Dial("tcp", r.Daemon.Addr())
 		if err == nil {
 			c.Close()
@@ -51,8 +51,8 @@ func (r *rig) wantDraining() {
 // A daemon that is told to stop finishes what it has begun.
 func TestF36_DrainFinishes(t *testing.T) {
 	t.Parallel()
-	p := newBig(t, true, nil)
-	p.a.Inject(simnet.Fault{On: simnet.Blobs, BytesPerSec: 4 << 20}) // half a second, of the second that there is
+	p := newBig(t, true, func(c *rigConfig) { c.Drain = "60s" })
+	p.a.Inject(simnet.Fault{On: simnet.Blobs, BytesPerSec: 512 << 10}) // four seconds
 	if status, body := p.admin("/-/readyz"); status != http.StatusOK {
 		t.Fatalf("readyz is %d %q before anything, want 200", status, body)
 	}
@@ -67,7 +67,7 @@ func TestF36_DrainFinishes(t *testing.T) {
 	}
 	select {
 	case <-p.ended:
-	case <-time.After(5 * time.Second):
+	case <-time.After(tooLong):
 		t.Error("the daemon has not ended")
 	}
 }
@@ -77,7 +77,7 @@ func TestF36_DrainFinishes(t *testing.T) {
 func TestF36_DrainCuts(t *testing.T) {
 	t.Parallel()
 	p := newBig(t, true, nil)
-	undo := p.a.Inject(simnet.Fault{On: simnet.Blobs, BytesPerSec: 300 << 10})
+	undo := p.a.Inject(simnet.Fault{On: simnet.Blobs, BytesPerSec: 50 << 10})
 	path, content := p.layer()
 	resp := p.open(path)
 	defer resp.Body.Close()
@@ -87,7 +87,7 @@ func TestF36_DrainCuts(t *testing.T) {
 	if !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Fatalf("the body ended with %v after %d bytes, want an unexpected end in order", err, len(body))
 	}
-	if took := time.Since(told); took < 800*time.Millisecond || took > 4*time.Second {
+	if took := time.Since(told); took < 800*time.Millisecond || took > tooLong {
 		t.Errorf("cut after %v, want the drain_timeout of a second", took)
 	}
 	if len(body) == 0 || string(body) != string(content[:len(body)]) {
@@ -95,7 +95,7 @@ func TestF36_DrainCuts(t *testing.T) {
 	}
 	select {
 	case <-p.ended:
-	case <-time.After(5 * time.Second):
+	case <-time.After(tooLong):
 		t.Error("the daemon has not ended")
 	}
 	undo()

@@ -26,7 +26,7 @@ func newTrio(t *testing.T, known bool) *trio {
 	x := &trio{}
 	x.pair = newBig(t, known, func(cfg *rigConfig) {
 		x.c = cfg.Net.AddMirror(simnet.MirrorConfig{Origin: simnet.Origin{Name: "c"}, Images: []simnet.Image{big}})
-		cfg.Chain = append(cfg.Chain, lane{Name: "c", URL: x.c.URL(), Keys: noHedge})
+		cfg.Chain = append(cfg.Chain, lane{Name: "c", URL: x.c.URL()})
 	})
 	x.a.Inject(simnet.Fault{On: simnet.Blobs, Cut: simnet.EndFIN, CutAt: cutAt, Times: 1})
 	return x

@@ -58,7 +58,7 @@ func TestF37_BadFileKeepsTheOld(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := newPair(t, unhedged)
+			p := newPair(t, nil)
 			p.a.Inject(limited())
 			p.manifest()
 			before := p.Daemon.Snapshot().Config
@@ -93,7 +93,7 @@ func limited() simnet.Fault {
 // the open connections, and of no other.
 func TestF37_StateIsKeptByIdentity(t *testing.T) {
 	t.Parallel()
-	p := newPair(t, unhedged)
+	p := newPair(t, nil)
 	p.probed("a", "b")
 	p.a.Inject(limited())
 	p.b.Inject(simnet.Fault{On: simnet.Blobs, Status: http.StatusInternalServerError})
@@ -127,7 +127,7 @@ func TestF37_StateIsKeptByIdentity(t *testing.T) {
 // may be for what has just been put right.
 func TestF37_AChangedPathBeginsAnew(t *testing.T) {
 	t.Parallel()
-	p := newPair(t, unhedged)
+	p := newPair(t, nil)
 	undo := p.a.Inject(limited())
 	p.manifest()
 	undo()

@@ -2,6 +2,7 @@ package daemon_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -26,6 +27,7 @@ type rigConfig struct {
 	Strategy string // ordered if unset
 	Top      string // TOML tables that stand before the registry, as [egress.x]
 	More     string // TOML keys of [server]
+	Drain    string // drain_timeout; unset: 1s
 	Cache    string // TOML keys of [cache]; unset: there is none, so that the ledger holds every request
 }
 
@@ -42,6 +44,9 @@ type lane struct {
 	Keys   string // further TOML keys of the upstream, one a line
 	Tables string // TOML sub-tables: "[registry.upstream.timeouts]\nheader = \"1s\""
 	Probe  string // keys of its probe table; unset: one probe at the start
+	// Keys of its patience table; unset: nobody is asked beside it, so that no
+	// machine is too slow for the test.
+	Patience string
 }
 
 // rig is a daemon on loopback, between the test and a simulated internet.
@@ -55,14 +60,15 @@ type rig struct {
 	stop   context.CancelFunc // as SIGTERM does
 	ended  chan struct{}      // closed when Run has returned
 	err    error              // of Run
+	born   time.Time
 }
 
 // newRig starts the daemon. It ends with the test.
 func newRig(t testing.TB, cfg rigConfig) *rig {
 	t.Helper()
-	r := &rig{t: t, net: cfg.Net, log: &safeBuffer{}, path: writeConfig(t, cfg)}
+	r := &rig{t: t, born: time.Now(), net: cfg.Net, log: &safeBuffer{}, path: writeConfig(t, cfg)}
 	transport := &http.Transport{DisableCompression: true}
-	r.client = &http.Client{Transport: transport, Timeout: 30 * time.Second, CheckRedirect: noRedirect}
+	r.client = &http.Client{Transport: transport, Timeout: 2 * time.Minute, CheckRedirect: noRedirect}
 	r.start()
 	t.Cleanup(func() {
 		r.end()
@@ -138,7 +144,7 @@ func writeConfig(t testing.TB, cfg rigConfig) string {
 		cfg.Cache = "enabled = false"
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "[server]\nlisten = \"127.0.0.1:0\"\ndrain_timeout = \"1s\"\n%s\n[admin]\nlisten = \"127.0.0.1:0\"\n[cache]\n%s\n%s\n", cfg.More, cfg.Cache, cfg.Top)
+	fmt.Fprintf(&b, "[server]\nlisten = \"127.0.0.1:0\"\ndrain_timeout = %q\n%s\n[admin]\nlisten = \"127.0.0.1:0\"\n[cache]\n%s\n%s\n", cmp.Or(cfg.Drain, "1s"), cfg.More, cfg.Cache, cfg.Top)
 	fmt.Fprintf(&b, "[[registry]]\nname = \"docker.io\"\nstrategy = %q\n", cfg.Strategy)
 	for _, l := range cfg.Chain {
 		b.WriteString(l.toml(ca))
@@ -162,8 +168,9 @@ func (l lane) toml(ca string) string {
 	if l.NoCA {
 		caFile = ""
 	}
-	return fmt.Sprintf("\n[[registry.upstream]]\nname = %q\nurl = %q\nauthoritative = %t\ntrust = %q\nallow_private = %t\n%s%s\n%s\n[registry.upstream.probe]\n%s\n",
-		l.Name, l.URL, l.Origin, trust, !l.Guard, caFile, l.Keys, l.Tables, probe)
+	patience := cmp.Or(l.Patience, "connect = \"60s\"\nmanifest = \"60s\"")
+	return fmt.Sprintf("\n[[registry.upstream]]\nname = %q\nurl = %q\nauthoritative = %t\ntrust = %q\nallow_private = %t\n%s%s\n%s\n[registry.upstream.probe]\n%s\n[registry.upstream.patience]\n%s\n",
+		l.Name, l.URL, l.Origin, trust, !l.Guard, caFile, l.Keys, l.Tables, probe, patience)
 }
 
 // reply is what the client got.
@@ -278,13 +285,17 @@ func (r *rig) wantAsked(server, method string, class simnet.Class, want int) {
 	}
 }
 
+// tooLong is what takes far less on any machine, however busy, unless something
+// is waited for that should not be.
+const tooLong = 30 * time.Second
+
 // eventually polls, for what happens beside the requests: probes, late counts.
-func (r *rig) eventually(what string, within time.Duration, ok func() bool) {
+func (r *rig) eventually(what string, ok func() bool) {
 	r.t.Helper()
-	deadline := time.Now().Add(within)
+	deadline := time.Now().Add(tooLong)
 	for !ok() {
 		if time.Now().After(deadline) {
-			r.t.Fatalf("not within %v: %s", within, what)
+			r.t.Fatalf("not within %v: %s", tooLong, what)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
@@ -294,7 +305,7 @@ func (r *rig) eventually(what string, within time.Duration, ok func() bool) {
 // does not mix with what the test does.
 func (r *rig) probed(names ...string) {
 	r.t.Helper()
-	r.eventually("first probes", 5*time.Second, func() bool {
+	r.eventually("first probes", func() bool {
 		s := r.Daemon.Snapshot()
 		for _, name := range names {
 			if p, _ := s.Find("docker.io").Probe(name); len(p.History) == 0 {

@@ -140,15 +140,15 @@ func (r *rig) wantOpen(name, class string) {
 	}
 }
 
-// wantUntil fails the test unless the gate opens between least and most from
-// now.
+// wantUntil fails the test unless the gate opens at least so long after the test
+// began, and at most so long from now: between them it was shut.
 func (r *rig) wantUntil(g balancer.GateSnapshot, least, most time.Duration) {
 	r.t.Helper()
 	if g.Until == nil {
 		r.t.Errorf("nobody knows when the gate %q opens, want in %v to %v", g.Gate, least, most)
 		return
 	}
-	if wait := time.Until(*g.Until); wait < least || wait > most {
+	if wait := time.Until(*g.Until); g.Until.Sub(r.born) < least || wait > most {
 		r.t.Errorf("the gate %q opens in %v, want in %v to %v", g.Gate, wait, least, most)
 	}
 }

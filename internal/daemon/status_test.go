@@ -50,12 +50,9 @@ func TestF11_F12_F13_ServerErrors(t *testing.T) {
 				}
 				got := p.manifest()
 				p.wantCode(got, "a", tt.code)
-				if got.TTFB > time.Second {
-					t.Errorf("the next upstream was asked after %v", got.TTFB)
-				}
 			}
 			g := p.wantGate("a", "manifest", "breaker", tt.code)
-			p.wantUntil(g, 25*time.Second, 30*time.Second)
+			p.wantUntil(g, 30*time.Second, 30*time.Second)
 			if blob := p.gate("a", "blob"); (blob.Gate != "") != tt.wide {
 				t.Errorf("the gate for blobs is %q; shut should be %v", blob.Gate, tt.wide)
 			}
@@ -118,7 +115,7 @@ func TestF12_503WithRetryAfter(t *testing.T) {
 		p.manifest()
 	}
 	p.wantAsked("a", "GET", simnet.Manifests, 1)
-	p.wantUntil(p.wantGate("a", "manifest", "cooldown", pullchain.CodeServerError), 115*time.Second, 2*time.Minute)
+	p.wantUntil(p.wantGate("a", "manifest", "cooldown", pullchain.CodeServerError), 2*time.Minute, 2*time.Minute)
 	if b := p.breaker("a", "manifest"); b.Failures != 0 || b.State != "closed" {
 		t.Errorf("the breaker is %+v", b)
 	}
