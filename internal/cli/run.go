@@ -35,7 +35,10 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 	lazyCollector(a.Getenv)
 	level := new(slog.LevelVar)
 	level.Set(cfg.Log.SlogLevel())
-	log := a.logger(cfg.Log, level)
+	sink := a.openLog(cfg.Log, level)
+	defer sink.Close()                                // before anything is said of an error
+	defer context.AfterFunc(ctx, sink.WriteThrough)() // a second signal ends us where we are
+	log := slog.New(sink.Handler())
 	d, err := daemon.New(cfg, daemon.Options{Version: thisBuild().Version, Log: log, Source: cfg.File})
 	if err != nil {
 		return &exitError{exitConfig, err}

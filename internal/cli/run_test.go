@@ -211,7 +211,7 @@ func TestRunRefuses(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
 			got := run(ctx, append([]string{"run", "-c", path}, tt.args...))
 			if got.code != tt.code || !strings.Contains(got.errors, tt.errors) || strings.Contains(got.errors, "hunter2") {
@@ -232,7 +232,7 @@ func TestRunKeepsLogins(t *testing.T) {
 	wide := strings.Replace(configOf("http://127.0.0.1:1", ""), "127.0.0.1:0", "0.0.0.0:0", 1) // [server] comes first
 
 	path := file(t, "pullchain.toml", narrow)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	if got := run(ctx, []string{"run", "-c", path, "--listen", "0.0.0.0:0"}); got.code != 2 || !strings.Contains(got.errors, refusal) {
 		t.Errorf("with --listen: exit code %d; %s", got.code, got.errors)

@@ -20,6 +20,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/logsink"
 )
 
 // A warm manifest: 1.5 KB from memory, as the cache gives it.
@@ -60,8 +61,8 @@ func (fetchWarm) Fetch(_ context.Context, req pullchain.Request) (pullchain.Resp
 	}, nil
 }
 
-// warmHandler serves warm manifests, with the default log: one JSON line for each
-// request.
+// warmHandler serves warm manifests, with the log of a daemon: one JSON line for
+// each request.
 func warmHandler(b *testing.B, log io.Writer) *Handler {
 	b.Helper()
 	routes, err := NewRoutes([]Registry{
@@ -73,7 +74,11 @@ func warmHandler(b *testing.B, log io.Writer) *Handler {
 	}
 	logger := slog.New(slog.DiscardHandler)
 	if log != nil {
-		logger = slog.New(slog.NewJSONHandler(log, nil))
+		sink := logsink.New(log, func(w io.Writer) slog.Handler {
+			return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.LevelInfo})
+		})
+		b.Cleanup(sink.Close)
+		logger = slog.New(sink.Handler())
 	}
 	h := New(Config{}, logger)
 	h.SetRoutes(routes)
