@@ -23,7 +23,7 @@ func (b *Balancer) body(ctx context.Context, req pullchain.Request, won *answer,
 	}
 	s.pos = s.from
 	s.segments = []segment{{lane: won.lane, from: s.pos}}
-	s.private = won.resp.Private
+	s.private, s.login = won.resp.Private, won.resp.Login
 	whole := s.from == 0 && s.end == s.size
 	if req.Terms.Unverified || !whole || !req.Digest.Algorithm().Available() {
 		return &tracedBody{ReadCloser: s, s: s}
@@ -48,6 +48,9 @@ func (b *tracedBody) Upstream() string { return b.s.segments[len(b.s.segments)-1
 // Private reports whether any lane that has sent, or is about to, took a login: the
 // Response spoke of the first one only.
 func (b *tracedBody) Private() bool { return b.s.private }
+
+// Login returns the fingerprint of that login, of the last lane that took one.
+func (b *tracedBody) Login() string { return b.s.login }
 
 // holdBack is how much of a blob's end is kept until its digest is known to be
 // right, so that no client ever holds a complete wrong blob (FAULTS.md F20).

@@ -23,6 +23,8 @@ type connectWatch struct {
 	dials   bool              // for a new connection, and not for one of our own to come free
 	open    bool              // the dial has got through: only the handing over is left
 	reached bool              // somebody answered before: the origin is there
+	since   time.Time         // when it began to wait for one of our own to come free; zero while it does not
+	queued  time.Duration     // how long it did so before
 	verdict func(silent bool) // set when the watch outlives its attempt
 }
 
@@ -53,6 +55,9 @@ func (w *connectWatch) waits() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.dials, w.open = false, false
+	if w.since.IsZero() && !w.stopped {
+		w.since = time.Now()
+	}
 	if w.timer == nil && !w.stopped {
 		w.timer = time.AfterFunc(w.patience, w.expired)
 	}
@@ -62,6 +67,32 @@ func (w *connectWatch) dialling() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.dials = w.dials || w.timer != nil
+	w.servedLocked()
+}
+
+// servedLocked ends the wait for one of our own connections.
+func (w *connectWatch) servedLocked() {
+	if !w.since.IsZero() {
+		w.queued += time.Since(w.since)
+		w.since = time.Time{}
+	}
+}
+
+// queuedFor is how long the attempt has waited for one of our own connections.
+func (w *connectWatch) queuedFor() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.since.IsZero() {
+		return w.queued
+	}
+	return w.queued + time.Since(w.since)
+}
+
+// queues reports whether that is where it stands, or stood to the end.
+func (w *connectWatch) queues() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return !w.since.IsZero()
 }
 
 // dialled takes note that TCP has connected or has been refused.
@@ -86,6 +117,7 @@ func (w *connectWatch) got() {
 		w.timer.Stop()
 	}
 	w.timer = nil
+	w.servedLocked()
 }
 
 // answered takes note that the far end is there. To have been given a connection

@@ -29,7 +29,7 @@ type race struct {
 	nudges  chan *attempt // attempts that have kept us waiting
 	won     atomic.Bool   // an attempt has succeeded
 	running []*attempt
-	limit   *time.Timer // ends the race when the budget is spent
+	limit   *time.Timer // fires when the budget is spent
 	lastErr error       // of the attempt that ended last
 }
 
@@ -70,7 +70,7 @@ func (b *Balancer) race(ctx context.Context, req pullchain.Request, lanes []*Lan
 func newRace(ctx context.Context, b *Balancer, req pullchain.Request, t *trail, n int) *race {
 	r := &race{b: b, req: req, trail: t, results: make(chan *attempt, n), nudges: make(chan *attempt, 3*n)}
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
-	r.limit = time.AfterFunc(budget(req)-time.Since(t.began), func() { r.cancel(errOutOfTime) })
+	r.limit = time.NewTimer(budget(req) + t.granted - time.Since(t.began))
 	return r
 }
 
@@ -88,6 +88,9 @@ func (r *race) finish(winner *attempt) *answer {
 // as it comes to it. It returns the first that succeeds.
 func (r *race) run(lanes []*Lane) *attempt {
 	for len(r.running) > 0 {
+		if spare(r.req) && r.unheard() {
+			return r.abandon()
+		}
 		select {
 		case a := <-r.results:
 			r.ended(a)
@@ -109,11 +112,35 @@ func (r *race) run(lanes []*Lane) *attempt {
 			if len(lanes) > 0 && r.mayJoin(a, lanes[0]) {
 				lanes = r.start(lanes, true)
 			}
+		case <-r.limit.C:
+			r.spent()
 		case <-r.ctx.Done():
 			return r.abandon()
 		}
 	}
 	return nil
+}
+
+// maxQueued is how much longer than its budget a request may take that waits for
+// connections of our own.
+const maxQueued = 10 * time.Minute
+
+// spent ends the race, or gives it the time back that was spent on waiting for
+// one of our own connections to come free: while all that an upstream may have
+// are busy, nobody is silent, and who asked is better off waiting than told that
+// the upstream is down.
+func (r *race) spent() {
+	queued := r.trail.queued
+	for _, a := range r.running {
+		queued = max(queued, r.trail.queued+a.watch.queuedFor())
+	}
+	more := min(queued, maxQueued) - r.trail.granted
+	if more <= 0 {
+		r.cancel(errOutOfTime)
+		return
+	}
+	r.trail.granted += more
+	r.limit.Reset(more)
 }
 
 // waitsInVain reports whether nobody is left from whom an answer is to be
@@ -218,7 +245,7 @@ func (r *race) ended(a *attempt) {
 	r.trail.tried(a, took, err)
 	r.lastErr = err
 	if err != nil {
-		a.call.end(err)
+		a.call.end(a.verdict(err))
 		r.b.known.learnAbsent(a.lane, r.req, err)
 		return
 	}
@@ -228,6 +255,7 @@ func (r *race) ended(a *attempt) {
 }
 
 func (r *race) forget(a *attempt) {
+	r.trail.queued += a.watch.queuedFor()
 	a.stopTimers()
 	r.running = slices.DeleteFunc(r.running, func(other *attempt) bool { return other == a })
 }
@@ -251,7 +279,7 @@ func (r *race) settleLosers() {
 		switch {
 		case silent:
 			err = a.watch.blame(a.lane)
-		case errors.Is(context.Cause(r.ctx), errOutOfTime), time.Since(a.start) >= share(r.req):
+		case errors.Is(context.Cause(r.ctx), errOutOfTime), time.Since(a.start)-a.watch.queuedFor() >= share(r.req):
 			err = outOfTime(a.lane)
 		case r.ctx.Err() == nil:
 			later = a.judgeLater(err)
@@ -259,11 +287,20 @@ func (r *race) settleLosers() {
 		a.stopTimers()
 		r.trail.tried(a, time.Since(a.start), err)
 		if !later {
-			a.call.end(err)
+			a.call.end(a.verdict(err))
 		}
 		a.cancel(errLost)
 	}
 	r.running = nil
+}
+
+// verdict is what the lane is to hear of err: nothing, if our own queue is where
+// the attempt has stood to the end.
+func (a *attempt) verdict(err error) error {
+	if errors.Is(err, errOutOfTime) && a.watch.queues() {
+		return lost(a.lane)
+	}
+	return err
 }
 
 // judgeLater leaves the call of an attempt that is still dialling to its watch:

@@ -1,6 +1,7 @@
 package balancer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -26,6 +27,7 @@ type stream struct {
 	pos       int64 // the next byte wanted
 	segments  []segment
 	private   bool    // one of the lanes took a login
+	login     string  // the last of those
 	unfit     []*Lane // their answers to a resume were parts of something else
 	resumes   int     // since progress was last made
 	mark      int64   // where pos was then
@@ -129,13 +131,17 @@ func (s *stream) resume(cause error) error {
 	}
 	s.trail.cut(failed.lane, s.pos, cause)
 	wait := resumeBackoff()
-	for ; s.resumes < maxResumes; s.resumes++ {
+	for ; s.resumes < s.mostResumes(); s.resumes++ {
+		unfit := len(s.unfit)
 		if s.open() {
 			s.resumes++
 			return nil
 		}
 		if spare(s.req) {
 			break
+		}
+		if len(s.unfit) > unfit {
+			continue // others have not been asked yet
 		}
 		select {
 		case <-time.After(wait.NextBackOff()):
@@ -144,6 +150,16 @@ func (s *stream) resume(cause error) error {
 		}
 	}
 	return errors.Join(cause, s.trail.verdict(s.ctx, s.b.inOrder))
+}
+
+// mostResumes is how many lanes in a row may bring nothing to speak of. Where the
+// caller verifies the blob and lanes contradict each other on what it is, it is
+// for him to say whom to believe, and soon: here only the first one's word counts.
+func (s *stream) mostResumes() int {
+	if s.req.Terms.Unverified && len(s.unfit) > 0 {
+		return min(maxResumes, len(s.unfit)+1)
+	}
+	return maxResumes
 }
 
 // resumeBackoff is the wait between rounds over all lanes in which none could
@@ -162,15 +178,13 @@ func (s *stream) open() bool {
 	if won == nil && s.ctx.Err() == nil && !spare(req) {
 		won = s.b.force(s.ctx, req, s.trail)
 	}
-	if won == nil {
-		return false
-	}
-	if !s.fits(won) {
+	s.noteRefused()
+	if won == nil || !s.fits(won) {
 		return false
 	}
 	s.b.recordFailover(req, s.trail, won.lane)
 	s.won, s.pace = won, pace{}
-	s.private = s.private || won.resp.Private
+	s.private, s.login = s.private || won.resp.Private, cmp.Or(won.resp.Login, s.login)
 	s.setMark()
 	if s.segments[len(s.segments)-1].lane != won.lane {
 		s.segments = append(s.segments, segment{lane: won.lane, from: s.pos})
@@ -209,6 +223,21 @@ func (s *stream) fits(won *answer) bool {
 	won.close(won.lane.ownWords(disagreement("a part of something else: %d bytes in all, not %d", resp.Size, s.size)))
 	s.unfit = moveToEnd(s.unfit, won.lane)
 	return false
+}
+
+// noteRefused takes note of the lanes that have just said that the blob ends before
+// the next byte.
+func (s *stream) noteRefused() {
+	for _, a := range s.trail.recent() {
+		if e := asError(a.Err); e == nil || e.Status != http.StatusRequestedRangeNotSatisfiable {
+			continue
+		}
+		for _, l := range s.b.lanes {
+			if l.Name() == a.Upstream {
+				s.unfit = moveToEnd(s.unfit, l)
+			}
+		}
+	}
 }
 
 // finish ends the stream's business with its lane: all is read, or nobody

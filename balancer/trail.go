@@ -17,6 +17,10 @@ import (
 type trail struct {
 	began time.Time
 
+	// Used by the goroutine of the request alone.
+	queued  time.Duration // for connections of our own, by attempts that have ended
+	granted time.Duration // of that, beyond the budget
+
 	mu    sync.Mutex
 	tries []pullchain.Attempt
 	gates []*shut
@@ -30,6 +34,7 @@ func (t *trail) restart() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.began, t.gates = time.Now(), nil
+	t.queued, t.granted = 0, 0
 	if t.cuts > 0 {
 		t.since = max(len(t.tries)-1, 0) // the cut itself belongs to the round
 	}

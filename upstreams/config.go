@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/egress"
 )
 
 // Trust says what an upstream may be believed about. The words are those of
@@ -41,7 +42,7 @@ type Config struct {
 	AllowPrivate       bool                        `toml:"allow_private"`        // redirects and realms may point at private addresses
 	RedirectHosts      []string                    `toml:"redirect_hosts"`       // globs; empty: any public host
 	AuthHosts          []string                    `toml:"auth_hosts"`           // token servers that may see the login, besides the same domain
-	MaxConnections     int                         `toml:"max_connections"`      // to one host; 0: 64
+	MaxConnections     int                         `toml:"max_connections"`      // to one host; 0: 256
 	Timeouts           Timeouts                    `toml:"timeouts"`
 }
 
@@ -70,7 +71,7 @@ const (
 	DefaultManifestHeader = 10 * time.Second
 	DefaultBlobHeader     = 20 * time.Second
 	DefaultStall          = 10 * time.Second
-	DefaultMaxConnections = 64
+	DefaultMaxConnections = egress.DefaultMaxConnections
 )
 
 // Validate reports every field that cannot be used, by its TOML name.

@@ -51,12 +51,15 @@ func newRig(t *testing.T, cfg simnet.HubConfig) *rig {
 	return &rig{Net: n, hub: n.AddHub(cfg), img: n.Build(testImage), ca: ca}
 }
 
+// unhurried are limits of no matter on however slow a machine.
+var unhurried = upstreams.Timeouts{Connect: 10 * time.Minute, Header: 10 * time.Minute, Stall: 10 * time.Minute}
+
 // upstream returns one that leads to the hub, after change has seen its config.
 func (r *rig) upstream(t *testing.T, change func(*upstreams.Config)) *upstreams.Upstream {
 	t.Helper()
 	cfg := upstreams.Config{
 		Name: "hub", URL: r.hub.URL(), CAFile: r.ca, AllowPrivate: true,
-		Timeouts: upstreams.Timeouts{Connect: 5 * time.Second, Header: 5 * time.Second, Stall: 5 * time.Second},
+		Timeouts: unhurried,
 	}
 	if change != nil {
 		change(&cfg)
@@ -104,6 +107,13 @@ func (r *rig) head(req pullchain.Request) pullchain.Request {
 
 // count is short for the ledger's.
 func (r *rig) count(f simnet.Filter) int { return r.Ledger().Count(f) }
+
+// arrived waits until some server has been asked something.
+func (r *rig) arrived() {
+	for r.count(simnet.Filter{}) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+}
 
 // fetch makes one attempt and reads its body.
 func fetch(t *testing.T, u *upstreams.Upstream, req pullchain.Request) (pullchain.Response, []byte, error) {
@@ -190,4 +200,4 @@ func isPage(s string) bool {
 }
 
 // ioPatience bounds waits for what happens at once.
-const ioPatience = 10 * time.Second
+const ioPatience = 2 * time.Minute

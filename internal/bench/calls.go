@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pullchain/pullchain/internal/simnet"
@@ -44,12 +45,13 @@ func (s *server) callFor(ctx context.Context, method, path string, n int, d time
 	defer cancel()
 	request := []byte(method + " " + path + " HTTP/1.1\r\nHost: " + s.target.addr + "\r\nUser-Agent: bench\r\nAccept: " + acceptAll + "\r\n\r\n")
 	done := make([][]call, n)
+	var answers atomic.Int64
 	failed := make(chan error, n)
 	var callers sync.WaitGroup
 	for i := range n {
 		callers.Go(func() {
 			var err error
-			if done[i], err = s.target.callUntil(ctx, request, method == "HEAD"); err != nil {
+			if done[i], err = s.target.callUntil(ctx, request, method == "HEAD", &answers); err != nil {
 				failed <- err
 			}
 		})
@@ -59,8 +61,8 @@ func (s *server) callFor(ctx context.Context, method, path string, n int, d time
 		if began.IsZero() {
 			began = time.Now()
 		}
-		return 0
-	})
+		return answers.Load()
+	}, failed)
 	cancel()
 	callers.Wait()
 	select {
@@ -86,8 +88,9 @@ func countCalls(f flow, done [][]call, began time.Time) calls {
 	return calls{flow: f, n: len(took), all: all, p99: percentile(took, 0.99)}
 }
 
-// callUntil sends the request over one connection until ctx is done.
-func (t target) callUntil(ctx context.Context, request []byte, head bool) ([]call, error) {
+// callUntil sends the request over one connection until ctx is done, and counts
+// the answers.
+func (t target) callUntil(ctx context.Context, request []byte, head bool, answers *atomic.Int64) ([]call, error) {
 	conn, err := t.dial(ctx)
 	if err != nil {
 		return nil, err
@@ -106,6 +109,7 @@ func (t target) callUntil(ctx context.Context, request []byte, head bool) ([]cal
 		now := time.Now()
 		done = append(done, call{at: now, took: now.Sub(began)})
 		began = now
+		answers.Add(1)
 	}
 	if ctx.Err() != nil {
 		return done, nil

@@ -126,7 +126,8 @@ func (b *bench) manyFills() ([]row, error) {
 	}
 	measure := fmt.Sprintf("200 cold blobs of %s at once", figure(float64(b.sizes.many)/mib, "MiB"))
 	img := st.push(crowdSize, b.sizes.many)
-	defer st.hub.CDN.Inject(simnet.Fault{On: simnet.Blobs, BytesPerSec: max(b.sizes.many/4, 128*kib)})()
+	pace := max(b.sizes.many/4, 128*kib)
+	defer st.hub.CDN.Inject(simnet.Fault{On: simnet.Blobs, BytesPerSec: pace})()
 	var paths []string
 	for _, l := range img.LayerList[0] {
 		paths = append(paths, img.BlobPath(l.Digest))
@@ -143,5 +144,7 @@ func (b *bench) manyFills() ([]row, error) {
 		return errors.Join(err, st.idle(b.ctx))
 	}))
 	rows := c.rows(measure, "peak memory", "MiB", peers, goals{nginx: ownAtMost(120)})
-	return append(rows, c.rows(measure, "time", "s", peers, nil)...), err
+	times := c.rows(measure, "time", "s", peers, nil)
+	times[0].note = fmt.Sprintf("a connection gives %s/s: %s at least", figure(float64(pace)/kib, "KiB"), figure(float64(b.sizes.many)/float64(pace), "s"))
+	return append(rows, times...), err
 }

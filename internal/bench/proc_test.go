@@ -69,7 +69,7 @@ func TestThisProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(20 * time.Second); ; {
+	for end := time.Now().Add(2 * time.Minute); ; {
 		now, err := treeCPU(os.Getpid())
 		if err != nil {
 			t.Fatal(err)
@@ -78,7 +78,7 @@ func TestThisProcess(t *testing.T) {
 			break
 		}
 		if time.Now().After(end) {
-			t.Fatal("no CPU time in 20 s of work")
+			t.Fatal("no CPU time in two minutes of work")
 		}
 	}
 	for _, name := range []string{"VmRSS", "VmHWM"} {

@@ -106,8 +106,13 @@ func (f flow) share() float64 {
 	return 100 * f.client.Seconds() / max(f.client+f.server, time.Nanosecond).Seconds()
 }
 
-// settle is how long a load runs before it is measured.
-const settle = 200 * time.Millisecond
+const (
+	// settle is how long a load runs before it is measured.
+	settle = 200 * time.Millisecond
+
+	// longest is how long anything is waited for that should come at once.
+	longest = time.Minute
+)
 
 // streamFor keeps n streams of one blob running and measures d of it.
 func (s *server) streamFor(ctx context.Context, path string, n int, d time.Duration) (flow, error) {
@@ -126,7 +131,7 @@ func (s *server) streamFor(ctx context.Context, path string, n int, d time.Durat
 			}
 		})
 	}
-	f, err := s.window(ctx, d, bytes.Load)
+	f, err := s.window(ctx, d, bytes.Load, failed)
 	cancel()
 	streams.Wait()
 	select {
@@ -137,9 +142,10 @@ func (s *server) streamFor(ctx context.Context, path string, n int, d time.Durat
 	}
 }
 
-// window lets the load settle and then measures d of it. bytes tells what has
-// come so far.
-func (s *server) window(ctx context.Context, d time.Duration, bytes func() int64) (flow, error) {
+// window lets the load settle and then measures d of it, or as much more as it
+// takes for something to come: the machine may be busy. bytes tells what has come
+// so far.
+func (s *server) window(ctx context.Context, d time.Duration, bytes func() int64, failed <-chan error) (flow, error) {
 	if err := wait(ctx, settle); err != nil {
 		return flow{}, err
 	}
@@ -150,6 +156,11 @@ func (s *server) window(ctx context.Context, d time.Duration, bytes func() int64
 	began, had, client := time.Now(), bytes(), ownCPU()
 	if err := wait(ctx, d); err != nil {
 		return flow{}, err
+	}
+	for bytes() == had && len(failed) == 0 && time.Since(began) < d+longest {
+		if err := wait(ctx, 10*time.Millisecond); err != nil {
+			return flow{}, err
+		}
 	}
 	f := flow{bytes: bytes() - had, took: time.Since(began), client: ownCPU() - client}
 	after, err := treeCPU(s.proc.pid())

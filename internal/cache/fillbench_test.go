@@ -16,13 +16,22 @@ import (
 
 // BenchmarkColdFill fetches 100 MiB from memory through a fill that hashes and
 // stores them, and compares that with a plain copy of the same bytes: the ratio
-// is that of the times until the client has the last byte.
+// is that of the times until the client has the last byte. The bytes come as from
+// TLS: by the record, or by the packet.
 func BenchmarkColdFill(b *testing.B) {
 	content := noise(100*mib, 1)
+	for name, read := range map[string]int{"record": 16 * kib, "packet": 1400} {
+		b.Run(name, func(b *testing.B) { coldFill(b, content, read) })
+	}
+}
+
+// coldFill is BenchmarkColdFill with so many bytes a read.
+func coldFill(b *testing.B, content []byte, read int) {
 	b.SetBytes(int64(len(content)))
 	var fill, plain time.Duration
 	for b.Loop() {
 		c := newChainFake(content)
+		c.answer = func(int, pullchain.Request) reply { return reply{rate: 1 << 40, chunk: read} }
 		store, err := blobstore.Open(blobstore.Config{Dir: b.TempDir(), MaxSize: 1 << 30})
 		if err != nil {
 			b.Fatal(err)

@@ -119,23 +119,28 @@ func (w *worker) requestLocked() pullchain.Request {
 // pour writes the body to the claim. It returns nil when the claim is done, or
 // the body has ended where it should.
 func (w *worker) pour(body io.Reader) error {
-	buf := buffers.Get().(*[bufferSize]byte)
-	defer buffers.Put(buf)
 	defer w.journal()
+	g := w.gather(body)
+	defer g.end()
 	for {
-		room := w.room()
-		if room <= 0 {
+		p, err := g.space()
+		if err != nil {
+			return err
+		}
+		if len(p) == 0 {
 			return w.short()
 		}
-		n, err := body.Read(buf[:min(room, bufferSize)])
+		n, err := body.Read(p)
 		if n > 0 {
-			if werr := w.deposit(buf[:n], body); werr != nil {
-				w.f.detach(werr)
-				return werr
+			if err := g.take(n); err != nil {
+				return err
 			}
 		}
 		switch {
 		case err == io.EOF:
+			if err := g.flush(); err != nil {
+				return err
+			}
 			return w.bodyEnded()
 		case err != nil:
 			return err
@@ -150,17 +155,29 @@ func sourceOf(body io.Reader) string {
 	return ""
 }
 
-// room returns how much may still be read for the claim, which is done next.
-func (w *worker) room() int64 {
+// room returns where the claim goes on and how much of it is still to be read,
+// which is done next.
+func (w *worker) room() (pos, n int64) {
 	w.f.mu.Lock()
 	defer w.f.mu.Unlock()
-	w.since = time.Now()
+	return w.roomLocked()
+}
+
+// extend is room at the end of a claim, all of which is written: it may go on.
+func (w *worker) extend() (pos, n int64) {
+	w.f.mu.Lock()
+	defer w.f.mu.Unlock()
 	if w.pos >= w.end {
 		w.f.extendLocked(w)
 	}
-	room := min(w.end, w.reach) - w.pos
-	w.firm = w.pos + max(min(room, bufferSize), 0)
-	return room
+	return w.roomLocked()
+}
+
+func (w *worker) roomLocked() (pos, n int64) {
+	w.since = time.Now()
+	n = min(w.end, w.reach) - w.pos
+	w.firm = w.pos + max(min(n, gatherStep), 0)
+	return w.pos, n
 }
 
 // tookLogin reports whether a lane that the body comes from took a login. The
@@ -170,51 +187,13 @@ func tookLogin(body io.Reader) bool {
 	return ok && b.Private()
 }
 
-// deposit writes what was read of body and tells who waits for it.
-func (w *worker) deposit(p []byte, body io.Reader) error {
-	source := sourceOf(body)
-	pieces := w.reserve(p)
-	for _, piece := range pieces.all() {
-		if piece.from == piece.to { // the claim has been cut meanwhile
-			continue
-		}
-		if _, err := w.f.back.spool.WriteAt(p[piece.from-pieces.off:piece.to-pieces.off], piece.from); err != nil {
-			return err
-		}
-	}
-	w.f.mu.Lock()
-	defer w.f.mu.Unlock()
-	for _, piece := range pieces.all() {
-		w.journalLocked(piece.from, piece.to, source)
-		w.f.have.add(piece.from, piece.to, source)
-	}
-	w.done = w.pos
-	w.f.loginLocked(tookLogin(body))
-	w.f.wakeLocked()
-	return nil
-}
-
-// pieces are the parts of what was read that are to be written: as a rule all.
-type pieces struct {
-	off  int64
-	one  [1]run
-	many []run
-}
-
-func (p *pieces) all() []run {
-	if p.many != nil {
-		return p.many
-	}
-	return p.one[:]
-}
-
-// reserve moves the worker on by what was read, so that its claim can no longer
-// be cut there, and returns what of it is to be written.
-func (w *worker) reserve(p []byte) pieces {
+// reserve moves the worker on by n bytes that it has read, so that its claim can
+// no longer be cut there, and adds to pending what of them is to be written: as a
+// rule all. awaited tells whether somebody waits for bytes.
+func (w *worker) reserve(pending []run, n int64) (_ []run, awaited bool) {
 	f := w.f
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	n := int64(len(p))
 	w.receivedLocked(n)
 	off := w.pos
 	if n > w.end-off { // the claim was cut meanwhile, and the body is past the cut
@@ -222,21 +201,57 @@ func (w *worker) reserve(p []byte) pieces {
 		w.reach = min(w.reach, off+n)
 	}
 	w.pos += n
-	if !w.serial {
-		return pieces{off: off, one: [1]run{{from: off, to: off + n}}}
+	if w.serial {
+		pending = w.missingLocked(pending, off)
+	} else {
+		pending = join(pending, off, w.pos)
 	}
-	many := []run{}
+	if len(pending) == 0 {
+		w.done = w.pos
+	}
+	return pending, w.pos%gatherStep == 0 && f.awaitedLocked()
+}
+
+// missingLocked adds to pending what of [off, pos) nobody else has or brings.
+func (w *worker) missingLocked(pending []run, off int64) []run {
+	done := w.done
 	w.done = w.pos // nothing of [off, pos) is free until done is right again
-	for at := off; ; {
-		from, to, ok := f.freeLocked(at, off+n)
+	for {
+		from, to, ok := w.f.freeLocked(off, w.pos)
 		if !ok {
 			break
 		}
-		many = append(many, run{from: from, to: to})
-		at = to
+		pending = join(pending, from, to)
+		off = to
 	}
-	w.done = off
-	return pieces{off: off, many: many}
+	w.done = done
+	return pending
+}
+
+// join adds [from, to) to runs that all lie before it.
+func join(runs []run, from, to int64) []run {
+	switch last := len(runs) - 1; {
+	case from >= to:
+		return runs
+	case last >= 0 && runs[last].to == from:
+		runs[last].to = to
+		return runs
+	}
+	return append(runs, run{from: from, to: to})
+}
+
+// brought notes that all which was read is written, and wakes who waits for it.
+func (w *worker) brought(pieces []run, source string, private bool) {
+	f := w.f
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, piece := range pieces {
+		w.journalLocked(piece.from, piece.to, source)
+		f.have.add(piece.from, piece.to, source)
+	}
+	w.done = w.pos
+	f.loginLocked(private)
+	f.wakeLocked()
 }
 
 // recordEvery is how much may be lost to a kill (FAULTS.md F35).

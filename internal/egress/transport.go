@@ -16,8 +16,13 @@ const (
 	DefaultConnectTimeout = 5 * time.Second
 	DefaultTLSTimeout     = 8 * time.Second
 	DefaultHeaderTimeout  = 20 * time.Second // that of blobs, the longer of the two
-	DefaultMaxConnections = 64
 
+	// DefaultMaxConnections is what one client may hold towards us, so that no pull
+	// waits for another's connection: that takes as long as the other's blob, which
+	// may be longer than a first byte may take. (FAULTS.md 6 says 64.)
+	DefaultMaxConnections = 256
+
+	maxIdle         = 64       // connections per host that are kept for later
 	maxHeaderBytes  = 64 << 10 // Go's default is 10 MiB
 	idleTimeout     = 90 * time.Second
 	sendPingTimeout = 15 * time.Second // Go's default is to send none
@@ -63,7 +68,7 @@ func NewTransport(c TransportConfig) (*http.Transport, error) {
 		MaxResponseHeaderBytes: maxHeaderBytes,
 		DisableCompression:     true, // a decoded body has another length and digest (FAULTS.md 11.7)
 		MaxConnsPerHost:        c.MaxConnections,
-		MaxIdleConnsPerHost:    c.MaxConnections,
+		MaxIdleConnsPerHost:    min(c.MaxConnections, maxIdle),
 		IdleConnTimeout:        idleTimeout,
 		Protocols:              c.protocols(),
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: sendPingTimeout, PingTimeout: pingTimeout},

@@ -1,0 +1,64 @@
+package balancer_test
+
+import (
+	"context"
+	"io"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pullchain/pullchain"
+)
+
+// padded serves n bytes of a blob that it says is longer than it is.
+func padded(n int) func(context.Context, pullchain.Request) (pullchain.Response, error) {
+	return func(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
+		claimed := int64(len(bytesOf(req)) + 1000)
+		if req.Range.From >= claimed {
+			return exact(ctx, req)
+		}
+		left := max(n-int(req.Range.From), 0)
+		resp, err := answer(req, bytesOf(req)[:min(int(req.Range.From)+left, len(bytesOf(req)))], io.ErrUnexpectedEOF)
+		resp.Size = claimed
+		if resp.Status == 206 && req.Range.To == 0 {
+			resp.Range.To = claimed
+		}
+		return resp, err
+	}
+}
+
+// exact serves as a good upstream does, which has nothing beyond the end.
+func exact(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
+	if size := int64(len(bytesOf(req))); req.Range.From >= size {
+		return pullchain.Response{}, &pullchain.Error{Reason: pullchain.Invalid, Code: pullchain.CodeWrongRange, Status: 416, Size: size}
+	}
+	return serve(ctx, req)
+}
+
+// When lanes contradict each other on the size of a blob whose bytes the caller
+// verifies, he is soon asked whom to believe: after the one that named the first
+// size has failed again, and not after rounds of waiting.
+func TestDisputedSizeIsTheCallersToJudge(t *testing.T) {
+	t.Parallel()
+	for name, n := range map[string]int{"cut": 600 << 10, "at the real end": len(content)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(padded(n), exact)
+				began := time.Now()
+				resp := r.mustFetch(t, on(unverified, blob))
+				got, err := io.ReadAll(resp.Body)
+				resp.Body.Close()
+				if err == nil || len(got) != n {
+					t.Errorf("%d bytes, %v, want the %d that there were and an error", len(got), err, n)
+				}
+				if a, b := r.ups[0].count(), r.ups[1].count(); a > 3 || b > 2 {
+					t.Errorf("%d and %d requests, want 2 and 1 or so", a, b)
+				}
+				if waited := time.Since(began); waited > time.Second {
+					t.Errorf("it took %v", waited)
+				}
+			})
+		})
+	}
+}
