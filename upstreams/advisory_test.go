@@ -157,7 +157,7 @@ func TestCVE_2019_10214_VerifyTokenServer(t *testing.T) {
 	proxy := r.AddConnectProxy(simnet.ProxyConfig{Origin: simnet.Origin{Name: "proxy"}})
 	fetchVia := func() error {
 		u, err := upstreams.New(upstreams.Config{
-			Name: "hub", URL: r.hub.NameURL(), CAFile: r.ca, InsecureSkipVerify: true, AllowPrivate: true,
+			Name: "hub", URL: r.hub.NameURL(), CAFile: r.ca, InsecureSkipVerify: true, AllowPrivate: true, Timeouts: unhurried,
 		}, egress.Config{Name: "proxy", URL: proxy.URL()})
 		if err != nil {
 			t.Fatal(err)

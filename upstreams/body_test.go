@@ -97,34 +97,6 @@ func TestContentEncoding(t *testing.T) {
 	}
 }
 
-// TestEarlyClose: a connection whose body is closed shortly before its end stays
-// warm; much that is left is not worth reading.
-func TestEarlyClose(t *testing.T) {
-	t.Parallel()
-	const size = 1 << 20
-	for left, connections := range map[int64]int{0: 1, 1000: 1, size / 2: 2} {
-		t.Run(fmt.Sprint(left), func(t *testing.T) {
-			t.Parallel()
-			r := newRig(t, simnet.HubConfig{})
-			s := r.origin("cdn", answering(200, map[string]string{"Content-Length": fmt.Sprint(size)}, string(make([]byte, size))))
-			u := r.upstreamAt(t, s)
-			for range 2 {
-				resp, err := u.Fetch(t.Context(), r.blob())
-				if err != nil {
-					t.Fatal(err)
-				}
-				if _, err := io.CopyN(io.Discard, resp.Body, size-left); err != nil {
-					t.Fatal(err)
-				}
-				resp.Body.Close()
-			}
-			if n := r.Ledger().Connections("cdn"); n != connections {
-				t.Errorf("%d connections, want %d", n, connections)
-			}
-		})
-	}
-}
-
 // expectCorrupt is for errors of bodies, whose Upstream is not always filled
 // in: the balancer knows the lane.
 func expectCorrupt(t *testing.T, err error, code pullchain.Code) {

@@ -23,6 +23,7 @@ func (u *Upstream) Ping(ctx context.Context) error {
 	if err := a.ping(); err != nil {
 		return u.explain(ctx, a, err)
 	}
+	u.Login() // which takes some time once: here no client waits for it
 	return nil
 }
 

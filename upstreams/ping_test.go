@@ -96,7 +96,7 @@ func TestPingStall(t *testing.T) {
 	r := newRig(t, simnet.HubConfig{Open: true})
 	defer r.hub.Inject(simnet.Fault{Cut: simnet.EndStall, CutAt: 0, LengthShift: 10})()
 	u := r.upstream(t, func(c *upstreams.Config) { c.Timeouts.Stall = 100 * time.Millisecond })
-	expectError(t, u.Ping(within(t, 5*time.Second)), pullchain.Unavailable, pullchain.CodeStall)
+	expectError(t, u.Ping(within(t, ioPatience)), pullchain.Unavailable, pullchain.CodeStall)
 }
 
 // TestPingBasePath: a mirror below a path is asked there.

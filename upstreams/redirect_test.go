@@ -291,26 +291,3 @@ func TestCDN404IsNotFinal(t *testing.T) {
 		t.Error("the registry's own 404 is not final")
 	}
 }
-
-// TestWarmFirstHop: once a registry is known to redirect its blobs, they begin
-// on the connection that the manifest came over.
-func TestWarmFirstHop(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, simnet.HubConfig{})
-	u := r.upstream(t, nil)
-	mustFetch(t, u, r.tag())
-	for range 3 {
-		mustFetch(t, u, r.blob())
-	}
-	manifest := r.Ledger().Find(simnet.Filter{Server: "hub", Class: simnet.Manifests})[0]
-	blobs := r.Ledger().Find(simnet.Filter{Server: "hub", Class: simnet.Blobs})
-	if last := blobs[len(blobs)-1]; last.Remote != manifest.Remote {
-		t.Errorf("the last blob began on %s, the manifest came over %s", last.Remote, manifest.Remote)
-	}
-	if n := r.Ledger().Connections("hub"); n != 2 {
-		t.Errorf("%d connections to the hub, want 2", n)
-	}
-	if n := r.Ledger().Connections("hub-cdn"); n != 1 {
-		t.Errorf("%d connections to the CDN, want 1", n)
-	}
-}

@@ -35,6 +35,7 @@ func (a *attempt) respond(resp *http.Response) (pullchain.Response, error) {
 		Size:      resp.ContentLength,
 		Quota:     a.quota(resp.Header, time.Now()),
 		Private:   a.u.cfg.private(),
+		Login:     a.u.Login(),
 		Body:      http.NoBody,
 	}
 	var err error

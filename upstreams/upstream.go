@@ -19,6 +19,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/pullchain/pullchain"
@@ -40,6 +41,7 @@ type Upstream struct {
 	blobs *http.Transport // HTTP/1.1: ranges over one HTTP/2 connection share one throttle
 	http1 *http.Transport // stands in for api once HTTP/2 has failed too often
 
+	login     func() string // see Login
 	facts     facts
 	h2        h2Health
 	redirects atomic.Bool // blobs were last redirected elsewhere, so their first hop is small
@@ -65,6 +67,7 @@ func New(cfg Config, proxy egress.Config) (*Upstream, error) {
 		cfg:    cfg,
 		origin: &url.URL{Scheme: full.Scheme, Host: full.Host},
 		limits: cfg.limits(),
+		login:  sync.OnceValue(cfg.fingerprint),
 	}
 	// The registries of this world redirect, and what relays them passes on.
 	u.redirects.Store(cfg.Authoritative != nil && *cfg.Authoritative)

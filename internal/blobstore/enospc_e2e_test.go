@@ -9,12 +9,13 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 )
 
-// smallDisk mounts a tmpfs of 8 MiB, which takes root.
+// smallDisk mounts a tmpfs of 8 MiB, for which it takes root.
 func smallDisk(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "disk")
@@ -22,7 +23,7 @@ func smallDisk(t *testing.T) string {
 		t.Fatal(err)
 	}
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=8m"); err != nil {
-		t.Skipf("a tmpfs cannot be mounted: %v", err)
+		t.Fatalf("mount a tmpfs: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := syscall.Unmount(dir, 0); err != nil {
@@ -45,6 +46,11 @@ func hog(t *testing.T, dir string, leave int64) {
 // caller learns it, what is there is still served, and it ends when there is room
 // again (FAULTS.md F33).
 func TestRealFullDisk(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, realFullDisk)
+}
+
+func realFullDisk(t *testing.T) {
 	dir := smallDisk(t)
 	s, err := Open(Config{Dir: filepath.Join(dir, "cache"), MaxSize: 1 << 30})
 	if err != nil {
@@ -115,6 +121,7 @@ func TestRealFullDisk(t *testing.T) {
 
 // The fill of a disk by raw writes, without a size that is known before.
 func TestRealFullDiskOfUnknownSize(t *testing.T) {
+	t.Parallel()
 	dir := smallDisk(t)
 	s, err := Open(Config{Dir: filepath.Join(dir, "cache"), MaxSize: 1 << 30})
 	if err != nil {
@@ -138,6 +145,11 @@ func TestRealFullDiskOfUnknownSize(t *testing.T) {
 
 // A disk that is mounted read-only still serves.
 func TestRealReadOnlyDisk(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, realReadOnlyDisk)
+}
+
+func realReadOnlyDisk(t *testing.T) {
 	dir := smallDisk(t)
 	cache := filepath.Join(dir, "cache")
 	s, err := Open(Config{Dir: cache})

@@ -10,6 +10,7 @@ import (
 type entry struct {
 	Info
 	refs  int       // Objects that are open
+	right time.Time // when its bytes were last found so; zero: not since it is in the index
 	freq  uint8     // uses since it was last looked at for eviction, up to maxFreq
 	saved time.Time // the mtime that the file has
 	dirty bool      // waiting to have its mtime written

@@ -16,6 +16,7 @@ type Meta struct {
 	MediaType string               `json:"mediaType,omitempty"` // of a manifest; empty for blobs
 	Public    bool                 `json:"public,omitempty"`    // an anonymous fetch has proved that everybody may read it
 	Repos     map[string]time.Time `json:"repos,omitempty"`     // "registry/repository" -> when its access was last proved
+	Logins    map[string]string    `json:"logins,omitempty"`    // of those, by which login, in the caller's words
 	Pinned    bool                 `json:"pinned,omitempty"`    // never evicted
 	Added     time.Time            `json:"added"`               // when it was stored; set by the store when zero
 }
@@ -23,7 +24,7 @@ type Meta struct {
 // equal reports whether two Metas say the same.
 func (m Meta) equal(o Meta) bool {
 	return m.MediaType == o.MediaType && m.Public == o.Public && m.Pinned == o.Pinned && m.Added.Equal(o.Added) &&
-		maps.EqualFunc(m.Repos, o.Repos, time.Time.Equal)
+		maps.EqualFunc(m.Repos, o.Repos, time.Time.Equal) && maps.Equal(m.Logins, o.Logins)
 }
 
 // merged returns what is known of content that is stored a second time: what
@@ -35,18 +36,67 @@ func (m Meta) merged(newer Meta) Meta {
 	m.Public = m.Public || newer.Public
 	m.Pinned = m.Pinned || newer.Pinned
 	if len(newer.Repos) > 0 {
-		repos := maps.Clone(m.Repos)
-		if repos == nil {
-			repos = make(map[string]time.Time, len(newer.Repos))
+		m.own()
+	}
+	for repo, at := range newer.Repos {
+		if at.After(m.Repos[repo]) {
+			m.prove(repo, at, newer.Logins[repo])
 		}
-		for repo, proved := range newer.Repos {
-			if proved.After(repos[repo]) {
-				repos[repo] = proved
+	}
+	m.shed()
+	return m
+}
+
+// Prove notes that a repository's access was proved, and by which login. What
+// other Metas say of repositories stays as it is.
+func (m *Meta) Prove(repo string, at time.Time, login string) {
+	m.own()
+	m.prove(repo, at, login)
+	m.shed()
+}
+
+// Disprove takes a repository's access away, from this Meta alone.
+func (m *Meta) Disprove(repo string) {
+	m.own()
+	delete(m.Repos, repo)
+	delete(m.Logins, repo)
+}
+
+func (m *Meta) prove(repo string, at time.Time, login string) {
+	m.Repos[repo] = at
+	delete(m.Logins, repo)
+	switch {
+	case login == "":
+	case m.Logins == nil:
+		m.Logins = map[string]string{repo: login}
+	default:
+		m.Logins[repo] = login
+	}
+}
+
+// own makes m's maps its own: a Meta that is copied shares them.
+func (m *Meta) own() {
+	repos := make(map[string]time.Time, len(m.Repos)+1)
+	maps.Copy(repos, m.Repos)
+	m.Repos, m.Logins = repos, maps.Clone(m.Logins)
+}
+
+// maxRepos bounds what is remembered of who may read one content. Whoever is
+// dropped proves it anew when he asks.
+const maxRepos = 1000
+
+// shed drops the repositories whose proofs are the oldest, where there are too many.
+func (m *Meta) shed() {
+	for len(m.Repos) > maxRepos {
+		oldest, when := "", time.Time{}
+		for repo, at := range m.Repos {
+			if oldest == "" || at.Before(when) {
+				oldest, when = repo, at
 			}
 		}
-		m.Repos = repos
+		delete(m.Repos, oldest)
+		delete(m.Logins, oldest)
 	}
-	return m
 }
 
 // A card is the file beside a blob.
@@ -62,7 +112,7 @@ const maxCard = 1 << 20
 func encodeCard(meta Meta, size int64) []byte {
 	text, err := json.Marshal(card{meta, &size})
 	if err != nil { // a time outside of the years 0 to 9999
-		meta.Added, meta.Repos = time.Time{}, nil
+		meta.Added, meta.Repos, meta.Logins = time.Time{}, nil, nil
 		text, _ = json.Marshal(card{meta, &size})
 	}
 	return append(text, '\n')

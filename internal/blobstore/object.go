@@ -164,7 +164,7 @@ func (s *Store) MarkVerified(d digest.Digest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e := s.index.objects[d]; e != nil {
-		e.Verified = true
+		e.Verified, e.right = true, time.Now()
 	}
 }
 

@@ -45,6 +45,7 @@ type Store struct {
 
 	temps atomic.Uint64
 	names [64]sync.Mutex // by digest: who holds it may change the files of that digest
+	turns chan struct{}  // of Commits, which keep a thread each while the disk syncs
 
 	preparing sync.Mutex // guards the three below
 	prepared  bool       // the folders, the version and the lock are there
@@ -109,6 +110,7 @@ func prepared(cfg Config, d disk) (*Store, error) {
 	s := &Store{
 		dir: dir, log: cfg.Log, disk: d, maxSize: cfg.MaxSize,
 		mark:     rand.Text()[:10],
+		turns:    make(chan struct{}, maxCommits),
 		scanned:  make(chan struct{}),
 		index:    index{objects: make(map[digest.Digest]*entry)},
 		partials: make(map[digest.Digest]*partial),

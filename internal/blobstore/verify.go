@@ -27,7 +27,7 @@ var errWrongBytes = errors.New("its bytes are not those of its digest")
 func (s *Store) Verify(ctx context.Context, report func(Finding)) error {
 	buf := make([]byte, 256<<10)
 	for info := range s.All(ctx) {
-		err := s.verify(ctx, info.Digest, buf)
+		err := s.verify(untilDone{ctx: ctx}, info.Digest, buf)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -39,15 +39,16 @@ func (s *Store) Verify(ctx context.Context, report func(Finding)) error {
 	return ctx.Err()
 }
 
-// verify hashes one object.
-func (s *Store) verify(ctx context.Context, d digest.Digest, buf []byte) error {
+// verify hashes one object, which it reads as r does.
+func (s *Store) verify(r untilDone, d digest.Digest, buf []byte) error {
 	o, err := s.Peek(d)
 	if err != nil {
 		return err
 	}
 	defer o.Close()
 	hash := d.Algorithm().Hash()
-	if _, err := io.CopyBuffer(hash, untilDone{ctx, o.File}, buf); err != nil {
+	r.file = o.File
+	if _, err := io.CopyBuffer(hash, r, buf); err != nil {
 		return fmt.Errorf("it cannot be read: %w", err)
 	}
 	if digest.NewDigest(d.Algorithm(), hash) == d {
@@ -63,9 +64,13 @@ func (s *Store) verify(ctx context.Context, d digest.Digest, buf []byte) error {
 type untilDone struct {
 	ctx  context.Context
 	file *os.File
+	slow func(n int64) // is called before each read, of at most n bytes; nil: is not
 }
 
 func (r untilDone) Read(p []byte) (int, error) {
+	if r.slow != nil {
+		r.slow(int64(len(p)))
+	}
 	if err := r.ctx.Err(); err != nil {
 		return 0, err
 	}

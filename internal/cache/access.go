@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"time"
 
@@ -27,6 +26,7 @@ type proofKey struct {
 type proof struct {
 	at      time.Time // of the last word; zero if there was none
 	allowed bool      // what it was
+	login   string    // by which login, if allowed
 	public  bool      // it needed no login
 	failed  time.Time // when nobody could say, after at; else zero
 	err     error     // why not
@@ -58,20 +58,20 @@ func (c *Cache) admit(ctx context.Context, r *registry, req pullchain.Request, m
 		return grant{}, nil
 	}
 	key := proofKey{repoKey{r.name, req.Repo}, req.Digest}
-	p := c.lastProof(key, meta)
+	p := c.lastProof(r, key, meta)
 	now := time.Now()
 	lasting := p.allowed && c.lasting(p.at, now)
 	switch {
 	case p.public, p.allowed && c.fresh(p.at, now):
 		return grant{}, nil
-	case lasting && now.Sub(p.failed) < refreshPause && excusable(p.err, true):
+	case lasting && now.Sub(p.failed) < refreshPause && excusable(p.err, r.judges(p.login)):
 		return grant{stale: true, attempts: attemptsOf(p.err)}, nil
 	}
 	resp, _, err := c.headDigest(ctx, r, req, pullchain.Terms{Spare: lasting})
 	switch {
 	case err == nil:
 		return grant{attempts: resp.Attempts}, nil
-	case lasting && excusable(err, true):
+	case lasting && excusable(err, r.judges(p.login)):
 		c.unanswered(key, p, err)
 		return grant{stale: true, attempts: attemptsOf(err)}, nil
 	}
@@ -81,21 +81,30 @@ func (c *Cache) admit(ctx context.Context, r *registry, req pullchain.Request, m
 // vouched reports whether the content of key is public, or its repository has had
 // it before: that a tag means a digest is said in a header, and whoever says so
 // need not have the bytes.
-func (c *Cache) vouched(key proofKey) bool {
-	info, here := c.store.Stat(key.digest)
-	if !here {
-		if m, ok := c.manifests.GetIfPresent(key.digest); ok {
-			info.Meta = m.meta
-		}
-	}
-	return info.Public || c.lastProof(key, info.Meta).allowed
+func (c *Cache) vouched(r *registry, key proofKey) bool {
+	meta := c.metaOf(key.digest)
+	return meta.Public || c.lastProof(r, key, meta).allowed
 }
 
-// lastProof returns the last word on key.
-func (c *Cache) lastProof(key proofKey, meta blobstore.Meta) proof {
+// metaOf returns what is known of content that is here.
+func (c *Cache) metaOf(d digest.Digest) blobstore.Meta {
+	if info, here := c.store.Stat(d); here {
+		return info.Meta
+	}
+	if m, ok := c.manifests.GetIfPresent(d); ok {
+		return m.meta
+	}
+	return blobstore.Meta{}
+}
+
+// lastProof returns the last word on key. That of a login that is gone is none.
+func (c *Cache) lastProof(r *registry, key proofKey, meta blobstore.Meta) proof {
 	p, _ := c.proofs.GetIfPresent(key)
 	if at := meta.Repos[key.by.String()]; at.After(p.at) {
-		return proof{at: at, allowed: true}
+		p = proof{at: at, allowed: true, login: meta.Logins[key.by.String()]}
+	}
+	if p.allowed && !p.public && !r.stands(p.login) {
+		return proof{}
 	}
 	return p
 }
@@ -115,38 +124,37 @@ func (c *Cache) revoked(key proofKey, since time.Time) bool {
 	return !stands
 }
 
-// proved notes that an upstream has let us have content just now. Only bytes that
-// came without a login make it public; a header speaks for its repository alone.
-func (c *Cache) proved(key proofKey, private bool) {
+// proved notes that an upstream has let us have content just now, and what login
+// that took. Only bytes that came without one make it public; a header speaks for
+// its repository alone.
+func (c *Cache) proved(key proofKey, login string, public bool) {
 	now := time.Now()
-	c.proofs.Set(key, proof{at: now, allowed: true, public: !private})
+	c.proofs.Set(key, proof{at: now, allowed: true, login: login, public: public})
 	info, here := c.store.Stat(key.digest)
 	if !here || info.Public {
 		return
 	}
 	c.amend(key.digest, func(meta *blobstore.Meta) {
-		if !private {
+		if public {
 			meta.Public = true
 			return
 		}
-		if meta.Repos == nil {
-			meta.Repos = make(map[string]time.Time)
-		}
-		meta.Repos[key.by.String()] = now
+		meta.Prove(key.by.String(), now, login)
 	})
 }
 
-// disprovedBy takes a repository's access away if err is an upstream's "no".
-func (c *Cache) disprovedBy(err error, key proofKey) {
-	if reason := pullchain.ReasonOf(err); reason != pullchain.Denied && reason != pullchain.NotFound {
+// disprovedBy takes a repository's access away if err is the "no" of an upstream
+// that can tell.
+func (c *Cache) disprovedBy(r *registry, err error, key proofKey) {
+	meta := c.metaOf(key.digest)
+	p := c.lastProof(r, key, meta)
+	if p.allowed && !takenAway(err, r.judges(p.login)) || !p.allowed && !no(err) {
 		return
 	}
 	c.proofs.Set(key, proof{at: time.Now()})
-	info, here := c.store.Stat(key.digest)
-	if _, had := info.Repos[key.by.String()]; !here || !had {
-		return
+	if _, had := meta.Repos[key.by.String()]; had {
+		c.amend(key.digest, func(meta *blobstore.Meta) { meta.Disprove(key.by.String()) })
 	}
-	c.amend(key.digest, func(meta *blobstore.Meta) { delete(meta.Repos, key.by.String()) })
 }
 
 // unanswered notes that nobody could say whether p still stands, so that they are
@@ -158,17 +166,13 @@ func (c *Cache) unanswered(key proofKey, p proof, err error) {
 
 // amend changes what is kept about d, on the disk and of the copy in memory.
 func (c *Cache) amend(d digest.Digest, change func(*blobstore.Meta)) {
-	own := func(meta *blobstore.Meta) {
-		meta.Repos = maps.Clone(meta.Repos)
-		change(meta)
-	}
-	err := c.store.Update(d, own)
+	err := c.store.Update(d, change)
 	if !errors.Is(err, blobstore.ErrNotFound) {
 		c.unkept("access is not recorded", err, "digest", d)
 	}
 	c.manifests.ComputeIfPresent(d, func(m *manifest) (*manifest, otter.ComputeOp) {
 		changed := *m
-		own(&changed.meta)
+		change(&changed.meta)
 		return &changed, otter.WriteOp
 	})
 }
@@ -189,7 +193,7 @@ func (c *Cache) headDigest(ctx context.Context, r *registry, req pullchain.Reque
 			Op: req.Op, Head: true, Registry: r.name, Repo: req.Repo, Digest: req.Digest, Terms: terms,
 		})
 		if err != nil {
-			c.disprovedBy(err, key)
+			c.disprovedBy(r, err, key)
 			return pullchain.Response{}, err
 		}
 		resp.Body.Close()
@@ -203,7 +207,7 @@ func (c *Cache) headDigest(ctx context.Context, r *registry, req pullchain.Reque
 				Err: fmt.Errorf("said to be of %d bytes, and is of %d", resp.Size, size),
 			}
 		default:
-			c.proved(key, true) // whatever it took: whoever says yes need not have the bytes
+			c.proved(key, loginOf(resp), false) // whoever says yes need not have the bytes
 		}
 		return resp, nil
 	})

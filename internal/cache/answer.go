@@ -50,7 +50,7 @@ func (r *reader) answer(admit func(private bool) error) (pullchain.Response, err
 	if err != nil {
 		return pullchain.Response{}, err
 	}
-	if r.by != r.f.by {
+	if r.by != r.f.by || !r.first && r.expired() {
 		if err := admit(private); err != nil {
 			return pullchain.Response{}, err
 		}
@@ -68,6 +68,15 @@ func (r *reader) answer(admit func(private bool) error) (pullchain.Response, err
 	return resp, nil
 }
 
+// expired reports whether the login that the fill has taken is gone from the
+// configuration since it was begun.
+func (r *reader) expired() bool {
+	r.f.mu.Lock()
+	private, login := r.f.private, r.f.login
+	r.f.mu.Unlock()
+	return private && !r.reg.stands(login)
+}
+
 // await waits until an upstream has answered, and for the size where the answer
 // depends on it. A failure is for those of the same repository: that another one
 // has not got it, or may not say so, says nothing of here.
@@ -75,22 +84,33 @@ func (r *reader) await() (private bool, err error) {
 	f := r.f
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	held := false
 	for {
 		switch {
 		case r.ctx.Err() != nil:
 			return false, canceled(r.ctx)
 		case f.state == detached:
 			return false, errDetached
-		case f.state == failed && (r.first || r.by == f.by && !f.answered && !ofRange(f.err)):
+		case f.state == failed && (r.first || r.by == f.by && (held || !f.answered) && !ofRange(f.err)):
 			return false, f.err
 		case f.state == failed:
 			return false, errAnew
+		case r.holdsAllLocked():
+			held = true
 		case f.state != opening && f.toldLocked() && (f.size >= 0 || r.whole):
 			r.trusting = !f.private && r.by != f.by
 			return f.private, nil
 		}
 		f.waitLocked(r.ctx.Done())
 	}
+}
+
+// holdsAllLocked reports whether all of the blob is kept back until it is proved
+// right. Then the answer can wait as well, and a length that a lane made up never
+// gets into it (FAULTS.md F19).
+func (r *reader) holdsAllLocked() bool {
+	f := r.f
+	return f.state == running && r.whole && f.size >= 0 && f.size <= holdAll
 }
 
 // toldLocked reports whether it is known what the copy at hand takes.

@@ -114,6 +114,15 @@ type Registry struct {
 	// Blame holds err against the named upstream, because its bytes of a blob have
 	// proved wrong. It may be nil.
 	Blame func(upstream string, err error)
+
+	// Holds reports whether the login of a Response is still one of the chain's.
+	// What another has fetched is nobody's until it is proved anew. Nil: all are.
+	Holds func(login string) bool
+
+	// Knows reports whether the named upstream could tell if content that took a
+	// login was taken away. The "no" of one that could not leaves it served when
+	// nobody else can be asked. Nil: all could.
+	Knows func(upstream string) bool
 }
 
 // Chain returns a Fetcher that answers from the cache what it can, and the rest
@@ -122,7 +131,7 @@ func (c *Cache) Chain(r Registry) pullchain.Fetcher {
 	if r.Blame == nil {
 		r.Blame = func(string, error) {}
 	}
-	return &chain{cache: c, registry: &registry{name: r.Name, next: r.Next, blame: r.Blame}}
+	return &chain{cache: c, registry: &registry{name: r.Name, next: r.Next, blame: r.Blame, holds: r.Holds, knows: r.Knows}}
 }
 
 // registry is one chain that the cache stands before.
@@ -130,6 +139,8 @@ type registry struct {
 	name  string                           // canonical, as in "docker.io"
 	next  pullchain.Fetcher                // the balancer
 	blame func(upstream string, err error) // holds err against a lane; never nil
+	holds func(login string) bool          // see Registry.Holds
+	knows func(upstream string) bool       // see Registry.Knows
 }
 
 // A repoKey is a repository of a registry: what access is proved for, and what a

@@ -50,13 +50,17 @@ func (f *fill) failure(w *worker, err error) (pause time.Duration, again bool) {
 		w.helper = false
 		return 0, true
 	}
+	if f.contradictedLocked(w, asError(err)) {
+		return 0, true
+	}
 	f.fails++
 	if f.have.total-f.hadAtFail >= minPiece { // only what is new counts, not what was sent
 		f.fails = 0
 	}
 	f.hadAtFail = f.have.total
-	if f.state == opening || f.fails >= maxFails || !worthRetry(err) {
-		if f.answered && ofRange(err) { // the blob ends before that, says somebody
+	ends := f.answered && ofRange(err) // the blob ends before that, says somebody
+	if f.state == opening || f.fails >= maxFails || !worthRetry(err) && !ends {
+		if ends {
 			err = &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeWrongSize, Err: err}
 		}
 		f.endLocked(failed, asError(err))

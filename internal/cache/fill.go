@@ -31,13 +31,14 @@ type fill struct {
 	req      pullchain.Request
 	by       repoKey // for whom it is fetched; zero if the store's own word has to do
 	state    state
-	err      error // why the fill failed, or why the disk could not take it
-	ending   bool  // nobody may join any more
-	halted   bool  // no worker may begin
-	answered bool  // an upstream has said that it has the blob, and whether it took a login
-	private  bool  // it took a login to get the copy at hand, or a part of it
-	known    bool  // to be public, from before; then private stays false
-	resumed  bool  // what an earlier attempt left is in the copy: who knows what that took
+	err      error  // why the fill failed, or why the disk could not take it
+	ending   bool   // nobody may join any more
+	halted   bool   // no worker may begin
+	answered bool   // an upstream has said that it has the blob, and whether it took a login
+	private  bool   // it took a login to get the copy at hand, or a part of it
+	login    string // the last one that it took
+	known    bool   // to be public, from before; then private stays false
+	resumed  bool   // what an earlier attempt left is in the copy: who knows what that took
 	back     backing
 	swap     bool // back is being replaced
 
@@ -48,7 +49,8 @@ type fill struct {
 	single   bool  // one stream fetches it all, so that one lane answers for it
 	have     ranges
 	ask      pullchain.Range // what to ask for while the size is not known
-	from     string          // who answered for this copy first
+	from     string          // who named the size of this copy
+	broke    bool            // and nobody could send as much since
 	journal  []blobstore.Extent
 	avoid    []string  // who has sent parts of copies that proved wrong
 	suspects []suspect // copies that several have sent

@@ -119,17 +119,19 @@ func (c *chainFake) respond(ctx context.Context, req pullchain.Request, how repl
 	b := &bodyFake{c: c, ctx: ctx, how: how, end: size}
 	if how.size != 0 {
 		resp.Size, b.end = how.size, min(how.size, size)
+		b.short = how.size > size && !req.Terms.Unverified
 	}
 	if !req.Range.Whole() && !how.ignores {
 		abs, ok := wire.ResolveRange(req.Range, resp.Size)
 		if !ok {
-			return pullchain.Response{}, &pullchain.Error{Reason: pullchain.Invalid, Code: pullchain.CodeWrongRange, Status: 416, Size: resp.Size}
+			return pullchain.Response{}, &pullchain.Error{Reason: pullchain.Invalid, Code: pullchain.CodeWrongRange, Upstream: how.lane, Status: 416, Size: resp.Size}
 		}
 		if how.most > 0 {
 			abs.To = min(abs.To, abs.From+how.most)
 		}
 		resp.Status, resp.Range = 206, abs
 		b.pos, b.end = abs.From, min(abs.To, b.end)
+		b.short = b.end < abs.To && !req.Terms.Unverified
 	} else if how.ignores && !req.Range.Whole() && !req.Terms.Unverified {
 		return c.respond(ctx, req, reply{lane: how.lane, rate: how.rate}) // a balancer cuts it out
 	}
@@ -147,6 +149,7 @@ type bodyFake struct {
 	ctx      context.Context
 	how      reply
 	pos, end int64
+	short    bool // less than was said: a balancer that verifies does not let that pass
 	closed   bool
 }
 
@@ -164,6 +167,9 @@ func (b *bodyFake) Read(p []byte) (int, error) {
 		return 0, &pullchain.Error{Reason: pullchain.Canceled, Err: b.ctx.Err()}
 	}
 	if b.pos >= b.end {
+		if b.short {
+			return 0, b.fault()
+		}
 		return 0, io.EOF
 	}
 	p = p[:min(int64(len(p)), b.end-b.pos)]

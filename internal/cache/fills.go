@@ -26,6 +26,7 @@ type fills struct {
 	open func(digest.Digest) (backing, error)
 
 	counts fillCounts
+	large  atomic.Int64 // buffers in use
 
 	mu       sync.Mutex
 	closed   bool

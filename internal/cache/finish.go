@@ -53,7 +53,7 @@ func (f *fill) meta() blobstore.Meta {
 	now := time.Now()
 	meta := blobstore.Meta{Public: !f.private, Added: now}
 	if f.private {
-		meta.Repos = map[string]time.Time{f.by.String(): now}
+		meta.Prove(f.by.String(), now, f.login)
 	}
 	return meta
 }

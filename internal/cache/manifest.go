@@ -127,8 +127,18 @@ func (c *Cache) load(d digest.Digest) *manifest {
 		return nil
 	}
 	c.store.MarkVerified(d)
-	c.manifests.Set(d, m)
+	c.remember(m)
 	return m
+}
+
+// remember keeps m, which was read from the store, in memory too. If it has been
+// removed there meanwhile, it is gone here as well: [Cache.Evict] looks here after
+// it has looked there.
+func (c *Cache) remember(m *manifest) {
+	c.manifests.Set(m.digest, m)
+	if _, here := c.store.Stat(m.digest); !here {
+		c.manifests.Invalidate(m.digest)
+	}
 }
 
 // read returns the manifest d of the store. Content that was not fetched as a
@@ -168,6 +178,7 @@ func newManifest(d digest.Digest, meta blobstore.Meta, body []byte) (*manifest, 
 type fetched struct {
 	*manifest
 	private  bool
+	login    string
 	kept     bool // there is room for it
 	quota    *pullchain.Quota
 	attempts []pullchain.Attempt
@@ -203,7 +214,7 @@ func (c *Cache) get(ctx context.Context, r *registry, req pullchain.Request) (*f
 	by := repoKey{r.name, req.Repo}
 	if err != nil {
 		if req.Digest != "" {
-			c.disprovedBy(err, proofKey{by, req.Digest})
+			c.disprovedBy(r, err, proofKey{by, req.Digest})
 		}
 		return nil, err
 	}
@@ -225,18 +236,17 @@ func (c *Cache) get(ctx context.Context, r *registry, req pullchain.Request) (*f
 		d = digest.FromBytes(body)
 	}
 	now := time.Now()
-	meta := blobstore.Meta{
-		MediaType: resp.MediaType, Public: !resp.Private, Repos: map[string]time.Time{by.String(): now}, Added: now,
-	}
+	meta := blobstore.Meta{MediaType: resp.MediaType, Public: !resp.Private, Added: now}
+	meta.Prove(by.String(), now, loginOf(resp))
 	m, err := newManifest(d, meta, body)
 	if err != nil {
 		return nil, &pullchain.Error{
 			Reason: pullchain.Corrupt, Code: pullchain.CodeDigestMismatch, Attempts: resp.Attempts, Err: err,
 		}
 	}
-	f := &fetched{manifest: m, private: resp.Private, quota: resp.Quota, attempts: resp.Attempts, entity: entityOf(resp)}
+	f := &fetched{manifest: m, private: resp.Private, login: loginOf(resp), quota: resp.Quota, attempts: resp.Attempts, entity: entityOf(resp)}
 	f.kept = c.keep(m)
-	c.proved(proofKey{by, d}, resp.Private)
+	c.proved(proofKey{by, d}, f.login, !resp.Private)
 	return f, nil
 }
 

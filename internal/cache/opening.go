@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -36,9 +37,10 @@ func (f *fill) accept(w *worker, req pullchain.Request, resp pullchain.Response)
 			f.detach(err)
 			return err
 		}
+	case size >= 0 && resp.Size >= 0 && resp.Size != size && f.outvoted(resp.Size, pullchain.ServedBy(resp.Attempts)):
 	case resp.Size >= 0 && (size >= 0 && resp.Size != size || resp.Size < end), size >= 0 && to > size:
 		return &pullchain.Error{
-			Reason: pullchain.Corrupt, Code: pullchain.CodeWrongSize, Scope: pullchain.ScopeRequest,
+			Reason: pullchain.Corrupt, Code: pullchain.CodeWrongSize, Scope: pullchain.ScopeRequest, Upstream: pullchain.ServedBy(resp.Attempts),
 			Err: fmt.Errorf("a part of something of %d bytes, not %d", max(resp.Size, to), max(size, end)),
 		}
 	}
@@ -55,6 +57,7 @@ func (f *fill) accept(w *worker, req pullchain.Request, resp pullchain.Response)
 		f.state, f.answered = running, true
 	}
 	f.loginLocked(resp.Private)
+	f.login = cmp.Or(resp.Login, f.login, loginOf(resp))
 	if anew {
 		w.claim(from, f.limitLocked())
 		if end := req.Range.To; end > 0 && f.size >= 0 {
@@ -109,7 +112,7 @@ func (f *fill) learn(resp pullchain.Response) (anew bool, err error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.size, f.fresh, f.from = resp.Size, false, pullchain.ServedBy(resp.Attempts)
+	f.size, f.fresh, f.from, f.broke = resp.Size, false, pullchain.ServedBy(resp.Attempts), false
 	f.private = f.resumed && !f.known // of an earlier copy nothing is left
 	f.loginLocked(resp.Private)
 	return anew, nil

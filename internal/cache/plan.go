@@ -63,6 +63,16 @@ func (f *fill) wantedLocked(from, to int64) bool {
 	return false
 }
 
+// awaitedLocked reports whether a reader waits for bytes.
+func (f *fill) awaitedLocked() bool {
+	for r := range f.readers {
+		if r.waiting {
+			return true
+		}
+	}
+	return false
+}
+
 // freeLocked returns the first bytes in [p, limit) that nobody has and nobody
 // fetches.
 func (f *fill) freeLocked(p, limit int64) (from, to int64, ok bool) {

@@ -103,6 +103,8 @@ func TestResumedPartOfALoginIsNotPublished(t *testing.T) {
 		r.settled(true)
 		if info, _ := r.store.Stat(r.chain.digest); info.Public {
 			t.Errorf("Meta %+v: what a login fetched became public", info.Meta)
+		} else if info.Logins["docker.io/library/app"] != anybody {
+			t.Errorf("Meta %+v: the repository has been let in without a login", info.Meta)
 		}
 	})
 }

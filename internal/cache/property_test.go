@@ -19,7 +19,7 @@ import (
 )
 
 var (
-	schedules = flag.Int("schedules", 200, "how many random schedules TestFillProperty runs")
+	schedules = flag.Int("schedules", defaultSchedules, "how many random schedules TestFillProperty runs")
 	schedule  = flag.Int("schedule", -1, "the one schedule that TestFillProperty runs")
 )
 

@@ -115,7 +115,7 @@ func (r *reader) lookLocked() (int64, error) {
 	switch {
 	case r.closed.Load():
 		return 0, canceledError(os.ErrClosed)
-	case r.ctx.Err() != nil:
+	case r.ctx.Err() != nil && !r.endedLocked(): // a client that has everything may leave at once
 		return 0, canceled(r.ctx)
 	case r.trusting && f.private:
 		return 0, &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeUnauthorized, Err: errNotPublic}
@@ -137,7 +137,7 @@ func (r *reader) lookLocked() (int64, error) {
 		return n, nil
 	}
 	switch {
-	case r.pos == r.stop && (!r.whole || f.state == proved):
+	case r.endedLocked():
 		return 0, io.EOF
 	case f.state == detached:
 		return 0, errDetached
@@ -145,6 +145,11 @@ func (r *reader) lookLocked() (int64, error) {
 		return 0, f.err
 	}
 	return 0, nil
+}
+
+// endedLocked reports whether the client has been sent everything, and rightly.
+func (r *reader) endedLocked() bool {
+	return r.pos == r.stop && (!r.whole || r.f.state == proved)
 }
 
 // limitLocked returns where the bytes end that may be sent: short of the blob's

@@ -38,6 +38,7 @@ type upstream struct {
 	asked    map[string]int           // "HEAD manifests" -> requests since the last look
 	requests []pullchain.Request
 	private  bool                                  // answers take a login
+	login    string                                // that login
 	mute     bool                                  // HEADs have no digest
 	entity   string                                // the Etag of manifests
 	wait     time.Duration                         // before each answer
@@ -170,7 +171,7 @@ func (u *upstream) answer(req pullchain.Request) (pullchain.Response, error) {
 		return pullchain.Response{}, notFound
 	}
 	resp := pullchain.Response{
-		Status: 200, MediaType: doc.mediaType, Digest: d, Size: int64(len(doc.body)), Private: u.private, Body: http.NoBody,
+		Status: 200, MediaType: doc.mediaType, Digest: d, Size: int64(len(doc.body)), Private: u.private, Login: u.login, Body: http.NoBody,
 		Attempts: []pullchain.Attempt{{Upstream: "hub", Start: time.Now()}},
 	}
 	if req.Head {

@@ -92,6 +92,17 @@ func (n *counters) served(req pullchain.Request, resp pullchain.Response) {
 	n.saved.Add(max(size, 0))
 }
 
+// total is how many requests have been answered.
+func (n *counters) total() uint64 {
+	var sum uint64
+	for op := range n.requests {
+		for result := range n.requests[op] {
+			sum += n.requests[op][result].Load()
+		}
+	}
+	return sum
+}
+
 func (n *counters) byKind() map[string]map[string]uint64 {
 	kinds := make(map[string]map[string]uint64)
 	for op := pullchain.Manifest; op <= pullchain.Referrers; op++ {
@@ -108,21 +119,27 @@ func (n *counters) byKind() map[string]map[string]uint64 {
 // a look at every record.
 type census struct {
 	mu    sync.Mutex
-	taken time.Time
+	until time.Time // the number stands
 	tags  int
 }
 
-// censusEvery is how old the number of tags may be.
-const censusEvery = time.Minute
+// The number of tags may be as old as this, or as many times as old as it took to
+// count them.
+const (
+	censusEvery = time.Second
+	censusTimes = 100
+)
 
 func (tt *tagTable) count() int {
 	tt.census.mu.Lock()
 	defer tt.census.mu.Unlock()
-	if !tt.census.taken.IsZero() && time.Since(tt.census.taken) < censusEvery {
+	began := time.Now()
+	if began.Before(tt.census.until) {
 		return tt.census.tags
 	}
 	names := make(map[string]bool)
 	tt.all(func(key tagKey, _ digest.Digest) { names[key.image()] = true })
-	tt.census.taken, tt.census.tags = time.Now(), len(names)
+	now := time.Now()
+	tt.census.until, tt.census.tags = now.Add(max(censusEvery, censusTimes*now.Sub(began))), len(names)
 	return tt.census.tags
 }

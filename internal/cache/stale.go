@@ -3,6 +3,7 @@ package cache
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/pullchain/pullchain"
@@ -13,35 +14,43 @@ const refreshPause = 10 * time.Second
 
 // excusable reports whether err leaves open what is true, so that what was true
 // may still be served: nobody could say. An upstream that said no has said it
-// (PROTOCOL.md 4.8), and where content is private one "no" among the attempts is
-// enough.
-func excusable(err error, private bool) bool {
-	if err == nil {
-		return false
-	}
-	switch pullchain.ReasonOf(err) {
-	case pullchain.Unavailable, pullchain.Limited, pullchain.Egress, pullchain.Corrupt:
-	default:
-		return false
-	}
+// (PROTOCOL.md 4.8). Where content is private, judges says whose "no" that is: one
+// of them among the attempts is enough, and those of others are none. It is nil for
+// public content.
+func excusable(err error, judges func(upstream string) bool) bool {
 	e, ok := errors.AsType[*pullchain.Error](err)
-	if !ok {
+	switch reason := pullchain.ReasonOf(err); {
+	case err == nil:
+		return false
+	case no(err):
+		return ok && judges != nil && len(e.Attempts) > 0 && !saidNo(e.Attempts, judges)
+	case reason != pullchain.Unavailable && reason != pullchain.Limited && reason != pullchain.Egress && reason != pullchain.Corrupt:
+		return false
+	case !ok:
 		return true
 	}
 	switch e.Status {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
 		return false
 	}
-	return !private || !saidNo(e.Attempts)
+	return judges == nil || !saidNo(e.Attempts, judges)
 }
 
-func saidNo(attempts []pullchain.Attempt) bool {
-	for _, a := range attempts {
-		if reason := pullchain.ReasonOf(a.Err); a.Err != nil && (reason == pullchain.Denied || reason == pullchain.NotFound) {
-			return true
-		}
-	}
-	return false
+// takenAway reports whether err says that something has been taken away, be it that
+// the verdict over all attempts is another: who could tell has said it, and it
+// stands when he is down as well.
+func takenAway(err error, judges func(upstream string) bool) bool {
+	return no(err) && !excusable(err, judges) || judges != nil && saidNo(attemptsOf(err), judges)
+}
+
+// no reports whether err says that something is not there, or not for us.
+func no(err error) bool {
+	reason := pullchain.ReasonOf(err)
+	return err != nil && (reason == pullchain.Denied || reason == pullchain.NotFound)
+}
+
+func saidNo(attempts []pullchain.Attempt, judges func(upstream string) bool) bool {
+	return slices.ContainsFunc(attempts, func(a pullchain.Attempt) bool { return no(a.Err) && judges(a.Upstream) })
 }
 
 // attemptsOf returns the tries behind an error.

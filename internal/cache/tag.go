@@ -20,12 +20,21 @@ type refreshed struct {
 // what an upstream says it means, or what it meant last when nobody can say.
 func (c *Cache) byTag(ctx context.Context, r *registry, req pullchain.Request) (pullchain.Response, error) {
 	key := tagKey{repoKey{r.name, req.Repo}, req.Tag, acceptOf(req.Accept)}
-	t := c.tags.find(key)
-	if resp, ok := c.known(ctx, key, t, req.Head); ok {
+	if resp, ok := c.known(ctx, r, key, req.Head); ok {
 		return resp, nil
 	}
 	req.Accept = key.accept.question(req.Accept)
-	return c.byRefresh(ctx, r, key, t, req)
+	return c.byRefresh(ctx, r, key, req)
+}
+
+// tag returns what is known of key. What a login was told that is gone from the
+// configuration is nothing.
+func (c *Cache) tag(r *registry, key tagKey) *tag {
+	t := c.tags.find(key)
+	if t != nil && t.private && !r.stands(t.login) {
+		return nil
+	}
+	return t
 }
 
 // A refreshKey is a tag that is being asked for.
@@ -37,54 +46,54 @@ type refreshKey struct {
 // byRefresh answers by asking upstream, or by waiting for one who does. Only one
 // asks at a time; a GET that has waited for others' HEADs in vain has its turn
 // in the end.
-func (c *Cache) byRefresh(ctx context.Context, r *registry, key tagKey, t *tag, req pullchain.Request) (pullchain.Response, error) {
+func (c *Cache) byRefresh(ctx context.Context, r *registry, key tagKey, req pullchain.Request) (pullchain.Response, error) {
 	const rounds = 3
 	for round := 1; ; round++ {
 		got, joined, err := c.refreshes.do(ctx, refreshKey{key, round > rounds}, func(ctx context.Context) (refreshed, error) {
 			return c.refresh(ctx, r, key, req)
 		})
 		if joined && !got.get && !req.Head && ctx.Err() == nil {
-			t = c.tags.find(key)
-			if resp, ok := c.known(ctx, key, t, false); ok {
+			if resp, ok := c.known(ctx, r, key, false); ok {
 				return resp, nil
 			}
 			continue
 		}
 		if err != nil {
-			return c.fallback(ctx, key, t, req.Head, err)
+			return c.fallback(ctx, r, key, c.tagOrBorrowed(ctx, r, key), req.Head, err)
 		}
 		return c.refreshedAs(got, joined, req.Head), nil
 	}
 }
 
-// known returns the answer that needs nobody to be asked: t is fresh, or it has
-// just been found out that nobody can say.
-func (c *Cache) known(ctx context.Context, key tagKey, t *tag, head bool) (pullchain.Response, bool) {
+// known returns the answer that needs nobody to be asked: what is known of key is
+// fresh, or it has just been found out that nobody can say.
+func (c *Cache) known(ctx context.Context, r *registry, key tagKey, head bool) (pullchain.Response, bool) {
+	t := c.tag(r, key)
 	if t == nil {
 		return pullchain.Response{}, false
 	}
 	now := time.Now()
-	if c.fresh(t.confirmed, now) {
-		resp, ok := c.meaning(ctx, key, t, head)
+	if c.current(t, now) {
+		resp, ok := c.meaning(ctx, r, key, t, head)
 		resp.Age = now.Sub(t.confirmed)
 		return resp, ok
 	}
 	if t.err == nil || now.Sub(t.failed) >= refreshPause {
 		return pullchain.Response{}, false
 	}
-	resp, err := c.fallback(ctx, key, t, head, t.err)
+	resp, err := c.fallback(ctx, r, key, t, head, t.err)
 	return resp, err == nil
 }
 
 // meaning returns what t means, as far as it is here.
-func (c *Cache) meaning(ctx context.Context, key tagKey, t *tag, head bool) (pullchain.Response, bool) {
+func (c *Cache) meaning(ctx context.Context, r *registry, key tagKey, t *tag, head bool) (pullchain.Response, bool) {
 	if head && t.complete() {
 		return pullchain.Response{
 			Status: http.StatusOK, MediaType: t.mediaType, Digest: t.digest, Size: t.size,
 			Body: http.NoBody, Cache: pullchain.CacheHit,
 		}, true
 	}
-	m := c.meant(ctx, key, t)
+	m := c.meant(ctx, r, key, t)
 	if m == nil {
 		return pullchain.Response{}, false
 	}
@@ -93,20 +102,20 @@ func (c *Cache) meaning(ctx context.Context, key tagKey, t *tag, head bool) (pul
 
 // meant returns the manifest that t means, if it is here and the repository has
 // had it before.
-func (c *Cache) meant(ctx context.Context, key tagKey, t *tag) *manifest {
-	if !c.vouched(proofKey{key.repoKey, t.digest}) {
+func (c *Cache) meant(ctx context.Context, r *registry, key tagKey, t *tag) *manifest {
+	if !c.vouched(r, proofKey{key.repoKey, t.digest}) {
 		return nil
 	}
 	return c.manifest(ctx, t.digest)
 }
 
 // fallback answers with what t meant, if err allows it; else the answer is err.
-func (c *Cache) fallback(ctx context.Context, key tagKey, t *tag, head bool, err error) (pullchain.Response, error) {
+func (c *Cache) fallback(ctx context.Context, r *registry, key tagKey, t *tag, head bool, err error) (pullchain.Response, error) {
 	now := time.Now()
-	if !c.mayFallBack(key, t, err, now) {
+	if t == nil || !excusable(err, r.judgesOf(t)) || !c.stands(key, t, now) {
 		return pullchain.Response{}, err
 	}
-	resp, ok := c.meaning(ctx, key, t, head)
+	resp, ok := c.meaning(ctx, r, key, t, head)
 	if !ok {
 		return pullchain.Response{}, err
 	}
@@ -114,8 +123,13 @@ func (c *Cache) fallback(ctx context.Context, key tagKey, t *tag, head bool, err
 	return resp, nil
 }
 
-func (c *Cache) mayFallBack(key tagKey, t *tag, err error, now time.Time) bool {
-	return t != nil && excusable(err, t.private) && c.stands(key, t, now)
+// judgesOf returns who can say that t is not there, or not for us; nil for a public
+// tag, of which only the verdict over all attempts counts.
+func (r *registry) judgesOf(t *tag) func(upstream string) bool {
+	if !t.private {
+		return nil
+	}
+	return r.judges(t.login)
 }
 
 // stands reports whether t may be served when nobody can say what it means now.
@@ -138,19 +152,19 @@ func (c *Cache) refreshedAs(got refreshed, joined, head bool) pullchain.Response
 // refresh finds out what a tag means, with as few counted requests as can be. Only
 // one runs at a time for a key.
 func (c *Cache) refresh(ctx context.Context, r *registry, key tagKey, req pullchain.Request) (refreshed, error) {
-	t, now := c.tags.find(key), time.Now()
+	t, now := c.tagOrBorrowed(ctx, r, key), time.Now()
 	got := refreshed{get: !req.Head}
 	var m *manifest
 	here := false // what it meant last
 	switch {
 	case t == nil:
 	case req.Head:
-		got.resp, here = c.meaning(ctx, key, t, true)
+		got.resp, here = c.meaning(ctx, r, key, t, true)
 	default:
-		m = c.meant(ctx, key, t)
+		m = c.meant(ctx, r, key, t)
 		here = m != nil
 	}
-	if here && c.fresh(t.confirmed, now) { // since the caller looked
+	if here && c.current(t, now) { // since the caller looked
 		got.tag, got.manifest, got.resp.Cache = t, m, pullchain.CacheHit
 		return got, nil
 	}
@@ -159,7 +173,7 @@ func (c *Cache) refresh(ctx context.Context, r *registry, key tagKey, req pullch
 	req.Terms.Spare = req.Terms.Spare || here && c.stands(key, t, now)
 	err := c.ask(ctx, r, key, t, m, req, &got)
 	if err != nil {
-		c.unrefreshed(key, t, err)
+		c.unrefreshed(r, key, t, err)
 	}
 	return got, err
 }
@@ -170,7 +184,7 @@ func (c *Cache) ask(ctx context.Context, r *registry, key tagKey, t *tag, m *man
 	switch {
 	case req.Head:
 		return c.askHead(ctx, r, key, t, req, got)
-	case t != nil && m == nil && c.fresh(t.confirmed, time.Now()):
+	case t != nil && m == nil && c.current(t, time.Now()):
 		// A HEAD has told us its digest a moment ago: this is what it stood for then,
 		// and mirrors that may not speak of tags may have it.
 		return c.getChanged(ctx, r, key, t, req, got)
@@ -213,7 +227,8 @@ func (c *Cache) askHead(ctx context.Context, r *registry, key tagKey, t *tag, re
 		return nil
 	}
 	got.tag = &tag{
-		digest: resp.Digest, mediaType: resp.MediaType, size: resp.Size, private: resp.Private, entity: entity, confirmed: time.Now(),
+		digest: resp.Digest, mediaType: resp.MediaType, size: resp.Size, private: resp.Private, login: loginOf(resp),
+		entity: entity, confirmed: time.Now(),
 	}
 	got.resp.Cache = pullchain.CacheMiss
 	if t != nil && t.digest == resp.Digest {
@@ -223,7 +238,7 @@ func (c *Cache) askHead(ctx context.Context, r *registry, key tagKey, t *tag, re
 		}
 	}
 	if !got.get || got.resp.Cache == pullchain.CacheHit {
-		c.confirm(key, got.tag)
+		c.confirm(r, key, got.tag)
 	}
 	return nil
 }
@@ -231,9 +246,9 @@ func (c *Cache) askHead(ctx context.Context, r *registry, key tagKey, t *tag, re
 // getChanged fetches what t means by its digest. A mirror that has the tag may lack
 // the digest (PROTOCOL.md 4.8): then the tag itself is asked for.
 func (c *Cache) getChanged(ctx context.Context, r *registry, key tagKey, t *tag, req pullchain.Request, got *refreshed) error {
-	if m := c.meant(ctx, key, t); m != nil {
+	if m := c.meant(ctx, r, key, t); m != nil {
 		got.manifest, got.resp.Cache = m, pullchain.CacheHit
-		c.confirm(key, got.tag)
+		c.confirm(r, key, got.tag)
 		return nil
 	}
 	byDigest := req
@@ -246,7 +261,7 @@ func (c *Cache) getChanged(ctx context.Context, r *registry, key tagKey, t *tag,
 		return err
 	}
 	got.take(f)
-	c.confirm(key, got.tag)
+	c.confirm(r, key, got.tag)
 	return nil
 }
 
@@ -258,7 +273,8 @@ func (c *Cache) getTag(ctx context.Context, r *registry, key tagKey, req pullcha
 	}
 	got.take(f)
 	got.tag = &tag{
-		digest: f.digest, mediaType: f.mediaType, size: int64(len(f.body)), private: f.private, entity: f.entity, confirmed: time.Now(),
+		digest: f.digest, mediaType: f.mediaType, size: int64(len(f.body)), private: f.private, login: f.login,
+		entity: f.entity, confirmed: time.Now(),
 	}
 	c.tags.put(key, *got.tag)
 	return nil
@@ -272,31 +288,31 @@ func (got *refreshed) take(f *fetched) {
 }
 
 // confirm records t, which an upstream has just named; nil if it was not just now.
-func (c *Cache) confirm(key tagKey, t *tag) {
+func (c *Cache) confirm(r *registry, key tagKey, t *tag) {
 	if t == nil {
 		return
 	}
-	if content := (proofKey{key.repoKey, t.digest}); c.vouched(content) {
-		c.proved(content, true)
+	if content := (proofKey{key.repoKey, t.digest}); c.vouched(r, content) {
+		c.proved(content, t.login, false)
 	}
 	c.tags.put(key, *t)
 }
 
 // unrefreshed records that a refresh failed: an upstream's "no" is an answer, and
 // the tag is forgotten; where nobody could say, nobody is asked for a while.
-func (c *Cache) unrefreshed(key tagKey, t *tag, err error) {
+func (c *Cache) unrefreshed(r *registry, key tagKey, t *tag, err error) {
 	if t == nil {
 		return
 	}
-	switch reason := pullchain.ReasonOf(err); {
-	case reason == pullchain.Denied:
-		c.disprovedBy(err, proofKey{key.repoKey, t.digest})
-		c.tags.forget(key)
-	case reason == pullchain.NotFound:
-		c.tags.forget(key)
-	case excusable(err, t.private):
+	switch judges := r.judgesOf(t); {
+	case excusable(err, judges):
 		failed := *t
 		failed.failed, failed.err = time.Now(), err
 		c.tags.put(key, failed)
+	case takenAway(err, judges):
+		if pullchain.ReasonOf(err) == pullchain.Denied { // that a tag is gone says nothing of what it meant
+			c.disprovedBy(r, err, proofKey{key.repoKey, t.digest})
+		}
+		c.tags.forget(key)
 	}
 }

@@ -3,6 +3,7 @@ package cache
 import (
 	"encoding/json"
 	"errors"
+	"hash/maphash"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -37,7 +38,9 @@ type tag struct {
 	mediaType string
 	size      int64 // -1 if unknown
 	private   bool
+	login     string // that it took
 	entity    string // the entity tag it came with, and whose that is; empty if there was none
+	borrowed  bool   // it was said to clients of another kind; see borrow
 	confirmed time.Time
 	saved     time.Time // when it was last written down
 
@@ -70,6 +73,7 @@ type tagRecord struct {
 	MediaType string        `json:"mediaType"`
 	Size      int64         `json:"size"`
 	Private   bool          `json:"private"`
+	Login     string        `json:"login,omitempty"`
 	Entity    string        `json:"entity,omitempty"`
 	Confirmed time.Time     `json:"confirmed"`
 }
@@ -101,15 +105,23 @@ type tagTable struct {
 	log   *slog.Logger
 	known *otter.Cache[tagKey, *tag]
 
-	writing sync.Mutex // held while a record is read, written or removed, so that the newest is the last
+	// A key's is held while its record is read, written or removed, so that the
+	// newest is the last. Many share one, so that few wait for the disk of another.
+	records [64]sync.Mutex
+	seed    maphash.Seed
 	census  census
 }
 
 func newTagTable(store *blobstore.Store, alive *life, log *slog.Logger) *tagTable {
 	return &tagTable{
-		store: store, life: alive, log: log,
+		store: store, life: alive, log: log, seed: maphash.MakeSeed(),
 		known: otter.Must(&otter.Options[tagKey, *tag]{MaximumSize: tagsKept}),
 	}
+}
+
+// recordOf returns the lock of key's record.
+func (tt *tagTable) recordOf(key tagKey) *sync.Mutex {
+	return &tt.records[maphash.Comparable(tt.seed, key)%uint64(len(tt.records))]
 }
 
 // find returns what is known of key, or nil.
@@ -122,8 +134,9 @@ func (tt *tagTable) find(key tagKey) *tag {
 
 // load finds key in the store.
 func (tt *tagTable) load(key tagKey) *tag {
-	tt.writing.Lock() // what is being forgotten must not come back
-	defer tt.writing.Unlock()
+	record := tt.recordOf(key)
+	record.Lock() // what is being forgotten must not come back
+	defer record.Unlock()
 	if t, ok := tt.known.GetIfPresent(key); ok {
 		return t
 	}
@@ -136,7 +149,7 @@ func (tt *tagTable) load(key tagKey) *tag {
 		return nil
 	}
 	t := &tag{
-		digest: r.Digest, mediaType: r.MediaType, size: r.Size, private: r.Private, entity: r.Entity,
+		digest: r.Digest, mediaType: r.MediaType, size: r.Size, private: r.Private, login: r.Login, entity: r.Entity,
 		confirmed: r.Confirmed, saved: r.Confirmed,
 	}
 	if newer, stored := tt.known.SetIfAbsent(key, t); !stored {
@@ -151,9 +164,13 @@ const saveEvery = 10 * time.Minute
 
 // put makes t what is known of key.
 func (tt *tagTable) put(key tagKey, t tag) {
+	if t.borrowed { // nobody has said it of key
+		tt.known.Set(key, &t)
+		return
+	}
 	old, known := tt.known.GetIfPresent(key)
 	same := known && old.digest == t.digest && old.mediaType == t.mediaType && old.size == t.size &&
-		old.private == t.private && old.entity == t.entity
+		old.private == t.private && old.login == t.login && old.entity == t.entity
 	if same && !t.confirmed.Before(old.saved) && t.confirmed.Sub(old.saved) < saveEvery {
 		t.saved = old.saved
 		tt.known.Set(key, &t)
@@ -165,15 +182,16 @@ func (tt *tagTable) put(key tagKey, t tag) {
 }
 
 func (tt *tagTable) write(key tagKey) {
-	tt.writing.Lock()
-	defer tt.writing.Unlock()
+	record := tt.recordOf(key)
+	record.Lock()
+	defer record.Unlock()
 	t, ok := tt.known.GetIfPresent(key)
 	if !ok {
 		return
 	}
 	content, err := json.Marshal(tagRecord{
 		Registry: key.registry, Repo: key.repo, Tag: key.tag, Accept: key.accept,
-		Digest: t.digest, MediaType: t.mediaType, Size: t.size, Private: t.private, Entity: t.entity, Confirmed: t.confirmed,
+		Digest: t.digest, MediaType: t.mediaType, Size: t.size, Private: t.private, Login: t.login, Entity: t.entity, Confirmed: t.confirmed,
 	})
 	if err == nil {
 		err = tt.store.PutRecord(tagKind, key.record(), content)
@@ -185,8 +203,9 @@ func (tt *tagTable) write(key tagKey) {
 
 // forget makes key unknown, here and after a restart.
 func (tt *tagTable) forget(key tagKey) {
-	tt.writing.Lock()
-	defer tt.writing.Unlock()
+	record := tt.recordOf(key)
+	record.Lock()
+	defer record.Unlock()
 	tt.known.Invalidate(key)
 	if err := tt.store.DeleteRecord(tagKind, key.record()); err != nil {
 		tt.log.Debug("record of a tag is not removed", "image", key.image(), "error", err)

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 
@@ -42,8 +43,12 @@ func (f *fill) told(l *leg) {
 		return
 	}
 	attempts := l.body.Attempts()
+	b, _ := l.body.(interface{ Login() string }) // of a lane that has taken over since
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if b != nil {
+		f.login = cmp.Or(b.Login(), f.login)
+	}
 	l.attempts, l.body = attempts, nil
 }
 

@@ -129,8 +129,17 @@ func (c *checker) headers(at place, u *Upstream) {
 		if strings.ContainsFunc(u.Headers[name].Reveal(), func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
 			c.doc.blame(here, "holds more than one line, or control characters")
 		}
+		if secretHeader.MatchString(name) && !strings.EqualFold(name, relayHeader) && u.Private == nil && !u.login() {
+			c.doc.warn(here, "looks like a login, but what it opens counts as public: say private = true, or false if everybody may have it")
+		}
 	}
 }
+
+// secretHeader is how headers are called that hold a login, and relayHeader is the
+// one of our own relay, which reads as anybody does (examples/worker).
+var secretHeader = regexp.MustCompile(`(?i)(auth|cookie|credential|key|passw|secret|session|token)`)
+
+const relayHeader = "X-Pullchain-Key"
 
 func (c *checker) noEgress(at place, name string) {
 	known := append(slices.Sorted(maps.Keys(c.cfg.Egress)), egress.Direct, egress.Environment)

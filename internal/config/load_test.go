@@ -91,6 +91,38 @@ FILE:11:3: registry "ghcr.io": upstream "ghcr": insecure_skip_verify: anybody on
 	}
 }
 
+// TestHeaderThatLooksLikeALogin warns of a header that may open what is not
+// everybody's, unless somebody has said whose it is.
+func TestHeaderThatLooksLikeALogin(t *testing.T) {
+	t.Parallel()
+	const upstream = "[[registry]]\nname = \"quay.io\"\n[[registry.upstream]]\nname = \"quay\"\nurl = \"https://quay.io\"\n"
+	for _, tt := range []struct {
+		header, more string
+		warns        bool
+	}{
+		{"PRIVATE-TOKEN", "", true},
+		{"X-Api-Key", "", true},
+		{"X-Amz-Security-Token", "", true},
+		{"CF-Access-Client-Secret", "", true},
+		{"X-Auth", "", true},
+		{"X-Auth", "private = true\n", false},
+		{"X-Auth", "private = false\n", false},
+		{"X-Auth", "token_file = \"token\"\n", false},
+		{"X-Pullchain-Key", "", false}, // of our own relay, which reads as anybody does
+		{"X-Team", "", false},
+	} {
+		cfg, err := config.Parse("x.toml", []byte(upstream+"headers = { "+tt.header+" = \"hunter2\" }\n"+tt.more), nil)
+		if err != nil {
+			t.Errorf("%s: %v", tt.header, err)
+			continue
+		}
+		warnings := strings.Join(cfg.Warnings, "\n")
+		if got := strings.Contains(warnings, tt.header) && strings.Contains(warnings, "private = true"); got != tt.warns || strings.Contains(warnings, "hunter2") {
+			t.Errorf("%s, %q: warnings %q", tt.header, tt.more, warnings)
+		}
+	}
+}
+
 // TestReloadSeesWhatChanged: a reload carries over the upstreams that are
 // deeply equal, so equal files must give equal ones, and a secret or a CA that
 // changed under the same name must not.

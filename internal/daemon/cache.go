@@ -57,6 +57,7 @@ func (k *keep) open() error {
 	}
 	k.store, k.dir = store, store.Stats().Dir // in full
 	k.cache = cache.New(cache.Options{Store: store, TagTTL: k.cfg.TagTTL, StaleIfError: k.cfg.StaleIfError, Log: k.log})
+	k.cache.Scrub()
 	return nil
 }
 
@@ -73,7 +74,7 @@ func (k *keep) before(name string, b *balancer.Balancer) pullchain.Fetcher {
 	if k == nil || k.cache == nil {
 		return b
 	}
-	return k.cache.Chain(cache.Registry{Name: name, Next: b, Blame: b.Blame})
+	return k.cache.Chain(cache.Registry{Name: name, Next: b, Blame: b.Blame, Holds: b.Holds, Knows: b.Knows})
 }
 
 // operated is the cache as operators see it; nil when there is none.

@@ -167,11 +167,15 @@ func TestF39_Flapping(t *testing.T) {
 	}
 	var before time.Time // the third trip
 	p.eventually("the third trip", func() bool {
-		before = time.Now()
+		now := time.Now()
 		if got := p.manifest(); got.servedBy() != "b" {
 			t.Errorf("served by %q, want b", got.servedBy())
 		}
-		return p.breaker("a", "manifest").Trips >= 3
+		if p.breaker("a", "manifest").Trips >= 3 {
+			return true
+		}
+		before = now
+		return false
 	})
 	b := p.breaker("a", "manifest")
 	if b.State != "open" || b.Until == nil {

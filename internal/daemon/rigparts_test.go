@@ -112,6 +112,13 @@ func (g reply) servedBy() string {
 	return name
 }
 
+// wantBeside fails the test unless the log tells that b served, and had been asked
+// beside a, while a was still waited for.
+func (p *pair) wantBeside() {
+	p.t.Helper()
+	p.eventually("b was asked beside a", func() bool { return strings.Contains(p.log.String(), " +b:ok(") })
+}
+
 // wantCode fails the test unless the answer says that name failed by code
 // before another upstream served.
 func (r *rig) wantCode(got reply, name string, code pullchain.Code) {

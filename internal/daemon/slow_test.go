@@ -64,9 +64,10 @@ func TestF05_SlowManifestIsHedged(t *testing.T) {
 	p.probed("a", "b")
 	p.a.Inject(simnet.Fault{On: simnet.Manifests, Delay: time.Minute})
 	got := p.manifest()
-	if got.servedBy() != "b" || got.TTFB < 240*time.Millisecond || got.TTFB > 9*time.Second { // at 10 s it is failover
+	if got.servedBy() != "b" || got.TTFB < 240*time.Millisecond {
 		t.Errorf("served by %q after %v", got.servedBy(), got.TTFB)
 	}
+	p.wantBeside()
 	p.wantAsked("a", "GET", simnet.Manifests, 1)
 	p.wantAsked("b", "GET", simnet.Manifests, 1)
 	if b := p.breaker("a", "manifest"); b.Failures != 0 || b.State != "closed" {
@@ -110,9 +111,10 @@ func TestF05_SilentServer(t *testing.T) {
 			p := newPair(t, func(c *rigConfig) { c.Chain[0].Patience = asShipped })
 			p.probed("a", "b")
 			p.a.Break(simnet.ConnSilent)
-			if got := p.first(class); got.servedBy() != "b" || got.TTFB > 7*time.Second { // at 8 s the handshake is given up
-				t.Errorf("served by %q after %v", got.servedBy(), got.TTFB)
+			if got := p.first(class); got.servedBy() != "b" {
+				t.Errorf("served by %q", got.servedBy())
 			}
+			p.wantBeside()
 			p.eventually("a is held", func() bool { return p.gate("a", "blob").Gate == "hold" })
 			p.net.Ledger().Reset()
 			p.manifest()
@@ -131,7 +133,7 @@ func TestF05_FarIsNotSilent(t *testing.T) {
 	p := newPair(t, func(c *rigConfig) { c.Chain[0].Patience = "connect = \"20s\"" })
 	p.probed("a", "b")
 	p.a.CloseConnections()
-	p.a.SetRTT(300 * time.Millisecond) // connected after two, answered after three
+	p.a.SetRTT(2 * time.Second) // connected after two of these, answered after three
 	if got := p.manifest(); got.servedBy() != "b" {
 		t.Errorf("served by %q", got.servedBy())
 	}
