@@ -86,7 +86,7 @@ func startWorker(t *testing.T, ca []byte, registries string) string {
 	}
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
-		kill := time.AfterFunc(10*time.Second, func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
+		kill := time.AfterFunc(2*time.Minute, func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
 		defer kill.Stop()
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("run.mjs after SIGTERM: %v", err)
@@ -362,6 +362,8 @@ func (w *world) upstream(t *testing.T, path, key string) *upstreams.Upstream {
 		Name:    "cf-worker",
 		URL:     w.url + path,
 		Headers: map[string]pullchain.Secret{"X-Pullchain-Key": pullchain.Secret(key)},
+		// The machine may be slow.
+		Timeouts: upstreams.Timeouts{Connect: time.Minute, Header: time.Minute, Stall: time.Minute},
 	}, egress.Config{URL: "direct"})
 	if err != nil {
 		t.Fatal(err)

@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -254,35 +256,57 @@ func TestCacheVerifyTells(t *testing.T) {
 // than they allow, and its reader's leaving still ends it.
 func TestCacheVerifyOutlivesTheTimeouts(t *testing.T) {
 	t.Parallel()
-	const short = 100 * time.Millisecond
-	ended := make(chan error, 1)
-	slow := &slowCache{ended: ended, wait: 5 * short}
-	s := httptest.NewUnstartedServer(admin.New(admin.Config{}, snapshot, slow))
-	s.Config.ReadTimeout, s.Config.WriteTimeout = short, short
-	s.Start()
-	defer s.Close()
-	resp, err := s.Client().Post(s.URL+"/api/v1/cache:verify", "application/json", strings.NewReader("{}"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	dec := json.NewDecoder(resp.Body)
-	for i := range 2 {
-		var line admin.CacheVerified
-		if err := dec.Decode(&line); err != nil || line.Wrong != i+1 {
-			t.Fatalf("line %d: %+v, %v", i, line, err)
+	synctest.Test(t, func(t *testing.T) {
+		const short = 100 * time.Millisecond
+		ended := make(chan error, 1)
+		slow := &slowCache{ended: ended, wait: 5 * short}
+		s := &http.Server{Handler: admin.New(admin.Config{}, snapshot, slow), ReadTimeout: short, WriteTimeout: short}
+		line := make(pipeListener, 1)
+		go s.Serve(line)
+		defer s.Close()
+		transport := &http.Transport{DialContext: line.dial}
+		defer transport.CloseIdleConnections()
+		resp, err := (&http.Client{Transport: transport}).Post("http://localhost/api/v1/cache:verify", "application/json", strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	resp.Body.Close()
-	select {
-	case err := <-ended:
-		if !errors.Is(err, context.Canceled) {
+		defer resp.Body.Close()
+		dec := json.NewDecoder(resp.Body)
+		for i := range 2 {
+			var line admin.CacheVerified
+			if err := dec.Decode(&line); err != nil || line.Wrong != i+1 {
+				t.Fatalf("line %d: %+v, %v", i, line, err)
+			}
+		}
+		resp.Body.Close()
+		if err := <-ended; !errors.Is(err, context.Canceled) { // else it goes on, though nobody reads
 			t.Errorf("it ended with %v", err)
 		}
-	case <-time.After(5 * time.Second):
-		t.Error("nobody reads, and it goes on")
-	}
+	})
 }
+
+// A pipeListener hands out the far ends of pipes, whose deadlines are of fake time.
+type pipeListener chan net.Conn
+
+func (l pipeListener) dial(context.Context, string, string) (net.Conn, error) {
+	near, far := net.Pipe()
+	l <- far
+	return near, nil
+}
+
+func (l pipeListener) Accept() (net.Conn, error) {
+	if c, ok := <-l; ok {
+		return c, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func (l pipeListener) Close() error {
+	close(l)
+	return nil
+}
+
+func (l pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
 
 // slowCache takes wait for each of two wrong objects, and then for ever.
 type slowCache struct {

@@ -1,20 +1,16 @@
 package cli_test
 
 import (
-	"context"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 )
 
 // TestDemo plays the story once, fast. What it tells is read from what happened,
 // so the lines that are looked for are those of a chain that works.
 func TestDemo(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute) // more than the story's own patience; seconds as a rule
-	defer cancel()
-	got := run(ctx, []string{"demo", "--once", "--speed", "20"})
+	got := run(t.Context(), []string{"demo", "--once", "--speed", "20"})
 	if got.code != 0 || got.errors != "" {
 		t.Fatalf("exit code %d:\n%s\n%s", got.code, got.out, got.errors)
 	}

@@ -127,6 +127,7 @@ func (w *world) toml(at addresses) string {
 		fmt.Fprintf(&b, "\n[[registry.upstream]]\nname = %q\nurl = %q\nauthoritative = %t\ntrust = \"resolve\"\nca_file = \"ca.pem\"\nallow_private = true\n", u.name, u.url, i == 0)
 		b.WriteString("[registry.upstream.probe]\ninterval = \"1s\"\nidle_interval = \"1s\"\n")
 		b.WriteString("[registry.upstream.breaker]\nopen = \"2s\"\nopen_max = \"2s\"\n")
+		b.WriteString("[registry.upstream.patience]\nconnect = \"1m\"\nmanifest = \"1m\"\n") // who serves is told by the story, not by how busy the machine is
 	}
 	return b.String()
 }

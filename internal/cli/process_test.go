@@ -103,7 +103,7 @@ func (b *lockedBuffer) String() string {
 // then with the output, interrupts the command and returns what is left.
 func runUntil(t *testing.T, text string, then func(out string), args []string, env ...string) result {
 	t.Helper()
-	ctx, interrupt := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
 	out, errs := new(lockedBuffer), new(lockedBuffer)
 	ended := make(chan int, 1)

@@ -18,15 +18,14 @@ import (
 // (core/remotes/docker/fetcher.go, dockerFetcher.open).
 func TestParallelChunks(t *testing.T) {
 	const chunk = 4 << 20
-	reapNamespaces()
+	t.Parallel()
 	program := buildDaemon(t)
 	origin := startOrigin(t)
 	ns := newNamespace(t)
 	img := newImageOf(t, "chunks", []int{layers[0], 64 << 20})
 	origin.push(t, img)
 	w := newWorld(t, origin, img)
-	// A path of some length: on loopback the sockets alone would hold more than
-	// what may be fetched in vain.
+	// So that the parts are fetched beside each other, as over a path of some length.
 	w.hub.CDN.Inject(simnet.Fault{On: simnet.Blobs, BytesPerSec: 16 << 20})
 	d := startDaemon(t, program, ns, daemonSetup{chain: []upstream{w.direct()}, debug: true})
 	d.ready(t)

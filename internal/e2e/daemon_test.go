@@ -20,11 +20,13 @@ import (
 
 // upstream is one path of docker.io's chain, as it stands in the config file.
 type upstream struct {
-	name   string
-	url    string
-	caFile string
-	egress string // the egress's URL; "" is direct
-	origin bool   // the registry itself, whose 404 is final
+	name    string
+	url     string
+	caFile  string
+	egress  string // the egress's URL; "" is direct
+	origin  bool   // the registry itself, whose 404 is final
+	away    bool   // may be a black hole, which only a short time for connecting ends
+	metered bool   // is asked for nothing twice, however slow it may be
 }
 
 // built is where the first test that needs it has put the pullchain binary.
@@ -35,6 +37,7 @@ var built struct {
 }
 
 func TestMain(m *testing.M) {
+	reapLeftovers()
 	code := m.Run()
 	if built.dir != "" {
 		_ = os.RemoveAll(built.dir)
@@ -46,7 +49,7 @@ func TestMain(m *testing.M) {
 func buildDaemon(t *testing.T) string {
 	t.Helper()
 	built.Do(func() {
-		if built.dir, built.err = os.MkdirTemp("", "pce2e"); built.err != nil {
+		if built.dir, built.err = os.MkdirTemp("", ownPrefix()); built.err != nil {
 			return
 		}
 		cmd := exec.Command("go", "build", "-o", built.dir, "github.com/pullchain/pullchain/cmd/pullchain")
@@ -118,14 +121,31 @@ func daemonConfig(ns *namespace, setup daemonSetup) string {
 		fmt.Fprintf(&b, "\n[[registry.upstream]]\nname = %q\nurl = %q\n", u.name, u.url)
 		// The real names would imply the origin's rights, and public addresses.
 		fmt.Fprintf(&b, "authoritative = %t\ntrust = \"resolve\"\nallow_private = true\n", u.origin)
+		if u.metered {
+			b.WriteString("metered = true\n")
+		}
 		if u.caFile != "" {
 			fmt.Fprintf(&b, "ca_file = %q\n", u.caFile)
 		}
 		if u.egress != "" {
 			fmt.Fprintf(&b, "egress = %q\n", u.name)
 		}
+		b.WriteString(u.times())
 	}
 	return b.String()
+}
+
+// times are such that no upstream is given up, or another asked beside it,
+// because the machine is slow.
+func (u upstream) times() string {
+	connect := patience
+	if u.away {
+		connect = 5 * time.Second
+	}
+	return fmt.Sprintf(`timeouts = { connect = "%[1]s", header = "%[2]s", stall = "%[2]s" }
+patience = { connect = "%[1]s", manifest = "%[2]s" }
+probe = { timeout = "%[1]s" }
+`, connect, patience)
 }
 
 // ready waits until the daemon says that docker.io can be pulled from.
@@ -188,9 +208,46 @@ func (d *daemon) cli(ctx context.Context, args ...string) (string, error) {
 	return run(cmd)
 }
 
+// cacheState is a part of what the operator's plane says of the cache.
+type cacheState struct {
+	Fills struct {
+		Active int
+	}
+	Requests map[string]map[string]int // by kind and by what the cache had to do
+}
+
+// awaitCache waits until the cache is as wanted, or the test has ended.
+func (d *daemon) awaitCache(t *testing.T, what string, wanted func(cacheState) bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for {
+		var c cacheState
+		page := d.get(ctx, "/api/v1/cache")
+		if json.Unmarshal([]byte(page), &c) == nil && wanted(c) {
+			return
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			if t.Context().Err() == nil {
+				t.Errorf("waited in vain for %s; the cache is\n%s", what, page)
+			}
+			return
+		}
+	}
+}
+
+// stored waits until what has been pulled is in the cache: a client does not wait
+// for the disk.
+func (d *daemon) stored(t *testing.T) {
+	t.Helper()
+	d.awaitCache(t, "all blobs to be stored", func(c cacheState) bool { return c.Requests != nil && c.Fills.Active == 0 })
+}
+
 // get is the body of a page of the operator's plane, or why there is none.
 func (d *daemon) get(ctx context.Context, path string) string {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.admin+path, nil)
 	if err != nil {

@@ -8,7 +8,11 @@
 // .ci/install installs, and fail (they never skip) where one is missing:
 //
 //	bash .ci/install
-//	go test -tags e2e ./internal/e2e/
+//	go test -tags e2e -parallel 8 ./internal/e2e/
+//
+// They wait most of the time, so many may run at once, on few cores too. None
+// depends on how fast the machine is: upstreams are given minutes, and what is to
+// happen in the middle of a blob waits at a gate.
 //
 // Each client lives in a network namespace of its own whose only neighbour is
 // the address on which pullchain listens: it has no default route and no

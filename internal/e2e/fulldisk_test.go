@@ -20,7 +20,7 @@ import (
 // a layer, and that then is too small for another: the pulls succeed, people
 // are told, and when there is room the cache is used again (FAULTS.md F33).
 func TestFullDisk(t *testing.T) {
-	reapNamespaces()
+	t.Parallel()
 	program := buildDaemon(t)
 	origin := startOrigin(t)
 	ns := newNamespace(t)
@@ -39,6 +39,7 @@ func TestFullDisk(t *testing.T) {
 	if n := d.countCache(t, layer, "miss"); n != 1 {
 		t.Errorf("%d fetches for the cache of the layer that the disk was filled under, want 1", n)
 	}
+	d.stored(t)
 	if output, err := d.cli(t.Context(), "cache", "ls"); err != nil || strings.Contains(output, layer.digest.Encoded()[:12]) {
 		t.Errorf("the layer is called cached, with no room for it (%v):\n%s", err, output)
 	}
@@ -66,15 +67,16 @@ func TestFullDisk(t *testing.T) {
 // a part of its layer has come.
 func pullWhileFilling(t *testing.T, w *world, others string, pull func(), img *image) {
 	t.Helper()
-	undo := w.hub.CDN.Inject(simnet.Fault{On: simnet.Blobs, BytesPerSec: 3 << 20})
-	defer undo()
+	g := newGate(t, w.hub.CDN, 2<<20, img.blobs[len(img.blobs)-1])
 	filled := make(chan error, 1)
 	go func() {
-		if !w.awaitBytes(t.Context(), img.blobs[len(img.blobs)-1], 2<<20) {
-			filled <- errors.New("the layer does not come from the CDN")
-			return
+		defer g.open()
+		select {
+		case <-g.reached.done:
+			filled <- fill(others)
+		case <-t.Context().Done():
+			filled <- errors.New("nobody has asked for the layer")
 		}
-		filled <- fill(others)
 	}()
 	pull()
 	if err := <-filled; err != nil {
@@ -104,6 +106,7 @@ func wantStoredAgain(t *testing.T, w *world, d *daemon, c *crane, img *image) {
 		}
 		return nil
 	})
+	d.stored(t)
 	w.settle(t)
 	w.net.Ledger().Reset()
 	if err := get(t.Context()); err != nil {
@@ -111,20 +114,6 @@ func wantStoredAgain(t *testing.T, w *world, d *daemon, c *crane, img *image) {
 	}
 	w.wantNoRequests(t, "blob that is stored again", simnet.Filter{Class: simnet.Blobs, Path: layer.digest.Encoded()})
 	d.wantSays(t, 0, []string{layer.digest.Encoded()[:12]}, "cache", "ls")
-}
-
-// awaitBytes waits until the CDN has sent n bytes of a blob.
-func (w *world) awaitBytes(ctx context.Context, b blob, n int64) bool {
-	ctx, cancel := context.WithTimeout(ctx, pullBudget)
-	defer cancel()
-	for w.net.Ledger().Bytes(simnet.Filter{Server: "hub-cdn", Path: b.digest.Encoded()}) < n {
-		select {
-		case <-ctx.Done():
-			return false
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
-	return true
 }
 
 // fill writes a file until the disk is full.
@@ -179,7 +168,7 @@ func (d *daemon) countCache(t *testing.T, b blob, word string) int {
 // afterwards is kept, and ends the trouble.
 func (d *daemon) wantToldFull(t *testing.T, c *crane, img *image, b blob) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), pullBudget)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if _, err := run(c.command(ctx, "blob", "--insecure", c.mirror+"/"+img.repository+"@"+b.digest.String())); err != nil {
 		t.Fatal(err)

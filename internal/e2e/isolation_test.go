@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-	"time"
 )
 
 // wantShutIn proves that a program in the namespace has no way but the
@@ -23,9 +22,9 @@ func wantShutIn(t *testing.T, ns *namespace, c client, o *origin, img *image) {
 	if lines := strings.Split(strings.TrimSpace(string(routes)), "\n"); len(lines) != 1 || !strings.HasPrefix(lines[0], "10.213.") {
 		t.Errorf("the namespace has other routes than to the mirror:\n%s", routes)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	_, port, err := net.SplitHostPort(strings.TrimPrefix(o.url, "http://"))
+	host, port, err := net.SplitHostPort(strings.TrimPrefix(o.url, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +38,7 @@ func wantShutIn(t *testing.T, ns *namespace, c client, o *origin, img *image) {
 	if err := mirror.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for _, host := range []string{"127.0.0.1", ns.host.String()} {
+	for _, host := range []string{host, "127.0.0.1", ns.host.String()} {
 		if connects(ctx, ns, host, port) {
 			t.Errorf("the origin can be reached at %s", host)
 		}

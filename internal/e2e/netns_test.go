@@ -7,11 +7,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"os/exec"
 	"strconv"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 )
@@ -27,35 +26,26 @@ type namespace struct {
 	self netip.Addr // a loopback address of this machine that nobody else uses
 }
 
-// namespacePrefix begins the name of every namespace made here; the process id
-// of the test follows, so that a later run can tell which are left over.
-const namespacePrefix = "pce2e-"
-
-// slots hands out the /30 networks of one test process.
-var slots struct {
-	mu   sync.Mutex
-	next int
-}
+// namespaces counts those of this process.
+var namespaces atomic.Int64
 
 // newNamespace makes a namespace that ends with the test, when every program
 // in it is killed.
 func newNamespace(t *testing.T) *namespace {
 	t.Helper()
-	slots.mu.Lock()
-	defer slots.mu.Unlock()
-	slot := freeSlot(t)
-	slots.next = slot + 1
-	ns := &namespace{
-		name: fmt.Sprintf("%s%d-%d", namespacePrefix, os.Getpid(), slot),
-		host: netip.AddrFrom4([4]byte{10, 213, byte(slot), 1}),
-		peer: netip.AddrFrom4([4]byte{10, 213, byte(slot), 2}),
-		self: netip.AddrFrom4([4]byte{127, 213, byte(slot), 1}),
+	name := fmt.Sprint(ownPrefix(), namespaces.Add(1))
+	t.Cleanup(func() { removeNamespace(name) })
+	if out, err := exec.Command("ip", "netns", "add", name).CombinedOutput(); err != nil {
+		t.Fatalf("ip netns add: %v (needs root and iproute2)\n%s", err, out)
 	}
-	link := fmt.Sprintf("pce2e%d", slot)
-	t.Cleanup(func() { removeNamespace(ns.name) })
+	link, slot := addLink(t, name)
+	ns := &namespace{
+		name: name,
+		host: netip.AddrFrom4([4]byte{10, 213, slot, 1}),
+		peer: netip.AddrFrom4([4]byte{10, 213, slot, 2}),
+		self: netip.AddrFrom4([4]byte{127, 213, slot, 1}),
+	}
 	for _, args := range [][]string{
-		{"netns", "add", ns.name},
-		{"link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", ns.name},
 		{"addr", "add", ns.host.String() + "/30", "dev", link},
 		{"link", "set", link, "up"},
 		{"-n", ns.name, "addr", "add", ns.peer.String() + "/30", "dev", "eth0"},
@@ -63,15 +53,16 @@ func newNamespace(t *testing.T) *namespace {
 		{"-n", ns.name, "link", "set", "lo", "up"},
 	} {
 		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-			t.Fatalf("ip %s: %v (needs root and iproute2)\n%s", strings.Join(args, " "), err, out)
+			t.Fatalf("ip %s: %v\n%s", strings.Join(args, " "), err, out)
 		}
 	}
 	return ns
 }
 
-// freeSlot finds a /30 that no interface of this machine uses: two runs may go
-// side by side.
-func freeSlot(t *testing.T) int {
+// addLink makes the veth pair of a namespace. Its name stands for a /30 that no
+// interface of this machine uses and is taken at once, so that tests and whole
+// runs may go side by side.
+func addLink(t *testing.T, namespace string) (link string, slot byte) {
 	t.Helper()
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
@@ -81,13 +72,21 @@ func freeSlot(t *testing.T) int {
 	for _, a := range addrs {
 		used[a.String()] = true
 	}
-	for slot := slots.next; slot < 256; slot++ {
-		if !used[fmt.Sprintf("10.213.%d.1/30", slot)] {
-			return slot
+	for slot := range 256 {
+		if used[fmt.Sprintf("10.213.%d.1/30", slot)] {
+			continue
+		}
+		link := fmt.Sprintf("pce2e%d", slot)
+		out, err := exec.Command("ip", "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", namespace).CombinedOutput()
+		switch {
+		case err == nil:
+			return link, byte(slot)
+		case !strings.Contains(string(out), "File exists"):
+			t.Fatalf("ip link add: %v\n%s", err, out)
 		}
 	}
 	t.Fatal("no free network under 10.213.0.0/16")
-	return 0
+	return "", 0
 }
 
 // mirror is where pullchain listens for the programs of this namespace.
@@ -120,22 +119,4 @@ func removeNamespace(name string) {
 		}
 	}
 	_ = exec.Command("ip", "netns", "del", name).Run()
-}
-
-// reapNamespaces removes what runs that were killed left behind: namespaces
-// whose test process is gone.
-func reapNamespaces() {
-	entries, err := os.ReadDir("/run/netns")
-	if err != nil {
-		return
-	}
-	for _, e := range entries {
-		rest, ours := strings.CutPrefix(e.Name(), namespacePrefix)
-		owner, _, _ := strings.Cut(rest, "-")
-		pid, err := strconv.Atoi(owner)
-		if !ours || err != nil || syscall.Kill(pid, 0) == nil {
-			continue
-		}
-		removeNamespace(e.Name())
-	}
 }

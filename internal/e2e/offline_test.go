@@ -14,7 +14,7 @@ import (
 // pullchain has been restarted, what another client of its kind pulled before:
 // one image by its tag and one by its digest.
 func TestOffline(t *testing.T) {
-	reapNamespaces()
+	t.Parallel()
 	program := buildDaemon(t)
 	origin := startOrigin(t)
 	tagged, named := newImage(t, "offline-tag"), newImage(t, "offline-digest")
@@ -26,7 +26,7 @@ func TestOffline(t *testing.T) {
 			ns := newNamespace(t)
 			w := newWorld(t, origin, tagged)
 			far := w.addHub(t, "far", simnet.Quota{Limit: 100})
-			second := upstream{name: "second", url: far.URL(), caFile: w.caFile, origin: true}
+			second := upstream{name: "second", url: far.URL(), caFile: w.caFile, origin: true, away: true}
 			// A tag that is not believed for a moment must be asked for at each pull.
 			setup := daemonSetup{chain: []upstream{w.direct(), second}, cache: filepath.Join(tempDir(t), "cache"), tagTTL: "1ms"}
 

@@ -21,18 +21,19 @@ import (
 // needs no upstream; and then breaks a file in it, which verify finds and the
 // next pull replaces.
 func TestWarm(t *testing.T) {
-	reapNamespaces()
+	t.Parallel()
 	program := buildDaemon(t)
 	origin := startOrigin(t)
 	ns := newNamespace(t)
 	img := newImage(t, "warm")
 	origin.push(t, img)
 	w := newWorld(t, origin, img)
-	setup := daemonSetup{chain: []upstream{w.direct()}, cache: filepath.Join(tempDir(t), "cache")}
+	setup := daemonSetup{chain: []upstream{w.once()}, cache: filepath.Join(tempDir(t), "cache")}
 	d := startDaemon(t, program, ns, setup)
 	d.ready(t)
 
 	d.wantSays(t, 0, []string{"docker.io/library/app:warm: ok, "}, "cache", "warm", "library/app:warm")
+	d.stored(t)
 	w.settle(t)
 	w.net.Ledger().Reset()
 	d.wantSays(t, 0, []string{"docker.io/library/app:warm: was there"}, "cache", "warm", "docker.io/library/app:warm")
@@ -56,7 +57,7 @@ func TestWarm(t *testing.T) {
 // says to be printed.
 func (d *daemon) wantSays(t *testing.T, code int, says []string, args ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), pullBudget)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	output, err := d.cli(ctx, args...)
 	got := 0

@@ -8,10 +8,13 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"sync/atomic"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -28,7 +31,7 @@ type origin struct {
 func startOrigin(t *testing.T) *origin {
 	t.Helper()
 	dir := tempDir(t)
-	addr := freeAddr(t)
+	addr := ownAddr()
 	config := fmt.Sprintf(`version: 0.1
 log: {level: warn, accesslog: {disabled: true}}
 storage: {filesystem: {rootdirectory: %s}}
@@ -45,15 +48,17 @@ http: {addr: "%s", secret: "of a test"}
 	return o
 }
 
-// freeAddr is a loopback address that nobody listens on at the moment.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
+// ports counts those that ownAddr has given away.
+var ports atomic.Int64
+
+// ownAddr is a loopback address that nobody else listens on: the host is this
+// process's alone (process ids have 22 bits), and the port is not among those
+// that systems give away. One that was only found free might be taken by the time
+// it is used.
+func ownAddr() string {
+	pid := os.Getpid()
+	host := netip.AddrFrom4([4]byte{127, byte(64 + pid>>16&63), byte(pid >> 8), byte(pid)})
+	return net.JoinHostPort(host.String(), strconv.FormatInt(20000+ports.Add(1), 10))
 }
 
 // push uploads the image, all platforms of it, and checks that the registry

@@ -16,6 +16,11 @@ import (
 	"time"
 )
 
+// patience is how long a step is waited for that takes a moment as a rule. On a
+// machine that is slow or busy it takes many times as long, so only what hangs
+// is to meet this limit.
+const patience = 5 * time.Minute
+
 // systemPath is where the programs of the distribution lie. It is the PATH of
 // every client: dockerd must find Debian's containerd beside it and not the
 // newer one that another client uses.
@@ -61,7 +66,7 @@ func isProgram(path string) bool {
 // their paths end at 108 bytes.
 func tempDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "pce2e")
+	dir, err := os.MkdirTemp("", ownPrefix())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,14 +118,14 @@ func startProcess(t *testing.T, name, dir string, cmd *exec.Cmd) *process {
 	return p
 }
 
-// stop ends the process with SIGTERM, and its whole group with SIGKILL when it
-// is not gone after twenty seconds. Stopping twice is fine.
+// stop ends the process with SIGTERM, and its whole group with SIGKILL when that
+// does not help. Stopping twice is fine.
 func (p *process) stop(t *testing.T) {
 	t.Helper()
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.done:
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Errorf("%s does not end on SIGTERM", p.name)
 		_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
 		<-p.done
@@ -142,11 +147,10 @@ func (p *process) tail(n int) string {
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
-// waitFor waits until ready says nil, for 30 seconds at most or until the
-// process has ended.
+// waitFor waits until ready says nil, or until the process has ended.
 func (p *process) waitFor(t *testing.T, ready func(ctx context.Context) error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for {
 		err := ready(ctx)
@@ -157,7 +161,7 @@ func (p *process) waitFor(t *testing.T, ready func(ctx context.Context) error) {
 		case <-p.done:
 			t.Fatalf("%s ended before it was ready: %v (%v)", p.name, err, p.cmd.ProcessState)
 		case <-ctx.Done():
-			t.Fatalf("%s is not ready after 30 s: %v", p.name, err)
+			t.Fatalf("%s is not ready after %v: %v", p.name, patience, err)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
@@ -185,7 +189,7 @@ func answers(client *http.Client, url string) func(context.Context) error {
 // run runs a program to its end and returns everything it printed, on both
 // streams, in the order it came. A program that hangs is killed with ctx.
 func run(cmd *exec.Cmd) (string, error) {
-	cmd.WaitDelay = 5 * time.Second
+	cmd.WaitDelay = time.Minute // of what it has started, and may still print
 	out, err := cmd.CombinedOutput()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		err = fmt.Errorf("%s: %w", filepath.Base(cmd.Args[0]), exit)

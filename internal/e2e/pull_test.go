@@ -10,14 +10,10 @@ import (
 	"time"
 )
 
-// pullBudget is how long one pull of one image may take, faults included: far
-// above what it needs, far below what a client's own retries would take.
-const pullBudget = 60 * time.Second
-
 // TestPull pulls with every client in every scenario, each with an image of
 // its own, and compares what arrived with the origin.
 func TestPull(t *testing.T) {
-	reapNamespaces()
+	t.Parallel()
 	program := buildDaemon(t)
 	origin := startOrigin(t)
 	images := map[string]*image{}
@@ -87,7 +83,7 @@ func wantUnnoticed(t *testing.T, d *daemon, c client, img *image) {
 // reports, and the content that it keeps. It returns what the client printed.
 func wantPull(t *testing.T, c client, o *origin, img *image) (output string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), pullBudget)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	start := time.Now()
 	got, output, err := c.Pull(ctx, img)
@@ -111,7 +107,7 @@ func wantPull(t *testing.T, c client, o *origin, img *image) (output string) {
 // person gets to read with testdata/errors.
 func wantActionableError(t *testing.T, c client, img *image) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), pullBudget)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	c.Log()
 	start := time.Now()

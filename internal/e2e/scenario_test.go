@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/pullchain/pullchain/internal/simnet"
 )
@@ -48,12 +47,23 @@ func (w *world) addHub(t *testing.T, name string, quota simnet.Quota) *simnet.Hu
 	if err != nil {
 		t.Fatal(err)
 	}
-	return w.net.AddHub(simnet.HubConfig{Origin: simnet.Origin{Name: name}, Backend: backend, Quota: quota})
+	// What lies in the sockets of an answer that is cut off has been sent in vain.
+	// On loopback that would be megabytes whenever the client is slow to read.
+	cdn := simnet.CDNConfig{Origin: simnet.Origin{SendBuffer: 4 << 10}}
+	return w.net.AddHub(simnet.HubConfig{Origin: simnet.Origin{Name: name}, Backend: backend, Quota: quota, CDN: cdn})
 }
 
 // direct is the upstream that goes to the hub itself.
 func (w *world) direct() upstream {
 	return upstream{name: "docker-hub", url: w.hub.URL(), caFile: w.caFile, origin: true}
+}
+
+// once is direct for tests that count requests: what is slow gets no second
+// connection.
+func (w *world) once() upstream {
+	u := w.direct()
+	u.metered = true
+	return u
 }
 
 // worker is the upstream that goes through the Worker in workerd. Docker Hub
@@ -182,7 +192,7 @@ func (w *world) wantCut(t *testing.T, server string) {
 // settle waits until no request is under way, so that the ledger is final.
 func (w *world) settle(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := w.net.Ledger().WaitIdle(ctx); err != nil {
 		t.Errorf("requests are still being answered: %v", err)

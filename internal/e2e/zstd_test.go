@@ -17,7 +17,7 @@ import (
 // TestZstdChunked pulls an image with zstd:chunked layers by a podman that asks
 // for parts of them. None is fetched twice for that.
 func TestZstdChunked(t *testing.T) {
-	reapNamespaces()
+	t.Parallel()
 	program := buildDaemon(t)
 	origin := startOrigin(t)
 	ns := newNamespace(t)
@@ -25,7 +25,7 @@ func TestZstdChunked(t *testing.T) {
 	origin.push(t, img)
 	img = origin.compressAnew(t, img, "zstd:chunked")
 	w := newWorld(t, origin, img)
-	d := startDaemon(t, program, ns, daemonSetup{chain: []upstream{w.direct()}, debug: true})
+	d := startDaemon(t, program, ns, daemonSetup{chain: []upstream{w.once()}, debug: true})
 	d.ready(t)
 	output := wantPull(t, startPartialPodman(t, ns), origin, img)
 	d.end(t)

@@ -29,8 +29,10 @@ func blackhole(t *testing.T) string {
 		t.Fatal(err)
 	}
 	address := fmt.Sprintf("127.0.0.1:%d", name.(*syscall.SockaddrInet4).Port)
-	for range 16 {
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	// The first one has to come in, however slow the machine is: it fills the queue.
+	for patience, tries := time.Minute, 0; tries < 16; tries++ {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		patience = 100 * time.Millisecond
 		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 		cancel()
 		if err != nil {

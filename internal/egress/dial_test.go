@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"net/netip"
 	"sync/atomic"
 	"testing"
@@ -36,16 +35,6 @@ func portOf(t *testing.T, address string) string {
 		t.Fatal(err)
 	}
 	return port
-}
-
-func mustTransport(t *testing.T, c TransportConfig) *http.Transport {
-	t.Helper()
-	transport, err := NewTransport(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(transport.CloseIdleConnections)
-	return transport
 }
 
 // TestF23_NameThatResolvesInward: the URL looks harmless, the address is
@@ -82,7 +71,7 @@ func TestDNSRebinding(t *testing.T) {
 	port := portOf(t, inside)
 	dns := &fakeDNS{answers: map[string]string{"evil.example.": "127.0.0.1"}}
 	guard := mustGuard(t, GuardConfig{AllowHTTP: true, AllowPorts: []int{atoi(t, port)}})
-	transport := mustTransport(t, TransportConfig{Guard: guard, Resolver: dns.resolver(), ConnectTimeout: 50 * time.Millisecond})
+	transport := mustTransport(t, TransportConfig{Guard: guard, Resolver: dns.resolver()})
 
 	dns.set(false, map[string]string{"evil.example.": "198.51.100.7"}) // refused too, but as another address
 	_, first := tryGet(t.Context(), transport, "http://evil.example:"+port+"/")

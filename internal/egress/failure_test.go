@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/pullchain/pullchain"
@@ -20,14 +21,9 @@ func quiet() *log.Logger { return log.New(io.Discard, "", 0) }
 
 const canary = "canary-7f3a"
 
-// failThrough asks for an https target through proxy and returns the error.
-func failThrough(t *testing.T, proxy Config) error {
+// failThrough asks for an https target by transport and returns the error.
+func failThrough(t *testing.T, transport *http.Transport) error {
 	t.Helper()
-	transport, err := NewTransport(TransportConfig{Egress: proxy, TLSTimeout: 150 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer transport.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://registry.example/v2/", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -43,7 +39,12 @@ func failThrough(t *testing.T, proxy Config) error {
 // checkFailure asserts what the failure of a request through proxy is held to be.
 func checkFailure(t *testing.T, proxy Config, code pullchain.Code, blamed bool) {
 	t.Helper()
-	err := failThrough(t, proxy)
+	checkTransport(t, mustTransport(t, TransportConfig{Egress: proxy}), code, blamed)
+}
+
+func checkTransport(t *testing.T, transport *http.Transport, code pullchain.Code, blamed bool) {
+	t.Helper()
+	err := failThrough(t, transport)
 	gotCode, gotBlamed := ProxyFailure(err)
 	if gotCode != code || gotBlamed != blamed {
 		t.Errorf("ProxyFailure = %q, %t; want %q, %t\nerror: %v", gotCode, gotBlamed, code, blamed, err)
@@ -62,8 +63,6 @@ func TestF42_ProxyIsDown(t *testing.T) {
 		"socks5h://" + refusing(t),
 		"http://" + listen(t, func(c net.Conn) { readRequest(c); c.Close() }),                // hangs up
 		"http://" + listen(t, func(c net.Conn) { io.WriteString(c, "SSH-2.0-OpenSSH\r\n") }), // no proxy
-		"https://" + listen(t, func(c net.Conn) { io.Copy(io.Discard, c) }),                  // never a TLS word
-		"socks5://" + listen(t, func(c net.Conn) { io.Copy(io.Discard, c) }),                 // accepts and stays silent
 		"socks5://" + listen(t, func(c net.Conn) { c.Close() }),                              // hangs up
 		"socks5://" + listen(t, func(c net.Conn) { io.WriteString(c, "HTTP/1.1 400\r\n") }),  // no SOCKS proxy
 		"socks5://" + listen(t, socksScript{reply: 7}.serve),                                 // cannot CONNECT
@@ -72,6 +71,17 @@ func TestF42_ProxyIsDown(t *testing.T) {
 			t.Parallel()
 			checkFailure(t, Config{URL: url, Username: "u", Password: canary}, pullchain.CodeEgressProxy, true)
 		})
+	}
+}
+
+// TestF42_ProxyIsSilent: however little of the handshake is done in its time, it is
+// the proxy that has not said a word.
+func TestF42_ProxyIsSilent(t *testing.T) {
+	t.Parallel()
+	silent := listen(t, func(c net.Conn) { io.Copy(io.Discard, c) })
+	for _, scheme := range []string{"https", "socks5"} {
+		transport := mustTransport(t, TransportConfig{Egress: Config{URL: scheme + "://" + silent, Username: "u", Password: canary}, TLSTimeout: 150 * time.Millisecond})
+		checkTransport(t, transport, pullchain.CodeEgressProxy, true)
 	}
 }
 
@@ -156,17 +166,42 @@ func TestF43_SocksReportsTheTarget(t *testing.T) {
 
 func TestSilenceAfterTheGreetingIsTheTargets(t *testing.T) {
 	t.Parallel()
-	connect := listen(t, func(c net.Conn) { io.Copy(io.Discard, c) })
-	socks := listen(t, func(c net.Conn) { c.Write([]byte{5, 0}); io.Copy(io.Discard, c) })
-	closing := listen(t, func(c net.Conn) {
+	greet := func(c net.Conn) {
 		io.ReadFull(c, make([]byte, 3))
 		c.Write([]byte{5, 0})
+	}
+	for _, tt := range []struct {
+		scheme string
+		serve  func(net.Conn)
+	}{
+		{"http", func(c net.Conn) { io.Copy(io.Discard, c) }},
+		{"socks5", func(c net.Conn) { greet(c); io.Copy(io.Discard, c) }},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			transport := throughPipe(t, tt.scheme, TransportConfig{TLSTimeout: 150 * time.Millisecond}, tt.serve)
+			checkTransport(t, transport, pullchain.CodeConnTimeout, false)
+		})
+	}
+	closing := listen(t, func(c net.Conn) {
+		greet(c)
 		io.ReadFull(c, make([]byte, 5))
 		c.Close()
 	})
-	checkFailure(t, Config{URL: "http://" + connect}, pullchain.CodeConnTimeout, false)
-	checkFailure(t, Config{URL: "socks5://" + socks}, pullchain.CodeConnTimeout, false)
 	checkFailure(t, Config{URL: "socks5://" + closing}, pullchain.CodeConnReset, false)
+}
+
+// throughPipe returns a transport by a proxy that serve plays at the other end of a
+// pipe, so that the time for a handshake is that of a synctest bubble.
+func throughPipe(t *testing.T, scheme string, c TransportConfig, serve func(net.Conn)) *http.Transport {
+	t.Helper()
+	c.Egress.URL = scheme + "://proxy.example:1"
+	transport, proxy := mustTransport(t, c), mustURL(t, c.Egress.URL)
+	transport.DialContext = func(context.Context, string, string) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		go serve(theirs)
+		return newTunnel(ours, proxy, c.TLSTimeout)
+	}
+	return transport
 }
 
 func TestProxyFailureOfOtherErrors(t *testing.T) {

@@ -1,11 +1,28 @@
 package egress
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"net/http"
 	"testing"
+	"time"
 )
+
+// mustTransport returns a transport for c. Limits that c does not set are of no
+// matter on however slow a machine.
+func mustTransport(t *testing.T, c TransportConfig) *http.Transport {
+	t.Helper()
+	c.ConnectTimeout = cmp.Or(c.ConnectTimeout, 10*time.Minute)
+	c.TLSTimeout = cmp.Or(c.TLSTimeout, 10*time.Minute)
+	c.HeaderTimeout = cmp.Or(c.HeaderTimeout, 10*time.Minute)
+	transport, err := NewTransport(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(transport.CloseIdleConnections)
+	return transport
+}
 
 // get returns the body of an answer to GET url.
 func get(t *testing.T, transport *http.Transport, url string) string {

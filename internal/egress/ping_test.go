@@ -18,15 +18,7 @@ func TestF45_DeadHTTP2ConnectionIsNoticed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ca := newAuthority(t)
-		ln := &pipeListener{conns: make(chan net.Conn, 1), closed: make(chan struct{})}
-		server := &http.Server{
-			Handler:   http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Proto) }),
-			TLSConfig: &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "registry.example", time.Now().Add(time.Hour))}},
-			ErrorLog:  quiet(),
-		}
-		go server.ServeTLS(ln, "", "")
-		defer server.Close()
-
+		ln := ca.servePipe(t, "registry.example", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Proto) })
 		transport, err := NewTransport(TransportConfig{RootCAs: ca.pool, HeaderTimeout: time.Hour})
 		if err != nil {
 			t.Fatal(err)
@@ -34,9 +26,7 @@ func TestF45_DeadHTTP2ConnectionIsNoticed(t *testing.T) {
 		defer transport.CloseIdleConnections()
 		dead := new(atomic.Bool)
 		transport.DialContext = func(context.Context, string, string) (net.Conn, error) {
-			client, far := net.Pipe()
-			ln.conns <- far
-			return &mortalConn{Conn: client, dead: dead}, nil
+			return &mortalConn{Conn: ln.dial(), dead: dead}, nil
 		}
 		if got := get(t, transport, "https://registry.example/"); got != "HTTP/2.0" {
 			t.Fatalf("spoke %s; want HTTP/2.0", got)
@@ -66,9 +56,29 @@ func (c *mortalConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
+// servePipe runs handler as name's https server at the far end of pipes.
+func (a *authority) servePipe(t *testing.T, name string, handler http.HandlerFunc) *pipeListener {
+	t.Helper()
+	ln := &pipeListener{conns: make(chan net.Conn, 1), closed: make(chan struct{})}
+	server := &http.Server{
+		Handler:   handler,
+		TLSConfig: &tls.Config{Certificates: []tls.Certificate{a.issue(t, name, time.Now().Add(time.Hour))}},
+		ErrorLog:  quiet(),
+	}
+	go server.ServeTLS(ln, "", "")
+	t.Cleanup(func() { server.Close() })
+	return ln
+}
+
 type pipeListener struct {
 	conns  chan net.Conn
 	closed chan struct{}
+}
+
+func (l *pipeListener) dial() net.Conn {
+	client, far := net.Pipe()
+	l.conns <- far
+	return client
 }
 
 func (l *pipeListener) Accept() (net.Conn, error) {

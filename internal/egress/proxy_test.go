@@ -1,9 +1,11 @@
 package egress
 
 import (
+	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -55,25 +57,25 @@ func TestProxiesReachTheTarget(t *testing.T) {
 // cut what comes after it.
 func TestTunnelHasNoDeadlineOnceOpen(t *testing.T) {
 	t.Parallel()
-	ca := newAuthority(t)
 	const handshake = 200 * time.Millisecond
 	slow := func(w http.ResponseWriter, r *http.Request) {
 		w.Write([]byte("a"))
 		w.(http.Flusher).Flush()
-		time.Sleep(2 * handshake) // of real time: the deadline is the kernel's
+		time.Sleep(2 * handshake)
 		w.Write([]byte("b"))
 	}
-	target := ca.serveTLS(t, "registry.example", slow)
-	for scheme, proxy := range map[string]string{
-		"http":   listen(t, (&fakeProxy{to: target}).serveHTTP),
-		"socks5": listen(t, (&fakeProxy{to: target}).serveSOCKS),
-	} {
+	for scheme, serve := range map[string]func(*fakeProxy, net.Conn){"http": (*fakeProxy).serveHTTP, "socks5": (*fakeProxy).serveSOCKS} {
 		t.Run(scheme, func(t *testing.T) {
 			t.Parallel()
-			transport := mustTransport(t, TransportConfig{Egress: Config{URL: scheme + "://" + proxy}, RootCAs: ca.pool, TLSTimeout: handshake, HTTP1: true})
-			if got := get(t, transport, "https://registry.example/"); got != "ab" {
-				t.Errorf("body %q; want ab", got)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				ca := newAuthority(t)
+				target := ca.servePipe(t, "registry.example", slow)
+				p := &fakeProxy{dial: target.dial}
+				transport := throughPipe(t, scheme, TransportConfig{RootCAs: ca.pool, TLSTimeout: handshake, HTTP1: true}, func(c net.Conn) { serve(p, c) })
+				if got := get(t, transport, "https://registry.example/"); got != "ab" {
+					t.Errorf("body %q; want ab", got)
+				}
+			})
 		})
 	}
 }

@@ -22,7 +22,19 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain also looks for goroutines that nobody has ended.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(patient{m}) }
+
+// A patient run gives what is about to end as long as a busy machine takes for it:
+// goleak itself waits for less than a second.
+type patient struct{ *testing.M }
+
+func (p patient) Run() int {
+	code := p.M.Run()
+	for end := time.Now().Add(time.Minute); code == 0 && goleak.Find() != nil && time.Now().Before(end); {
+	}
+	return code
+}
 
 // listen serves every connection to a new loopback port with serve, which need
 // not close it, and returns the port's address.
@@ -61,22 +73,24 @@ func listen(t *testing.T, serve func(net.Conn)) string {
 	return ln.Addr().String()
 }
 
-// refusing returns the address of a port that nobody listens on.
+// refusing returns the address of a port that nobody listens on. It is the near
+// end of a connection, so that nobody else is given it meanwhile.
 func refusing(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	conn, err := net.Dial("tcp", listen(t, func(net.Conn) {}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
-	return ln.Addr().String()
+	t.Cleanup(func() { conn.Close() })
+	return conn.LocalAddr().String()
 }
 
 // A fakeProxy is an HTTP or SOCKS5 proxy that sends every target to one
 // address and writes down what it was asked.
 type fakeProxy struct {
-	to   string // where every tunnel leads
-	user string // login it wants, "user:password"; empty for none
+	to   string          // where every tunnel leads
+	dial func() net.Conn // in place of to
+	user string          // login it wants, "user:password"; empty for none
 
 	mu    sync.Mutex
 	asked []string // "CONNECT host:port", "GET http://…", "socks host:port"
@@ -163,7 +177,7 @@ func (p *fakeProxy) login(conn net.Conn, r *bufio.Reader) bool {
 }
 
 func (p *fakeProxy) join(conn net.Conn, r io.Reader) {
-	target, err := net.Dial("tcp", p.to)
+	target, err := p.reach()
 	if err != nil {
 		return
 	}
@@ -172,11 +186,22 @@ func (p *fakeProxy) join(conn net.Conn, r io.Reader) {
 	go func() {
 		defer close(done)
 		io.Copy(target, r)
-		target.(*net.TCPConn).CloseWrite()
+		if half, ok := target.(interface{ CloseWrite() error }); ok {
+			half.CloseWrite()
+		} else {
+			target.Close()
+		}
 	}()
 	io.Copy(conn, target)
 	conn.Close()
 	<-done
+}
+
+func (p *fakeProxy) reach() (net.Conn, error) {
+	if p.dial != nil {
+		return p.dial(), nil
+	}
+	return net.Dial("tcp", p.to)
 }
 
 func readN(r io.Reader, n int) []byte {

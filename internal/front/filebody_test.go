@@ -424,7 +424,7 @@ func TestF32SlowClientOfASendfile(t *testing.T) {
 	closed := make(chan struct{})
 	body := &diskBody{file: file, ready: upTo(size), closed: func() { close(closed) }}
 	h, logs := newHandler(t, Config{}, blobWith(size, func() io.ReadCloser { return body }))
-	h.pace = 300 * time.Millisecond
+	h.pace = 3 * time.Second // something is to be sent in it
 	s := serve(t, h)
 	conn, err := net.Dial("tcp", s.Listener.Addr().String())
 	if err != nil {
@@ -438,7 +438,7 @@ func TestF32SlowClientOfASendfile(t *testing.T) {
 	if took := time.Since(start); took < h.pace {
 		t.Errorf("dropped after %s", took)
 	}
-	conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	conn.SetReadDeadline(time.Now().Add(ioPatience))
 	got := readRaw(t, conn)
 	s.Close()
 	sent := body.total()

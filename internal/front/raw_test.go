@@ -11,6 +11,9 @@ import (
 	"time"
 )
 
+// ioPatience bounds what would else wait for ever.
+const ioPatience = 2 * time.Minute
+
 // rawRequest writes bytes to addr and reads what comes back until the end of the
 // connection. Err is what ended it: nil for an orderly close (FIN).
 func rawRequest(t testing.TB, addr, request string) got {
@@ -20,10 +23,9 @@ func rawRequest(t testing.TB, addr, request string) got {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
-	if _, err := io.WriteString(conn, request); err != nil {
-		t.Fatal(err)
-	}
+	conn.SetDeadline(time.Now().Add(ioPatience))
+	// A server that has read enough answers and closes; what it says of that counts.
+	_, _ = io.WriteString(conn, request)
 	return readRaw(t, conn)
 }
 

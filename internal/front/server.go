@@ -32,6 +32,7 @@ type Server struct {
 	http         *http.Server
 	tls          bool
 	drainTimeout time.Duration
+	grace        time.Duration           // cutGrace
 	cut          context.CancelCauseFunc // cancels every request that is under way
 }
 
@@ -45,7 +46,7 @@ func NewServer(c Config, handler http.Handler, log *slog.Logger) (*Server, error
 		log:     log,
 		clients: make(map[string]*clientConns),
 	}
-	s := &Server{drainTimeout: c.drainTimeout(), cut: cut}
+	s := &Server{drainTimeout: c.drainTimeout(), grace: cutGrace, cut: cut}
 	s.http = &http.Server{
 		Handler: handler,
 		// "OPTIONS *" is refused like every other OPTIONS.
@@ -114,7 +115,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.cut(errShutdown)
 	// Not derived from ctx, which may be over: the flush is what clients resume by.
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), cutGrace)
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.grace)
 	defer cancel()
 	if s.http.Shutdown(grace) != nil {
 		s.http.Close() // a client that does not read; it loses what is in the way

@@ -290,9 +290,14 @@ func TestF42_TokenCallBehindADeadEgress(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln.Close()
+	defer ln.Close()
+	taken, err := net.Dial("tcp", ln.Addr().String()) // so that nobody else is given the port
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
 	for _, scheme := range []string{"http://", "socks5://"} {
-		transport, err := egress.NewTransport(egress.TransportConfig{Egress: egress.Config{URL: scheme + ln.Addr().String()}})
+		transport, err := egress.NewTransport(egress.TransportConfig{Egress: egress.Config{URL: scheme + taken.LocalAddr().String()}})
 		if err != nil {
 			t.Fatal(err)
 		}

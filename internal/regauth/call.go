@@ -39,6 +39,9 @@ func newClient(cfg Config) *http.Client {
 // call asks for k's token, or joins the call that already does.
 func (s *Source) call(w way, k key) <-chan singleflight.Result {
 	return s.calls.DoChan(k.String(), func() (any, error) {
+		if t, ok := s.tokens.GetIfPresent(k); ok && t.usable() && !t.ageing() {
+			return t, nil // another call has ended since its absence was seen
+		}
 		ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Timeout) // it outlives the request that asked first
 		defer cancel()
 		t, err := s.fetch(ctx, w, k)

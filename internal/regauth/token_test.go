@@ -19,6 +19,11 @@ func TestF30_TokenLife(t *testing.T) {
 		s := source(t, hub, n, nil)
 		learn(t, s, "", hubAuth)
 		header(t, s, "a/b")
+		grant := n.answer
+		n.answer = func(req *http.Request) *http.Response {
+			time.Sleep(time.Second) // or it is over before anybody can see that nobody waits
+			return grant(req)
+		}
 		time.Sleep(799 * time.Second)
 		header(t, s, "a/b")
 		synctest.Wait()
@@ -31,11 +36,12 @@ func TestF30_TokenLife(t *testing.T) {
 				t.Fatalf("header %q at 80 %%; want the old one, at once", got)
 			}
 		}
+		time.Sleep(time.Second)
 		synctest.Wait()
 		if got := header(t, s, "a/b"); got != "Bearer t2" || n.calls() != 2 {
 			t.Errorf("header %q after %d calls; want the renewed token by one call", got, n.calls())
 		}
-		time.Sleep(900*time.Second - 1)
+		time.Sleep(899*time.Second - 1) // its life began with the call
 		if s.NeedsToken("a/b") {
 			t.Error("not usable just before 90 % of its life")
 		}

@@ -96,7 +96,7 @@ func (s *Server) holdLocked(hold func(addr string) (io.Closer, error)) error {
 		_ = s.holder.Close()
 		s.holder = nil
 	}
-	h, err := hold(s.addr)
+	h, err := patiently(func() (io.Closer, error) { return hold(s.addr) })
 	if err != nil {
 		return fmt.Errorf("hold %s: %w", s.addr, err)
 	}
@@ -112,14 +112,24 @@ func (s *Server) relistenLocked() (net.Listener, error) {
 		_ = s.holder.Close()
 		s.holder = nil
 	}
-	for try := 0; err != nil && try < 100; try++ {
-		time.Sleep(10 * time.Millisecond)
-		ln, err = net.Listen("tcp", s.addr)
+	if err != nil {
+		ln, err = patiently(func() (net.Listener, error) { return net.Listen("tcp", s.addr) })
 	}
 	if err != nil {
 		return nil, fmt.Errorf("listen again on %s: %w", s.addr, err)
 	}
 	return ln, nil
+}
+
+// patiently takes a port that has just been let go of. Whatever program is being
+// started in this moment may have a copy of the socket (between fork and exec).
+func patiently[T any](take func() (T, error)) (T, error) {
+	v, err := take()
+	for end := time.Now().Add(20 * time.Second); err != nil && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+		v, err = take()
+	}
+	return v, err
 }
 
 // Blackhole returns an address whose SYNs are dropped, as closely as loopback
@@ -132,7 +142,7 @@ func (n *Net) Blackhole() string {
 	}
 	addr := ln.Addr().String()
 	_ = ln.Close()
-	h, err := dropSYNs(addr)
+	h, err := patiently(func() (io.Closer, error) { return dropSYNs(addr) })
 	if err != nil {
 		panic(fmt.Sprintf("simnet: blackhole: %v", err))
 	}

@@ -67,8 +67,10 @@ func dropSYNs(addr string) (io.Closer, error) {
 	if lerr != nil {
 		return nil, closing(hole, os.NewSyscallError("listen", lerr))
 	}
-	for range 16 {
-		c, err := net.DialTimeout("tcp", addr, 50*time.Millisecond)
+	// The first one has to come in, however slow the machine is: it fills the
+	// queue of Linux. What is dropped after it shows only by its silence.
+	for patience := time.Minute; len(hole.fill) < 16; patience = 50 * time.Millisecond {
+		c, err := net.DialTimeout("tcp", addr, patience)
 		if err != nil {
 			return hole, nil
 		}

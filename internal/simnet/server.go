@@ -21,6 +21,10 @@ type Origin struct {
 	HTTP2   bool     // offer h2, also when Config.HTTP2 is false
 	ByName  bool     // PublicURL, realms and redirects use Hosts[0], not the address
 	Handler http.Handler
+
+	// SendBuffer is the size in bytes of each connection's SO_SNDBUF: it bounds
+	// what is on its way to a client that does not read. 0 is the system's.
+	SendBuffer int
 }
 
 // A Server is one origin: a listener with its own certificate, connections
@@ -147,6 +151,9 @@ func (s *Server) admit(tcp net.Conn) (*conn, ConnFault) {
 	defer s.mu.Unlock()
 	if s.shutup {
 		return nil, ConnOK
+	}
+	if t, ok := tcp.(*net.TCPConn); ok && s.origin.SendBuffer > 0 {
+		_ = t.SetWriteBuffer(s.origin.SendBuffer)
 	}
 	c := &conn{Conn: tcp, server: s, delay: s.rtt}
 	if !s.origin.Plain {

@@ -67,11 +67,11 @@ func (w *writer) handler(real http.Handler) http.Handler {
 
 // garbage writes raw bytes to the connection and closes it.
 func (w *writer) garbage(raw string) {
+	w.rec.cut()
 	if c, _, err := http.NewResponseController(w.ResponseWriter).Hijack(); err == nil {
 		_, _ = io.WriteString(c, raw)
 		_ = c.Close()
 	}
-	w.rec.cut()
 	panic(http.ErrAbortHandler)
 }
 

@@ -433,9 +433,7 @@ test("a caller that goes away ends the download", async (t) => {
   const [res] = await once(req, "response");
   await once(res, "data");
   req.destroy();
-  const deadline = Date.now() + 20000;
-  while (!w.ledger.at(-1).closed && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 5));
-  assert.ok(w.ledger.at(-1).closed);
+  while (!w.ledger.at(-1).closed) await new Promise((resolve) => setTimeout(resolve, 5)); // or the runner's time-out comes
 });
 
 test("a big body arrives byte for byte", async (t) => {
