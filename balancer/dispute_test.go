@@ -62,3 +62,41 @@ func TestDisputedSizeIsTheCallersToJudge(t *testing.T) {
 		})
 	}
 }
+
+// other has another blob, 5 bytes longer, in its place.
+func other(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
+	resp, err := serve(ctx, req)
+	if resp.Size == int64(len(content)) {
+		resp.Size += 5
+	}
+	return resp, err
+}
+
+// An honest lane that is away for half a second in the middle, with a mirror that has a blob of another size.
+func TestAnHonestLaneThatIsAwayForAMoment(t *testing.T) {
+	t.Parallel()
+	for name, second := range map[string]fetchFunc{"alone beside one that is down": fail(internal), "beside one that lies": other} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Time{}
+				first := func(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
+					switch {
+					case began.IsZero():
+						began = time.Now()
+						return cutAt(600<<10)(ctx, req)
+					case time.Since(began) < 500*time.Millisecond:
+						return fail(internal)(ctx, req)
+					}
+					return serve(ctx, req)
+				}
+				r := newRig(first, second)
+				resp := r.mustFetch(t, on(unverified, blob))
+				got, err := io.ReadAll(resp.Body)
+				resp.Body.Close()
+				if err != nil || len(got) != len(content) {
+					t.Errorf("%d bytes after %v: %v", len(got), time.Since(began), err)
+				}
+			})
+		})
+	}
+}

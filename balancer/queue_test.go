@@ -63,3 +63,16 @@ func TestOurOwnQueueCostsNoBudget(t *testing.T) {
 		})
 	}
 }
+
+// Who has something to fall back on does not stand in our own queue for ten minutes.
+func TestSpareDoesNotQueue(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(queued(time.Hour, serve))
+		began := time.Now()
+		_, err := r.Fetch(t.Context(), on(pullchain.Terms{Spare: true}, tag))
+		if took := time.Since(began); took > 30*time.Second {
+			t.Errorf("%v after %v", err, took)
+		}
+	})
+}

@@ -88,7 +88,7 @@ func (r *race) finish(winner *attempt) *answer {
 // as it comes to it. It returns the first that succeeds.
 func (r *race) run(lanes []*Lane) *attempt {
 	for len(r.running) > 0 {
-		if spare(r.req) && r.unheard() {
+		if spare(r.req) && (len(lanes) == 0 || r.req.Terms.Helper) && r.unheard() {
 			return r.abandon()
 		}
 		select {
@@ -135,7 +135,7 @@ func (r *race) spent() {
 		queued = max(queued, r.trail.queued+a.watch.queuedFor())
 	}
 	more := min(queued, maxQueued) - r.trail.granted
-	if more <= 0 {
+	if more <= 0 || spare(r.req) { // who has something to fall back on does not wait
 		r.cancel(errOutOfTime)
 		return
 	}

@@ -30,6 +30,7 @@ type stream struct {
 	login     string  // the last of those
 	unfit     []*Lane // their answers to a resume were parts of something else
 	resumes   int     // since progress was last made
+	broke     bool    // who was opened for the next byte has failed at it too
 	mark      int64   // where pos was then
 	pace      pace
 	err       error // final
@@ -130,6 +131,7 @@ func (s *stream) resume(cause error) error {
 		return cause // nobody knows what a later byte of it would be
 	}
 	s.trail.cut(failed.lane, s.pos, cause)
+	s.broke = s.resumes > 0
 	wait := resumeBackoff()
 	for ; s.resumes < s.mostResumes(); s.resumes++ {
 		unfit := len(s.unfit)
@@ -156,7 +158,7 @@ func (s *stream) resume(cause error) error {
 // caller verifies the blob and lanes contradict each other on what it is, it is
 // for him to say whom to believe, and soon: here only the first one's word counts.
 func (s *stream) mostResumes() int {
-	if s.req.Terms.Unverified && len(s.unfit) > 0 {
+	if s.req.Terms.Unverified && s.broke && len(s.unfit) > 0 {
 		return min(maxResumes, len(s.unfit)+1)
 	}
 	return maxResumes

@@ -35,9 +35,10 @@ func (m Meta) merged(newer Meta) Meta {
 	}
 	m.Public = m.Public || newer.Public
 	m.Pinned = m.Pinned || newer.Pinned
-	if len(newer.Repos) > 0 {
-		m.own()
+	if len(newer.Repos) == 0 {
+		return m // and the maps, which others read, stay as they are
 	}
+	m.own()
 	for repo, at := range newer.Repos {
 		if at.After(m.Repos[repo]) {
 			m.prove(repo, at, newer.Logins[repo])

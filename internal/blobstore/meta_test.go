@@ -63,3 +63,17 @@ func TestProofIsOneMetasOwn(t *testing.T) {
 		}
 	}
 }
+
+// What other Metas say of repositories stays as it is.
+func TestMergedLeavesSharedMaps(t *testing.T) {
+	t.Parallel()
+	m := Meta{Repos: map[string]time.Time{}}
+	for i := range maxRepos + 5 {
+		m.Repos[fmt.Sprint("docker.io/a/", i)] = time.Unix(int64(i), 0)
+	}
+	n := len(m.Repos)
+	m.merged(Meta{Public: true})
+	if len(m.Repos) != n {
+		t.Errorf("the map that others read has %d of %d", len(m.Repos), n)
+	}
+}

@@ -26,7 +26,20 @@ func (s *Store) Scrub(ctx context.Context, age time.Duration, slow func(n int64)
 	if ctx.Err() != nil || err == ErrNotFound {
 		return Finding{}, false
 	}
+	if err != nil && err != errWrongBytes {
+		s.log.Warn("a stored blob cannot be read", "digest", d, "error", err)
+		s.postpone(d)
+	}
 	return Finding{d, size, err}, true
+}
+
+// postpone counts d as looked at, so that others get their turn.
+func (s *Store) postpone(d digest.Digest) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.index.objects[d]; e != nil {
+		e.right = time.Now()
+	}
 }
 
 // due returns an object that was last found right before a time, if a few that

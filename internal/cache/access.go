@@ -177,8 +177,10 @@ func (c *Cache) amend(d digest.Digest, change func(*blobstore.Meta)) {
 	})
 }
 
-// A headKey is content at an endpoint of a repository.
+// A headKey is content at an endpoint of a repository, as one chain is told of it:
+// after a reload the next may not have the login of the last.
 type headKey struct {
+	chain *registry
 	proofKey
 	op pullchain.Op
 }
@@ -188,7 +190,7 @@ type headKey struct {
 // is not is worth nothing later: who says yes to everything has not got it either.
 func (c *Cache) headDigest(ctx context.Context, r *registry, req pullchain.Request, terms pullchain.Terms) (pullchain.Response, bool, error) {
 	key := proofKey{repoKey{r.name, req.Repo}, req.Digest}
-	return c.heads.do(ctx, headKey{key, req.Op}, func(ctx context.Context) (pullchain.Response, error) {
+	return c.heads.do(ctx, headKey{r, key, req.Op}, func(ctx context.Context) (pullchain.Response, error) {
 		resp, err := r.next.Fetch(ctx, pullchain.Request{
 			Op: req.Op, Head: true, Registry: r.name, Repo: req.Repo, Digest: req.Digest, Terms: terms,
 		})

@@ -65,7 +65,7 @@ func (c *Cache) blobHead(ctx context.Context, r *registry, req pullchain.Request
 		return g.mark(answer(info.Size, pullchain.CacheHit)), nil
 	}
 	if size, private, by, ok := c.fills.head(req.Digest); ok {
-		if by != (repoKey{r.name, req.Repo}) {
+		if by != (repoKey{r.name, req.Repo}) || private && !r.stands(c.fills.login(req.Digest)) {
 			if err := c.join(ctx, r, req, private); err != nil {
 				return pullchain.Response{}, err
 			}

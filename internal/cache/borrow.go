@@ -8,10 +8,22 @@ import (
 // tagOrBorrowed returns what is known of key, or else what a tag was said to mean
 // to clients of another kind, to fall back on.
 func (c *Cache) tagOrBorrowed(ctx context.Context, r *registry, key tagKey) *tag {
-	if c.tags.find(key) != nil {
+	if t := c.tags.find(key); t != nil && !t.borrowed {
 		return c.tag(r, key)
 	}
 	return c.borrow(ctx, r, key)
+}
+
+// forgetAlike makes key's tag unknown, and to all those of whom key's clients would
+// borrow it: what is gone for one is gone for them.
+func (c *Cache) forgetAlike(key tagKey) {
+	c.tags.forget(key)
+	for set := accepts(1); set <= acceptAll; set++ {
+		other := tagKey{key.repoKey, key.tag, set}
+		if t := c.tags.find(other); t != nil && key.accept.wouldGet(t.mediaType, set) {
+			c.tags.forget(other)
+		}
+	}
 }
 
 // borrow returns what was last said of key's tag to clients that accept something

@@ -38,17 +38,13 @@ func TestStaleTagOfOtherClients(t *testing.T) {
 					m = r.up.index(m)
 				}
 				r.up.tag(alpine+":3", m)
-				accepting := func(types []string) pullchain.Request {
-					req := byTag(alpine, "3")
-					req.Accept = types
-					return req
-				}
-				r.want(r.do(accepting(tt.first)), miss, m)
+				first, later := accepting(byTag(alpine, "3"), tt.first...), accepting(byTag(alpine, "3"), tt.later...)
+				r.want(r.do(first), miss, m)
 				r.asked(getManifest)
 				r.restart()
 				r.up.down(errDown)
 				for range 2 {
-					for _, req := range []pullchain.Request{accepting(tt.later), head(accepting(tt.later))} {
+					for _, req := range []pullchain.Request{later, head(later)} {
 						a := r.do(req)
 						if tt.served {
 							r.want(a, stale, m)
@@ -98,5 +94,96 @@ func TestBorrowedTagIsNeverCurrent(t *testing.T) {
 		if a := r.do(fourth); a.reason != pullchain.NotFound {
 			t.Errorf("%s %s, %v", a.result, a.digest, a.err)
 		}
+	})
+}
+
+// accepting is req of a client that takes these types alone.
+func accepting(req pullchain.Request, types ...string) pullchain.Request {
+	req.Accept = types
+	return req
+}
+
+// A tag that the registry has said is gone is not borrowed back.
+func TestGoneTagIsNotBorrowed(t *testing.T) {
+	t.Parallel()
+	for name, own := range map[string]bool{"never asked for by that client": false, "asked for by it before": true} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig) {
+				one, _ := r.up.image("one")
+				m := r.up.index(one)
+				r.up.tag(alpine+":3", m)
+				r.do(byTag(alpine, "3")) // containerd
+				k := accepting(byTag(alpine, "3"), wire.TypeOCIIndex, wire.TypeDockerList)
+				if own {
+					r.do(k)
+				}
+				synctest.Wait()
+				time.Sleep(time.Hour)
+				r.up.down(notFound)
+				if a := r.do(k); a.reason != pullchain.NotFound {
+					t.Fatalf("%v", a.err)
+				}
+				time.Sleep(time.Minute)
+				r.up.down(errDown)
+				if a := r.do(k); a.err == nil {
+					t.Errorf("after the registry's 404: %s %s", a.result, a.digest)
+				}
+			})
+		})
+	}
+}
+
+// The same for private content: 404 is what registries say to who may not see.
+func TestPrivateTagAfterNoIsNotBorrowed(t *testing.T) {
+	t.Parallel()
+	gone := &pullchain.Error{Reason: pullchain.NotFound, Status: 404}
+	forbidden := &pullchain.Error{Reason: pullchain.Denied, Status: 403}
+	for name, no := range map[string]error{
+		"404":              notFound,
+		"403":              errDenied,
+		"403, mirror down": verdict(pullchain.Unavailable, 0, errDown, forbidden),
+		"404, mirror down": verdict(pullchain.Unavailable, 0, errDown, gone),
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig) {
+				secretRig(r)
+				k := accepting(byTag(secret, "1"), wire.TypeOCIManifest)
+				r.do(k)
+				synctest.Wait()
+				time.Sleep(time.Hour)
+				r.up.down(no)
+				if a := r.do(k); a.err == nil {
+					t.Fatalf("served despite no: %s", a.result)
+				}
+				time.Sleep(time.Minute)
+				r.up.down(errDown)
+				if a := r.do(k); a.err == nil {
+					t.Errorf("after the no: %s %s", a.result, a.digest)
+				}
+			})
+		})
+	}
+}
+
+// What was borrowed once does not stand in for what has been learnt since.
+func TestBorrowedIsNotFrozen(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		one, _ := r.up.image("one")
+		two, _ := r.up.image("two")
+		d1, d2 := r.up.index(one), r.up.index(two)
+		r.up.tag(alpine+":3", d1)
+		r.do(byTag(alpine, "3"))
+		k := accepting(byTag(alpine, "3"), wire.TypeOCIIndex)
+		r.up.down(errDown)
+		r.want(r.do(k), stale, d1)
+		r.up.up()
+		r.up.tag(alpine+":3", d2)
+		time.Sleep(time.Hour)
+		r.want(r.do(byTag(alpine, "3")), miss, d2)
+		r.up.down(errDown)
+		time.Sleep(time.Hour)
+		r.want(r.do(k), stale, d2)
+		time.Sleep(6*24*time.Hour + 23*time.Hour)
+		r.want(r.do(k), stale, d2)
 	})
 }

@@ -32,7 +32,7 @@ type Cache struct {
 	manifests *otter.Cache[digest.Digest, *manifest] // the bytes of those used lately
 	proofs    *otter.Cache[proofKey, proof]          // what the store's Meta does not say yet, or cannot
 	loads     group[digest.Digest, *manifest]        // from the store
-	fetches   group[proofKey, *fetched]              // manifests by digest
+	fetches   group[fetchKey, *fetched]              // manifests by digest
 	heads     group[headKey, pullchain.Response]     // HEADs by digest
 	refreshes group[refreshKey, refreshed]           // of tags
 	tags      *tagTable

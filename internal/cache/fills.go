@@ -135,6 +135,19 @@ func (s *fills) head(d digest.Digest) (size int64, private bool, by repoKey, ok 
 	return f.size, f.private, f.by, ok
 }
 
+// login names the login that the fill of d has taken so far.
+func (s *fills) login(d digest.Digest) string {
+	s.mu.Lock()
+	f := s.byDigest[d]
+	s.mu.Unlock()
+	if f == nil {
+		return ""
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.login
+}
+
 // close ends all fills and waits for them. What they have is kept for later.
 func (s *fills) close() {
 	s.mu.Lock()

@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -182,4 +183,32 @@ func TestGatherSources(t *testing.T) {
 			t.Error("what a login took is public")
 		}
 	})
+}
+
+// TestFewLargeBuffers: fast bodies get large buffers as long as there are not many
+// of them, and who has become slow gives its back.
+func TestFewLargeBuffers(t *testing.T) {
+	t.Parallel()
+	var used atomic.Int64
+	filled := func() *gather { // its small buffer in good time
+		g := &gather{used: &used, small: new([gatherSmall]byte), read: gatherSmall}
+		g.buf = g.small[:]
+		g.resizeLocked()
+		return g
+	}
+	var all []*gather
+	for range maxLarge + 8 {
+		all = append(all, filled())
+	}
+	if n := used.Load(); n != maxLarge || all[maxLarge-1].large == nil || all[maxLarge].large != nil {
+		t.Errorf("%d large buffers for %d fast bodies, want %d for those who came first", n, len(all), maxLarge)
+	}
+	all[0].slow = true
+	all[0].resizeLocked()
+	if all[0].large != nil || used.Load() != maxLarge-1 {
+		t.Errorf("a slow body keeps its large buffer: %d in use", used.Load())
+	}
+	if filled().large == nil {
+		t.Error("what a slow body has given back is not to be had")
+	}
 }

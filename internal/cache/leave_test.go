@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"testing"
+	"time"
 
 	"github.com/pullchain/pullchain"
 )
@@ -40,4 +41,46 @@ func TestLeaveWithEverything(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A client of a part that has been sent all of it from a copy that proved wrong,
+// and leaves while another copy is fetched, must not keep a processor busy.
+func TestLeaveWhileAnotherCopyIsFetched(t *testing.T) {
+	t.Parallel()
+	fillBubble(t, noise(2*mib, 1), func(t *testing.T, r *fillRig) {
+		r.chain.answer = func(n int, req pullchain.Request) reply {
+			if n == 0 {
+				return reply{lane: "a", rate: 10 * mib, flip: []int64{mib + mib/2}}
+			}
+			return reply{lane: "b", rate: 100 * kib}
+		}
+		stay, err := r.fetch(t.Context(), pullchain.Range{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stay.Body.Close()
+		ctx, leave := context.WithCancel(t.Context())
+		defer leave()
+		resp, err := r.fetch(ctx, pullchain.Range{From: 0, To: mib})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body := resp.Body.(fileBody)
+		for sent := 0; sent < mib; {
+			n, err := body.Ready()
+			if err != nil {
+				t.Fatal(err)
+			}
+			body.Sent(n)
+			sent += int(n)
+		}
+		time.Sleep(time.Second) // another copy is being fetched
+		leave()
+		start := time.Now()
+		_, err = body.Ready()
+		if err == io.EOF || pullchain.ReasonOf(err) != pullchain.Canceled || time.Since(start) > 0 {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+	})
 }

@@ -195,3 +195,59 @@ func TestNoOfAnyMirrorToAnybody(t *testing.T) {
 		}
 	})
 }
+
+// What an older chain, with the login, is just being told is not for clients of the newer one, without it.
+func TestAnswersOfTheOldChain(t *testing.T) {
+	t.Parallel()
+	for name, held := range map[string]bool{"not here yet": false, "here, proof too old": true} {
+		for kind, pick := range map[string]int{"tag": 0, "tag HEAD": 1, "digest": 2, "digest HEAD": 3} {
+			t.Run(name+", "+kind, func(t *testing.T) {
+				bubble(t, func(t *testing.T, r *rig) {
+					m, _ := private(r, "secret")
+					r.up.tag("team/secret:1", m)
+					r.up.set(func() { r.up.login = "ann" })
+					r.reload("ann")
+					req := []pullchain.Request{byTag(secret, "1"), head(byTag(secret, "1")), byDigest(secret, m), head(byDigest(secret, m))}[pick]
+					if held {
+						r.do(byTag(secret, "1"))
+						synctest.Wait()
+						time.Sleep(time.Hour)
+					}
+					r.up.set(func() { r.up.wait = 5 * time.Second })
+					first := make(chan answer)
+					old := r.hub
+					go func() { first <- fetch(t, old, req) }()
+					synctest.Wait()
+					r.reload()
+					r.up.down(errDenied)
+					late := make(chan answer)
+					go func() { late <- r.do(req) }()
+					if a := <-late; a.err == nil {
+						t.Errorf("without the login: %s %s, %d bytes", a.result, a.digest, len(a.body))
+					}
+					<-first
+				})
+			})
+		}
+	}
+}
+
+// Nor is the size of a blob that the older chain fetches.
+func TestHeadOfAFillWhoseLoginIsGone(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		_, layer := private(r, "secret")
+		hold := make(chan struct{})
+		r.up.set(func() { r.up.login, r.up.hold = "ann", hold })
+		r.reload("ann")
+		first := make(chan answer)
+		go func() { first <- r.do(blob(secret, layer)) }()
+		synctest.Wait()
+		r.reload()
+		r.up.down(errDenied)
+		if a := r.do(head(blob(secret, layer))); a.err == nil {
+			t.Errorf("HEAD without the login: %s %d bytes", a.result, a.resp.Size)
+		}
+		close(hold)
+		<-first
+	})
+}

@@ -194,11 +194,17 @@ func (f *fetched) response() pullchain.Response {
 	return resp
 }
 
+// A fetchKey is a manifest that one chain fetches.
+type fetchKey struct {
+	chain *registry
+	proofKey
+}
+
 // fetchManifest fetches and keeps the manifest req.Digest, once for all who ask
 // for it in the same repository.
 func (c *Cache) fetchManifest(ctx context.Context, r *registry, req pullchain.Request) (*fetched, bool, error) {
 	key := proofKey{repoKey{r.name, req.Repo}, req.Digest}
-	return c.fetches.do(ctx, key, func(ctx context.Context) (*fetched, error) {
+	return c.fetches.do(ctx, fetchKey{r, key}, func(ctx context.Context) (*fetched, error) {
 		// What a digest stands for does not depend on what the first of several
 		// clients accepts; whether the registry has it may.
 		return c.get(ctx, r, pullchain.Request{

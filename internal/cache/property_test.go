@@ -144,6 +144,8 @@ func (p *plan) answer(_ int, req pullchain.Request) reply {
 		how.rate = 32*kib + p.rng.IntN(mib)
 		if p.rng.IntN(3) == 0 { // long reads, in which the claim may be cut
 			how.rate, how.chunk = 32*kib+p.rng.IntN(256*kib), bufferSize
+		} else if p.rng.IntN(2) == 0 { // short ones, which are gathered
+			how.rate, how.chunk = 64*kib+p.rng.IntN(2*mib), 1+p.rng.IntN(8*kib)
 		}
 	}
 	if req.Terms.Helper && p.rng.IntN(3) == 0 {

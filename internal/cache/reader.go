@@ -149,7 +149,7 @@ func (r *reader) lookLocked() (int64, error) {
 
 // endedLocked reports whether the client has been sent everything, and rightly.
 func (r *reader) endedLocked() bool {
-	return r.pos == r.stop && (!r.whole || r.f.state == proved)
+	return r.pos == r.stop && r.copy == r.f.copy && (!r.whole || r.f.state == proved)
 }
 
 // limitLocked returns where the bytes end that may be sent: short of the blob's

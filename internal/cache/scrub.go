@@ -13,6 +13,7 @@ const (
 	scrubRest  = 9                  // times as long as it took is the pause after each object
 	scrubPause = 10 * time.Second   // but no less, and before the first
 	scrubQuiet = 5 * time.Second    // without a request, before it goes on
+	scrubHold  = time.Minute        // without that: an object is let go of, for it cannot make room meanwhile
 	scrubAge   = 7 * 24 * time.Hour // content that was right is not looked at again for so long
 )
 
@@ -34,18 +35,23 @@ type scrubber struct {
 	quiet time.Time // since when there have been no more
 }
 
-// one looks at one object, and returns how long that took.
-func (s *scrubber) one(ctx context.Context) time.Duration {
+// one looks at one object, and returns how long that took, without the waits.
+func (s *scrubber) one(ctx context.Context) (took time.Duration) {
 	s.wait(ctx)
-	began := time.Now()
+	ctx, letGo := context.WithCancel(ctx)
+	defer letGo()
 	found, ok := s.c.store.Scrub(ctx, scrubAge, func(n int64) {
-		sleep(ctx, time.Duration(n)*time.Second/scrubRate)
+		read := time.Duration(n) * time.Second / scrubRate
+		took += read
+		sleep(ctx, read)
+		busy := time.AfterFunc(scrubHold, letGo)
 		s.wait(ctx)
+		busy.Stop()
 	})
 	if ok && found.Err != nil {
 		s.c.mend(found.Digest)
 	}
-	return time.Since(began)
+	return took
 }
 
 // wait waits until nobody wants anything.

@@ -87,3 +87,36 @@ func flip(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 }
+
+// A day of requests in the middle of an object is not counted as work on it.
+func TestScrubGoesOnAfterABusyTime(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		m, _ := r.up.image("one")
+		var layers []digest.Digest
+		for i := range 2 {
+			b := make([]byte, 40<<20)
+			b[0] = byte(i)
+			layers = append(layers, r.up.add("", b))
+		}
+		r.do(byDigest(alpine, m))
+		for _, d := range layers {
+			r.do(blob(alpine, d))
+		}
+		synctest.Wait()
+		time.Sleep(time.Minute)
+		r.restart()
+		r.do(byDigest(alpine, m))
+		r.cache.Scrub()
+		time.Sleep(20 * time.Second) // in the middle of one of them
+		for range 2 * 3600 {
+			r.do(byDigest(alpine, m))
+			time.Sleep(time.Second)
+		}
+		time.Sleep(time.Hour)
+		for _, d := range layers {
+			if info, _ := r.store.Stat(d); !info.Verified {
+				t.Errorf("%s: not looked at an hour after the last request", d)
+			}
+		}
+	})
+}

@@ -39,6 +39,7 @@ func (c *Cache) tag(r *registry, key tagKey) *tag {
 
 // A refreshKey is a tag that is being asked for.
 type refreshKey struct {
+	chain *registry // after a reload the next may not have the login of the last
 	tagKey
 	alone bool // apart from others, who ask by HEAD all the time
 }
@@ -49,7 +50,7 @@ type refreshKey struct {
 func (c *Cache) byRefresh(ctx context.Context, r *registry, key tagKey, req pullchain.Request) (pullchain.Response, error) {
 	const rounds = 3
 	for round := 1; ; round++ {
-		got, joined, err := c.refreshes.do(ctx, refreshKey{key, round > rounds}, func(ctx context.Context) (refreshed, error) {
+		got, joined, err := c.refreshes.do(ctx, refreshKey{r, key, round > rounds}, func(ctx context.Context) (refreshed, error) {
 			return c.refresh(ctx, r, key, req)
 		})
 		if joined && !got.get && !req.Head && ctx.Err() == nil {
@@ -313,6 +314,6 @@ func (c *Cache) unrefreshed(r *registry, key tagKey, t *tag, err error) {
 		if pullchain.ReasonOf(err) == pullchain.Denied { // that a tag is gone says nothing of what it meant
 			c.disprovedBy(r, err, proofKey{key.repoKey, t.digest})
 		}
-		c.tags.forget(key)
+		c.forgetAlike(key)
 	}
 }

@@ -41,8 +41,7 @@ func (f *fill) contradictedLocked(w *worker, e *pullchain.Error) bool {
 			return true
 		}
 	}
-	differs := e.Code == pullchain.CodeWrongSize || ofRange(e)
-	f.broke = f.broke || differs || by == f.from || w.source == f.from
+	f.broke = f.broke || by == f.from || w.source == f.from
 	if by != "" {
 		w.others = []string{by}
 	}

@@ -4,6 +4,7 @@ import (
 	"io"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/pullchain/pullchain"
 )
@@ -175,4 +176,27 @@ func TestEndNamedByAnother(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The lane that named the size, and kept its word, is busy for a moment; one that has something else answers meanwhile.
+func TestBusyLaneKeepsItsWord(t *testing.T) {
+	t.Parallel()
+	const size = mib
+	fillBubble(t, noise(size, 1), func(t *testing.T, r *fillRig) {
+		began := time.Now()
+		r.chain.answer = func(n int, req pullchain.Request) reply {
+			if n > 0 && time.Since(began) < 300*time.Millisecond {
+				return reply{lane: "b", size: size + 5}
+			}
+			return reply{lane: "a"}
+		}
+		part, err := r.fetch(t.Context(), pullchain.Range{To: 64 * kib})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.get(whole); err != nil {
+			t.Errorf("%v after %v and %d requests", err, time.Since(began), len(r.chain.requests()))
+		}
+		part.Body.Close()
+	})
 }
