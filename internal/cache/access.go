@@ -223,8 +223,8 @@ func (c *Cache) sizeOf(d digest.Digest) (int64, bool) {
 	if info, ok := c.store.Stat(d); ok {
 		return info.Size, true
 	}
-	size, _, _, ok := c.fills.head(d)
-	return size, ok
+	u, ok := c.fills.head(d)
+	return u.size, ok
 }
 
 // headThrough answers a HEAD by digest for what is not here. It stays a HEAD: at

@@ -68,13 +68,12 @@ func (r *reader) answer(admit func(private bool) error) (pullchain.Response, err
 	return resp, nil
 }
 
-// expired reports whether the login that the fill has taken is gone from the
-// configuration since it was begun.
+// expired reports whether the login that the fill has taken is gone since.
 func (r *reader) expired() bool {
 	r.f.mu.Lock()
-	private, login := r.f.private, r.f.login
+	u := r.f.underwayLocked()
 	r.f.mu.Unlock()
-	return private && !r.reg.stands(login)
+	return u.expired(r.reg)
 }
 
 // await waits until an upstream has answered, and for the size where the answer

@@ -64,13 +64,13 @@ func (c *Cache) blobHead(ctx context.Context, r *registry, req pullchain.Request
 		}
 		return g.mark(answer(info.Size, pullchain.CacheHit)), nil
 	}
-	if size, private, by, ok := c.fills.head(req.Digest); ok {
-		if by != (repoKey{r.name, req.Repo}) || private && !r.stands(c.fills.login(req.Digest)) {
-			if err := c.join(ctx, r, req, private); err != nil {
+	if u, ok := c.fills.head(req.Digest); ok {
+		if u.by != (repoKey{r.name, req.Repo}) || u.expired(r) {
+			if err := c.join(ctx, r, req, u.private); err != nil {
 				return pullchain.Response{}, err
 			}
 		}
-		return answer(size, pullchain.CacheCoalesced), nil
+		return answer(u.size, pullchain.CacheCoalesced), nil
 	}
 	return c.headThrough(ctx, r, req)
 }

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"iter"
 	"time"
 )
 
@@ -18,10 +19,20 @@ func (c *Cache) tagOrBorrowed(ctx context.Context, r *registry, key tagKey) *tag
 // borrow it: what is gone for one is gone for them.
 func (c *Cache) forgetAlike(key tagKey) {
 	c.tags.forget(key)
-	for set := accepts(1); set <= acceptAll; set++ {
-		other := tagKey{key.repoKey, key.tag, set}
-		if t := c.tags.find(other); t != nil && key.accept.wouldGet(t.mediaType, set) {
+	for other := range key.others() {
+		if t := c.tags.find(other); t != nil && key.accept.wouldGet(t.mediaType, other.accept) {
 			c.tags.forget(other)
+		}
+	}
+}
+
+// others are the keys of the same tag for clients that accept something else.
+func (key tagKey) others() iter.Seq[tagKey] {
+	return func(yield func(tagKey) bool) {
+		for set := accepts(1); set <= acceptAll; set++ {
+			if set != key.accept && !yield(tagKey{key.repoKey, key.tag, set}) {
+				return
+			}
 		}
 	}
 }
@@ -31,13 +42,9 @@ func (c *Cache) forgetAlike(key tagKey) {
 // never current: it stands in where nobody can be asked.
 func (c *Cache) borrow(ctx context.Context, r *registry, key tagKey) *tag {
 	var best *tag
-	for set := accepts(1); set <= acceptAll; set++ {
-		other := tagKey{key.repoKey, key.tag, set}
-		if set == key.accept {
-			continue
-		}
+	for other := range key.others() {
 		t := c.tag(r, other)
-		if t == nil || t.borrowed || !key.accept.wouldGet(t.mediaType, set) || best != nil && t.confirmed.Before(best.confirmed) {
+		if t == nil || t.borrowed || !key.accept.wouldGet(t.mediaType, other.accept) || best != nil && t.confirmed.Before(best.confirmed) {
 			continue
 		}
 		if c.meant(ctx, r, other, t) != nil {

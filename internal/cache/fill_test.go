@@ -138,9 +138,9 @@ func TestAdmit(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() { r.mustGet(whole) })
 		synctest.Wait()
-		size, private, by, ok := r.fills.head(r.chain.digest)
-		if size != mib || !private || by != (repoKey{"docker.io", "library/app"}) || !ok {
-			t.Errorf("head = %d, %t, %v, %t", size, private, by, ok)
+		u, ok := r.fills.head(r.chain.digest)
+		if u.size != mib || !u.private || u.by != (repoKey{"docker.io", "library/app"}) || !ok {
+			t.Errorf("head = %+v, %t", u, ok)
 		}
 		_, err := r.fills.fetch(t.Context(), r.reg, r.request("team/app", whole), func(private bool) error {
 			if !private {

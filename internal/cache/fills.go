@@ -120,32 +120,32 @@ func (s *fills) remove(f *fill) {
 	close(f.gone)
 }
 
-// head says what is known of a blob that is being fetched: its size, whether it
-// took a login, and for whom. ok is false until an upstream has answered.
-func (s *fills) head(d digest.Digest) (size int64, private bool, by repoKey, ok bool) {
-	s.mu.Lock()
-	f := s.byDigest[d]
-	s.mu.Unlock()
-	if f == nil {
-		return 0, false, repoKey{}, false
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	ok = f.size >= 0 && f.toldLocked() && (f.state == running || f.state == proved)
-	return f.size, f.private, f.by, ok
+// An underway is what is known of a blob that is being fetched.
+type underway struct {
+	size    int64
+	by      repoKey // for whom
+	private bool    // it took a login
+	login   string  // which
 }
 
-// login names the login that the fill of d has taken so far.
-func (s *fills) login(d digest.Digest) string {
+// expired reports whether the login that the fetch took is gone from r's
+// configuration since it was begun.
+func (u underway) expired(r *registry) bool { return u.private && !r.stands(u.login) }
+
+func (f *fill) underwayLocked() underway { return underway{f.size, f.by, f.private, f.login} }
+
+// head says what is known of a blob that is being fetched. ok is false until an
+// upstream has answered.
+func (s *fills) head(d digest.Digest) (u underway, ok bool) {
 	s.mu.Lock()
 	f := s.byDigest[d]
 	s.mu.Unlock()
 	if f == nil {
-		return ""
+		return underway{}, false
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.login
+	return f.underwayLocked(), f.size >= 0 && f.toldLocked() && (f.state == running || f.state == proved)
 }
 
 // close ends all fills and waits for them. What they have is kept for later.

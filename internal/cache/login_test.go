@@ -96,17 +96,23 @@ func TestLoginThatComesBack(t *testing.T) {
 	})
 }
 
+// fillOfLoginThatIsGone is a layer on its way to first, who holds the login that a
+// reload has then taken away. It comes when hold is closed.
+func fillOfLoginThatIsGone(r *rig) (layer digest.Digest, first chan answer, hold chan struct{}) {
+	_, layer = private(r, "secret")
+	first, hold = make(chan answer), make(chan struct{})
+	r.up.set(func() { r.up.login, r.up.hold = "ann", hold })
+	r.reload("ann")
+	go func() { first <- r.do(blob(secret, layer)) }()
+	synctest.Wait()
+	r.reload()
+	return layer, first, hold
+}
+
 // A blob that is being fetched with a login is for those alone who hold it.
 func TestFillOfLoginThatIsGone(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
-		_, layer := private(r, "secret")
-		hold := make(chan struct{})
-		r.up.set(func() { r.up.login, r.up.hold = "ann", hold })
-		r.reload("ann")
-		first := make(chan answer)
-		go func() { first <- r.do(blob(secret, layer)) }()
-		synctest.Wait()
-		r.reload()
+		layer, first, hold := fillOfLoginThatIsGone(r)
 		r.up.down(errDown)
 		late := make(chan answer)
 		go func() { late <- r.do(blob(secret, layer)) }()
@@ -235,14 +241,7 @@ func TestAnswersOfTheOldChain(t *testing.T) {
 // Nor is the size of a blob that the older chain fetches.
 func TestHeadOfAFillWhoseLoginIsGone(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
-		_, layer := private(r, "secret")
-		hold := make(chan struct{})
-		r.up.set(func() { r.up.login, r.up.hold = "ann", hold })
-		r.reload("ann")
-		first := make(chan answer)
-		go func() { first <- r.do(blob(secret, layer)) }()
-		synctest.Wait()
-		r.reload()
+		layer, first, hold := fillOfLoginThatIsGone(r)
 		r.up.down(errDenied)
 		if a := r.do(head(blob(secret, layer))); a.err == nil {
 			t.Errorf("HEAD without the login: %s %d bytes", a.result, a.resp.Size)
