@@ -11,7 +11,6 @@ package pullchain
 
 import (
 	"context"
-	"io"
 	"net/http"
 	"slices"
 	"time"
@@ -85,36 +84,30 @@ type Request struct {
 	Range    Range         // blobs only
 	Accept   []string      // media types the client takes, verbatim; never modified
 	Query    string        // raw query of tags and referrers lists
-	Terms    Terms         // what the answer is for, and how much trouble it is worth
+	Options  FetchOptions  // what the answer is for, and how much trouble it is worth
 }
 
-// Terms say what a Request is for. The zero Terms are a client's own request:
-// every lane may be tried, and only verified bytes may complete a blob.
-type Terms struct {
+// FetchOptions say what a Request is for. The zero FetchOptions are a client's
+// own request: every lane may be tried, and only verified bytes may complete a
+// blob.
+type FetchOptions struct {
 	// Unverified says that the caller checks a blob's bytes against the digest
 	// itself. Then they are passed on as they come, a 200 of the whole may
-	// answer a request for a range, and the Body says who sends (see [Source]).
+	// answer a request for a range, and the Body tells its [Source].
 	Unverified bool
 
-	// Spare says that there is something to fall back on: lanes whose gates are
-	// shut are not tried, not even when all are (DESIGN.md: cache, then stale,
+	// NoForce says that there is something to fall back on: lanes whose gates are
+	// closed are not tried, not even when all are (DESIGN.md: cache, then stale,
 	// then one forced try).
-	Spare bool
+	NoForce bool
 
-	// Helper says that others fetch the same blob already, and this is to make it
-	// faster: only lanes that are free of charge, below their connection limit
-	// and known to honour ranges are asked. It implies Spare.
-	Helper bool
+	// Speculative says that the same blob is being fetched already, and this is to
+	// make it faster: only lanes that are free of charge, below their connection
+	// limit and known to honour ranges are asked. It implies NoForce.
+	Speculative bool
 
 	// Avoid names upstreams to ask after all others.
 	Avoid []string
-}
-
-// A Source is a Body that knows who sends it. Bodies of blobs that were asked
-// for with Terms.Unverified are Sources.
-type Source interface {
-	// Upstream names who sent the bytes that the last Read returned.
-	Upstream() string
 }
 
 // Immutable reports whether every right answer to r is the same bytes.
@@ -166,7 +159,7 @@ type Response struct {
 	Size      int64         // of the whole content; -1 if unknown
 	Range     Range         // the bytes Body carries, when Status is 206; To is never 0 then
 	Header    http.Header   // other end-to-end headers worth passing on; may be nil
-	Body      io.ReadCloser // never nil; closing it frees the upstream connection
+	Body      Body          // never nil; closing it frees the upstream connection
 	Links     []Descriptor  // what a manifest points at; nil for all but manifest GETs
 	Quota     *Quota        // what the upstream said of its pull quota; nil if nothing
 	Private   bool          // it took a login of the configuration to get this
@@ -174,6 +167,17 @@ type Response struct {
 	Cache     CacheResult   // what the cache had to do with it; empty if there is none
 	Age       time.Duration // since an upstream last said so; more than 0 only from a cache
 	Attempts  []Attempt     // how this answer came about, in order; the one without Err and Gate served it
+}
+
+// Trace returns every attempt behind r so far: those of its Body, which may know of
+// later ones, or else Attempts.
+func (r Response) Trace() []Attempt {
+	if r.Body != nil {
+		if all := r.Body.Attempts(); all != nil {
+			return all
+		}
+	}
+	return r.Attempts
 }
 
 // CacheResult says what a cache had to do with an answer. The words are those of

@@ -10,7 +10,6 @@
 package balancer
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"slices"
@@ -79,7 +78,7 @@ func budget(req pullchain.Request) time.Duration {
 //
 // A blob's Body outlives its lane: when reading fails, it goes on at the same
 // byte from another. It ends in an error rather than deliver a complete wrong
-// blob, unless req.Terms.Unverified leaves that to the caller. Bodies of blobs
+// blob, unless req.Options.Unverified leaves that to the caller. Bodies of blobs
 // have a method Attempts, and those are [pullchain.Source]s.
 func (b *Balancer) Fetch(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
 	t := &trail{began: time.Now()}
@@ -111,7 +110,7 @@ func (b *Balancer) deliver(ctx context.Context, req pullchain.Request, won *answ
 		return resp, nil
 	}
 	resp.Body = b.body(ctx, req, won, t)
-	if req.Terms.Unverified || !req.Range.Whole() || resp.Size < 0 || resp.Size > wholeMax {
+	if req.Options.Unverified || !req.Range.Whole() || resp.Size < 0 || resp.Size > wholeMax {
 		return resp, nil
 	}
 	content, err := io.ReadAll(resp.Body)
@@ -119,7 +118,7 @@ func (b *Balancer) deliver(ctx context.Context, req pullchain.Request, won *answ
 	if err != nil {
 		return pullchain.Response{}, err
 	}
-	resp.Body = io.NopCloser(bytes.NewReader(content))
+	resp.Body = pullchain.BytesBody(content)
 	return resp, nil
 }
 
@@ -133,7 +132,7 @@ func (b *Balancer) answer(ctx context.Context, req pullchain.Request, t *trail) 
 	if won == nil {
 		return nil, t.verdict(ctx, b.inOrder)
 	}
-	if !req.Terms.Helper {
+	if !req.Options.Speculative {
 		b.leaders[req.Class()].Store(won.lane)
 	}
 	return won, nil
@@ -141,7 +140,7 @@ func (b *Balancer) answer(ctx context.Context, req pullchain.Request, t *trail) 
 
 // spare reports whether req is not worth more than a look at who may be asked
 // right now: no forced try, and no waiting for better times.
-func spare(req pullchain.Request) bool { return req.Terms.Spare || req.Terms.Helper }
+func spare(req pullchain.Request) bool { return req.Options.NoForce || req.Options.Speculative }
 
 // inOrder sorts tries by lane, as configured: that is how an error is read. The
 // tries of one lane stay in the order of time.

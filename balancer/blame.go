@@ -9,7 +9,7 @@ import (
 
 // Blame holds err, as a rule that a digest does not match, against the lane
 // over upstream, as if that lane's own body had been found wrong here. It is for
-// those who check the bytes themselves (Terms.Unverified). A name that no lane
+// those who check the bytes themselves (FetchOptions.Unverified). A name that no lane
 // has is ignored: a reload may have removed it. It is safe for concurrent use.
 func (b *Balancer) Blame(upstream string, err error) {
 	l := b.lane(upstream)

@@ -15,7 +15,7 @@ import (
 // body returns what the client reads of won: a reader that goes on from other
 // lanes and, where the whole blob passes through it and nobody else verifies it,
 // that never completes a wrong one.
-func (b *Balancer) body(ctx context.Context, req pullchain.Request, won *answer, t *trail) io.ReadCloser {
+func (b *Balancer) body(ctx context.Context, req pullchain.Request, won *answer, t *trail) pullchain.Body {
 	s := &stream{b: b, ctx: ctx, req: req, trail: t, won: won, size: won.resp.Size}
 	s.from, s.end = 0, won.resp.Size
 	if won.resp.Status == http.StatusPartialContent {
@@ -25,32 +25,31 @@ func (b *Balancer) body(ctx context.Context, req pullchain.Request, won *answer,
 	s.segments = []segment{{lane: won.lane, from: s.pos}}
 	s.private, s.login = won.resp.Private, won.resp.Login
 	whole := s.from == 0 && s.end == s.size
-	if req.Terms.Unverified || !whole || !req.Digest.Algorithm().Available() {
-		return &tracedBody{ReadCloser: s, s: s}
+	if req.Options.Unverified || !whole || !req.Digest.Algorithm().Available() {
+		return &blobBody{ReadCloser: s, s: s}
 	}
-	return &tracedBody{ReadCloser: &verified{s: s, hash: req.Digest.Algorithm().Hash()}, s: s}
+	return &blobBody{ReadCloser: &verified{s: s, hash: req.Digest.Algorithm().Hash()}, s: s}
 }
 
-// A tracedBody tells those who ask, while or after it is read, how it came
-// about: attempts that were made after the headers are in no Response. It is a
-// [pullchain.Source].
-type tracedBody struct {
+// A blobBody is what a client of the Balancer reads: the stream, as it is or
+// verified, and what the stream has to tell.
+type blobBody struct {
 	io.ReadCloser
 	s *stream
 }
 
-// Attempts returns every attempt so far, those of Response.Attempts first.
-func (b *tracedBody) Attempts() []pullchain.Attempt { return b.s.trail.attempts() }
+// Attempts returns every attempt so far, also those after the headers.
+func (b *blobBody) Attempts() []pullchain.Attempt { return b.s.trail.attempts() }
 
-// Upstream returns the name of the lane that the last bytes came from.
-func (b *tracedBody) Upstream() string { return b.s.segments[len(b.s.segments)-1].lane.Name() }
+// Source names the lane that the last bytes came from, and the login of any lane
+// that has sent, or is about to.
+func (b *blobBody) Source() pullchain.Source {
+	last := b.s.segments[len(b.s.segments)-1].lane
+	return pullchain.Source{Upstream: last.Name(), Private: b.s.private, Login: b.s.login}
+}
 
-// Private reports whether any lane that has sent, or is about to, took a login: the
-// Response spoke of the first one only.
-func (b *tracedBody) Private() bool { return b.s.private }
-
-// Login returns the fingerprint of that login, of the last lane that took one.
-func (b *tracedBody) Login() string { return b.s.login }
+// Sections returns none: the bytes come from a connection.
+func (b *blobBody) Sections() pullchain.Sections { return nil }
 
 // holdBack is how much of a blob's end is kept until its digest is known to be
 // right, so that no client ever holds a complete wrong blob (FAULTS.md F20).

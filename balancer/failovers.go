@@ -39,7 +39,7 @@ func (b *Balancer) recordFailover(req pullchain.Request, t *trail, to *Lane) {
 	if !ok && !t.resumed() {
 		first, ok = b.replaced(req, to)
 	}
-	if !ok || req.Terms.Helper {
+	if !ok || req.Options.Speculative {
 		return
 	}
 	b.failovers.add(Failover{
@@ -53,7 +53,7 @@ func (b *Balancer) recordFailover(req pullchain.Request, t *trail, to *Lane) {
 // that is to be avoided for the wrong bytes it has sent.
 func (b *Balancer) replaced(req pullchain.Request, to *Lane) (pullchain.Attempt, bool) {
 	now := time.Now()
-	for _, name := range req.Terms.Avoid {
+	for _, name := range req.Options.Avoid {
 		if l := b.lane(name); l != nil && l != to {
 			if cause := l.quarantinedFor(now); cause != nil {
 				return pullchain.Attempt{Upstream: name, Start: now, Err: cause}, true

@@ -88,7 +88,7 @@ func serve(_ context.Context, req pullchain.Request) (pullchain.Response, error)
 // answer serves data, and fails with err where it ends, if err is not nil.
 func answer(req pullchain.Request, data []byte, err error) (pullchain.Response, error) {
 	all := bytesOf(req)
-	resp := pullchain.Response{Status: 200, Size: int64(len(all)), Digest: digest.FromBytes(all), Body: io.NopCloser(bytes.NewReader(nil))}
+	resp := pullchain.Response{Status: 200, Size: int64(len(all)), Digest: digest.FromBytes(all), Body: pullchain.PlainBody(io.NopCloser(bytes.NewReader(nil)))}
 	if req.Head {
 		return resp, nil
 	}
@@ -104,7 +104,7 @@ func answer(req pullchain.Request, data []byte, err error) (pullchain.Response, 
 	if err != nil {
 		body = io.MultiReader(body, failing{err})
 	}
-	resp.Body = io.NopCloser(body)
+	resp.Body = pullchain.PlainBody(io.NopCloser(body))
 	return resp, nil
 }
 

@@ -56,7 +56,7 @@ func (h *hedgeBudget) spend() bool {
 // failover. Beside a slow one it is a hedge, which costs the next lane a request
 // nobody may need, so not where requests cost money or the last of a quota.
 func (r *race) mayJoin(a *attempt, next *Lane) bool {
-	if !slices.Contains(r.running, a) || r.req.Terms.Helper {
+	if !slices.Contains(r.running, a) || r.req.Options.Speculative {
 		return false
 	}
 	if late, _ := a.watch.late(); late || time.Since(a.start) >= share(r.req) {

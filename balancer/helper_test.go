@@ -63,11 +63,11 @@ func TestWhoIsAskedToHelp(t *testing.T) {
 
 // closing tells when it is closed.
 type closing struct {
-	io.ReadCloser
+	pullchain.Body
 	closed *bool
 }
 
-func (c closing) Close() error { *c.closed = true; return c.ReadCloser.Close() }
+func (c closing) Close() error { *c.closed = true; return c.Body.Close() }
 
 // The whole is no help to somebody who has the half of it.
 func TestTheWholeIsNoHelp(t *testing.T) {
@@ -197,7 +197,7 @@ func TestHelpDoesNotLead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(after(100*time.Millisecond, serve), after(90*time.Millisecond, serve))
 		b := balancer.New(balancer.Config{Registry: "docker.io", Strategy: balancer.Fastest, Lanes: r.lanes})
-		notA, notB := pullchain.Terms{Avoid: []string{"a"}}, pullchain.Terms{Avoid: []string{"b"}}
+		notA, notB := pullchain.FetchOptions{Avoid: []string{"a"}}, pullchain.FetchOptions{Avoid: []string{"b"}}
 		help := helper
 		help.Avoid = notA.Avoid
 		for _, req := range []pullchain.Request{on(notA, blob), on(notB, blob), on(help, ranged(0, 100_000)), blob} {

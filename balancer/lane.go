@@ -161,7 +161,7 @@ func (l *Lane) begin(req pullchain.Request, force, extra bool) (*call, *shut) {
 	if s := l.shut(req, now); s != nil && !(force && s.guess()) {
 		return nil, s
 	}
-	if n := l.inFlight.Add(1); req.Terms.Helper && n > int64(l.cfg.MaxConnections) {
+	if n := l.inFlight.Add(1); req.Options.Speculative && n > int64(l.cfg.MaxConnections) {
 		l.inFlight.Add(-1)
 		return nil, &shut{lane: l, gate: gateFull, cause: errFull}
 	}

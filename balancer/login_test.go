@@ -48,12 +48,11 @@ func TestLogins(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	body := resp.Body.(interface{ Login() string })
-	if resp.Login != "" || body.Login() != "" {
+	if resp.Login != "" || resp.Body.Source().Login != "" {
 		t.Errorf("the mirror took the login %q", resp.Login)
 	}
 	mustRead(t, resp)
-	if login := body.Login(); login != "ann" {
+	if login := resp.Body.Source().Login; login != "ann" {
 		t.Errorf("the body took the login %q", login)
 	}
 }

@@ -40,7 +40,7 @@ const hysteresis = 0.8
 // leaves only for one that is a fifth faster.
 func order(strategy Strategy, req pullchain.Request, lanes []candidate, leader string) []candidate {
 	out := slices.Clone(lanes)
-	if req.Terms.Helper {
+	if req.Options.Speculative {
 		out = slices.DeleteFunc(out, func(c candidate) bool { return !c.mayHelp() })
 	}
 	score := func(c candidate) float64 { return float64(c.index) }
@@ -51,7 +51,7 @@ func order(strategy Strategy, req pullchain.Request, lanes []candidate, leader s
 		key := spreadKey(req)
 		score = func(c candidate) float64 { return -rendezvous(key, c) }
 	}
-	avoided := func(c candidate) bool { return slices.Contains(req.Terms.Avoid, c.name) }
+	avoided := func(c candidate) bool { return slices.Contains(req.Options.Avoid, c.name) }
 	slices.SortStableFunc(out, func(a, b candidate) int {
 		return cmp.Or(
 			compareBool(avoided(a), avoided(b)),

@@ -35,9 +35,9 @@ func TestOrder(t *testing.T) {
 	blob := pullchain.Request{Op: pullchain.Blob, Digest: "sha256:1"}
 	part := pullchain.Request{Op: pullchain.Blob, Digest: "sha256:1", Range: pullchain.Range{From: 1}}
 	notA, helper, helperNotA := part, part, part
-	notA.Terms.Avoid = []string{"a", "gone"}
-	helper.Terms.Helper = true
-	helperNotA.Terms = pullchain.Terms{Helper: true, Avoid: notA.Terms.Avoid}
+	notA.Options.Avoid = []string{"a", "gone"}
+	helper.Options.Speculative = true
+	helperNotA.Options = pullchain.FetchOptions{Speculative: true, Avoid: notA.Options.Avoid}
 
 	for _, tt := range []struct {
 		name     string

@@ -70,7 +70,7 @@ func TestSpareDoesNotQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(queued(time.Hour, serve))
 		began := time.Now()
-		_, err := r.Fetch(t.Context(), on(pullchain.Terms{Spare: true}, tag))
+		_, err := r.Fetch(t.Context(), on(pullchain.FetchOptions{NoForce: true}, tag))
 		if took := time.Since(began); took > 30*time.Second {
 			t.Errorf("%v after %v", err, took)
 		}

@@ -88,7 +88,7 @@ func (r *race) finish(winner *attempt) *answer {
 // as it comes to it. It returns the first that succeeds.
 func (r *race) run(lanes []*Lane) *attempt {
 	for len(r.running) > 0 {
-		if spare(r.req) && (len(lanes) == 0 || r.req.Terms.Helper) && r.unheard() {
+		if spare(r.req) && (len(lanes) == 0 || r.req.Options.Speculative) && r.unheard() {
 			return r.abandon()
 		}
 		select {
@@ -188,7 +188,7 @@ func (r *race) launch(l *Lane, c *call, beside bool) {
 	a := &attempt{race: r, lane: l, call: c, start: time.Now(), hedge: beside}
 	a.ctx, a.cancel = context.WithCancelCause(r.ctx)
 	a.watch = watchConnect(l.cfg.Patience.Connect, func(silent, reached bool) {
-		if silent && !reached && !r.req.Terms.Helper { // behind a first answer it is a CDN's silence, and manifests go on
+		if silent && !reached && !r.req.Options.Speculative { // behind a first answer it is a CDN's silence, and manifests go on
 			l.holdSilence()
 		}
 		r.nudges <- a

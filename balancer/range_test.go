@@ -36,10 +36,10 @@ func TestHowMuchIsSkipped(t *testing.T) {
 	} {
 		var body counting
 		whole := func(context.Context, pullchain.Request) (pullchain.Response, error) {
-			return pullchain.Response{Status: 200, Size: size, Body: io.NopCloser(&body)}, nil
+			return pullchain.Response{Status: 200, Size: size, Body: pullchain.PlainBody(io.NopCloser(&body))}, nil
 		}
 		part := func(_ context.Context, req pullchain.Request) (pullchain.Response, error) {
-			return pullchain.Response{Status: 206, Size: size, Range: req.Range, Body: io.NopCloser(io.LimitReader(&counting{}, wanted))}, nil
+			return pullchain.Response{Status: 206, Size: size, Range: req.Range, Body: pullchain.PlainBody(io.NopCloser(io.LimitReader(&counting{}, wanted)))}, nil
 		}
 		r := newRig(whole, part)
 		req := pullchain.Request{Op: pullchain.Blob, Registry: "docker.io", Repo: "library/app", Digest: digest.FromString("of 40 MiB")}

@@ -52,7 +52,7 @@ func (d dripping) Read(p []byte) (int, error) {
 func at(n int) fetchFunc {
 	return func(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
 		resp, err := serve(ctx, req)
-		resp.Body = io.NopCloser(dripping{resp.Body, n})
+		resp.Body = pullchain.PlainBody(io.NopCloser(dripping{resp.Body, n}))
 		return resp, err
 	}
 }
@@ -258,7 +258,7 @@ func TestLateCutsCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(func(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
 			resp, err := cutAt(100<<10)(ctx, req)
-			resp.Body = io.NopCloser(&pausing{resp.Body, 40 * time.Second})
+			resp.Body = pullchain.PlainBody(io.NopCloser(&pausing{resp.Body, 40 * time.Second}))
 			return resp, err
 		}, serve)
 		var wg sync.WaitGroup

@@ -14,7 +14,7 @@ const helperRest = time.Minute
 // says nothing of the requests it serves besides, and these find out soon enough
 // what else may be wrong. Only a pause that it asks for is kept by all.
 func (c *call) neverMind(e *pullchain.Error) bool {
-	return c.req.Terms.Helper && e != nil && e.RetryAfter == 0
+	return c.req.Options.Speculative && e != nil && e.RetryAfter == 0
 }
 
 // rest keeps the lane from being asked to help for a while, because of e.

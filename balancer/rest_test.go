@@ -19,7 +19,7 @@ func TestTheLimitHoldsForHelpersAtOnce(t *testing.T) {
 	l := NewLane(named{}, LaneConfig{MaxConnections: 2})
 	plain := pullchain.Request{Op: pullchain.Blob, Digest: "sha256:1"}
 	help := plain
-	help.Terms.Helper = true
+	help.Options.Speculative = true
 	for i, want := range []bool{true, true, false, false} {
 		if c, s := l.begin(help, false, false); (c != nil) != want || (s == nil) != want {
 			t.Errorf("helper %d: let through %v, want %v", i, c != nil, want)

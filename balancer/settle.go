@@ -65,9 +65,9 @@ func (b *Balancer) fit(req pullchain.Request, resp pullchain.Response) (pullchai
 	switch {
 	case req.Head || req.Range.Whole() || resp.Status == http.StatusPartialContent:
 		return resp, nil
-	case req.Terms.Helper:
+	case req.Options.Speculative:
 		return resp, &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeWrongRange, Scope: pullchain.ScopeRequest, Err: errIgnored}
-	case req.Terms.Unverified:
+	case req.Options.Unverified:
 		return resp, nil
 	}
 	return cutOut(req.Range, resp)
@@ -92,19 +92,22 @@ func cutOut(want pullchain.Range, resp pullchain.Response) (pullchain.Response, 
 		return resp, mismatch(pullchain.CodeWrongRange, "it ignored a range that begins at %d", got.From)
 	}
 	resp.Status, resp.Range = http.StatusPartialContent, got
-	resp.Body = &cut{rc: resp.Body, skip: got.From, left: got.To - got.From}
+	resp.Body = &cut{Body: resp.Body, skip: got.From, left: got.To - got.From}
 	return resp, nil
 }
 
 // A cut reads a part of a body that has more.
 type cut struct {
-	rc         io.ReadCloser
+	pullchain.Body
 	skip, left int64
 }
 
+// Sections returns none: the body's own are of the whole.
+func (c *cut) Sections() pullchain.Sections { return nil }
+
 func (c *cut) Read(p []byte) (int, error) {
 	for c.skip > 0 {
-		n, err := io.CopyN(io.Discard, c.rc, c.skip)
+		n, err := io.CopyN(io.Discard, c.Body, c.skip)
 		c.skip -= n
 		if err != nil {
 			return 0, unexpected(err)
@@ -113,15 +116,13 @@ func (c *cut) Read(p []byte) (int, error) {
 	if c.left == 0 {
 		return 0, io.EOF
 	}
-	n, err := c.rc.Read(p[:min(int64(len(p)), c.left)])
+	n, err := c.Body.Read(p[:min(int64(len(p)), c.left)])
 	c.left -= int64(n)
 	if err == io.EOF && c.left > 0 {
 		err = io.ErrUnexpectedEOF
 	}
 	return n, err
 }
-
-func (c *cut) Close() error { return c.rc.Close() }
 
 // wholeMax is up to what size a blob is read and verified before it is answered
 // at all: image configurations and small layers.

@@ -109,7 +109,7 @@ func (s *stream) readOnce(p []byte) (int, error) {
 // one, nothing goes on with another byte than the next.
 func (s *stream) rest() pullchain.Request {
 	req := s.req
-	req.Terms.Unverified = false
+	req.Options.Unverified = false
 	req.Range = pullchain.Range{From: s.pos}
 	if s.end >= 0 && s.end != s.size {
 		req.Range.To = s.end
@@ -158,7 +158,7 @@ func (s *stream) resume(cause error) error {
 // caller verifies the blob and lanes contradict each other on what it is, it is
 // for him to say whom to believe, and soon: here only the first one's word counts.
 func (s *stream) mostResumes() int {
-	if s.req.Terms.Unverified && s.broke && len(s.unfit) > 0 {
+	if s.req.Options.Unverified && s.broke && len(s.unfit) > 0 {
 		return min(maxResumes, len(s.unfit)+1)
 	}
 	return maxResumes

@@ -16,14 +16,14 @@ import (
 )
 
 // on returns req on other terms.
-func on(terms pullchain.Terms, req pullchain.Request) pullchain.Request {
-	req.Terms = terms
+func on(terms pullchain.FetchOptions, req pullchain.Request) pullchain.Request {
+	req.Options = terms
 	return req
 }
 
 var (
-	unverified = pullchain.Terms{Unverified: true}
-	helper     = pullchain.Terms{Unverified: true, Helper: true}
+	unverified = pullchain.FetchOptions{Unverified: true}
+	helper     = pullchain.FetchOptions{Unverified: true, Speculative: true}
 )
 
 // mustFetch fails the test unless req is answered.
@@ -56,8 +56,8 @@ func TestUnverifiedBytesAreTheCallersToJudge(t *testing.T) {
 			r := newRig(corrupt, serve)
 			req = on(unverified, req)
 			resp := r.mustFetch(t, req)
-			if body, ok := resp.Body.(traced); !ok || body.Upstream() != "a" {
-				t.Errorf("%T does not know who sends it", resp.Body)
+			if source := resp.Body.Source(); source.Upstream != "a" {
+				t.Errorf("%T tells of the source %+v", resp.Body, source)
 			}
 			got := mustRead(t, resp)
 			if want := bytesOf(req); len(got) != len(want) || bytes.Equal(got, want) {
@@ -79,7 +79,7 @@ func TestUnverifiedBytesAreTheCallersToJudge(t *testing.T) {
 			if c := s.Classes[pullchain.ClassBlob]; c.Requests != 1 || c.Failures != 1 || c.Outcomes[pullchain.CodeDigestMismatch] != 1 {
 				t.Errorf("counted %+v", c)
 			}
-			req.Terms.Avoid = []string{"a"}
+			req.Options.Avoid = []string{"a"}
 			if got := mustRead(t, r.mustFetch(t, req)); !bytes.Equal(got, bytesOf(req)) {
 				t.Errorf("%d bytes, or wrong ones", len(got))
 			}
@@ -91,28 +91,18 @@ func TestUnverifiedBytesAreTheCallersToJudge(t *testing.T) {
 	}
 }
 
-// traced is what a body that was asked for unverified can tell.
-type traced interface {
-	pullchain.Source
-	Attempts() []pullchain.Attempt
-}
-
 func TestTheBodyKnowsWhoSends(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(cutAt(400_000), cutAt(300_000), serve)
 		resp := r.mustFetch(t, on(unverified, blob))
 		defer resp.Body.Close()
-		body, ok := resp.Body.(traced)
-		if !ok {
-			t.Fatalf("%T is no Source with Attempts", resp.Body)
-		}
 		from := map[string]int{}
 		var got []byte
 		for buf := make([]byte, 32<<10); ; {
 			n, err := resp.Body.Read(buf)
 			got = append(got, buf[:n]...)
-			from[body.Upstream()] += n
+			from[resp.Body.Source().Upstream] += n
 			if err == io.EOF {
 				break
 			}
@@ -126,8 +116,8 @@ func TestTheBodyKnowsWhoSends(t *testing.T) {
 		if diff := cmp.Diff(map[string]int{"a": 400_000, "b": 300_000, "c": len(content) - 700_000}, from); diff != "" {
 			t.Error(diff)
 		}
-		if n := len(body.Attempts()); n != 5 { // three answers and two cuts
-			t.Errorf("%d attempts: %+v", n, body.Attempts())
+		if n := len(resp.Body.Attempts()); n != 5 { // three answers and two cuts
+			t.Errorf("%d attempts: %+v", n, resp.Body.Attempts())
 		}
 	})
 }
@@ -225,7 +215,7 @@ func TestAnEarlyCloseIsNobodysFault(t *testing.T) {
 
 func TestWhatIsToSpareIsNotForced(t *testing.T) {
 	t.Parallel()
-	for _, terms := range []pullchain.Terms{{Spare: true}, {Helper: true}} {
+	for _, terms := range []pullchain.FetchOptions{{NoForce: true}, {Speculative: true}} {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRig(fail(internal), fail(internal))
 			for range 5 {
@@ -251,7 +241,7 @@ func TestWhatIsToSpareDoesNotWait(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(cutAt(400_000), serve)
-		if got, err := r.get(t.Context(), on(pullchain.Terms{Spare: true}, blob)); err != nil || !bytes.Equal(got, content) {
+		if got, err := r.get(t.Context(), on(pullchain.FetchOptions{NoForce: true}, blob)); err != nil || !bytes.Equal(got, content) {
 			t.Errorf("%d bytes, %v", len(got), err)
 		}
 	})
@@ -264,7 +254,7 @@ func TestWhatIsToSpareDoesNotWait(t *testing.T) {
 			return cutAt(400_000)(ctx, req)
 		})
 		start := time.Now()
-		got, err := r.get(t.Context(), on(pullchain.Terms{Spare: true}, blob))
+		got, err := r.get(t.Context(), on(pullchain.FetchOptions{NoForce: true}, blob))
 		if pullchain.ReasonOf(err) != pullchain.Unavailable || len(got) > 400_000 || time.Since(start) != 0 {
 			t.Errorf("%d bytes and %v, after %v", len(got), err, time.Since(start))
 		}
@@ -275,7 +265,7 @@ func TestWhatIsToSpareIsNotForcedInMidBody(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(cutAt(400_000))
-		resp := r.mustFetch(t, on(pullchain.Terms{Spare: true}, blob))
+		resp := r.mustFetch(t, on(pullchain.FetchOptions{NoForce: true}, blob))
 		defer resp.Body.Close()
 		r.ups[0].become(fail(internal))
 		for range 5 {
@@ -295,7 +285,7 @@ func TestWhoIsAvoidedIsAskedLast(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(serve, serve, fail(internal))
-		r.mustGet(t, on(pullchain.Terms{Avoid: []string{"b", "a"}}, blob))
+		r.mustGet(t, on(pullchain.FetchOptions{Avoid: []string{"b", "a"}}, blob))
 		if got := r.counts(); !slices.Equal(got, []int{1, 0, 1}) {
 			t.Errorf("asked %v", got)
 		}

@@ -12,7 +12,7 @@ import (
 // nobody lets us connect; who has not is waited for as long as the dial takes.
 func TestSpareDoesNotWaitForBlackHoles(t *testing.T) {
 	t.Parallel()
-	spared := pullchain.Terms{Spare: true}
+	spared := pullchain.FetchOptions{NoForce: true}
 	headBlob := on(spared, blob)
 	headBlob.Head = true
 	for name, tt := range map[string]struct {
@@ -50,7 +50,7 @@ func TestSpareWaitsForWhoIsThere(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(blackholed, after(3*time.Second, serve))
-		if _, err := r.Fetch(t.Context(), on(pullchain.Terms{Spare: true}, byDigest)); err != nil {
+		if _, err := r.Fetch(t.Context(), on(pullchain.FetchOptions{NoForce: true}, byDigest)); err != nil {
 			t.Error(err)
 		}
 	})

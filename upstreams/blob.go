@@ -39,7 +39,7 @@ func (a *attempt) blob(resp *http.Response, out *pullchain.Response) error {
 	if encoded(resp) {
 		out.Size = -1 // the length was that of the encoded body
 	}
-	out.Body = body
+	out.Body = pullchain.PlainBody(body)
 	return nil
 }
 

@@ -36,7 +36,7 @@ func (a *attempt) respond(resp *http.Response) (pullchain.Response, error) {
 		Quota:     a.quota(resp.Header, time.Now()),
 		Private:   a.u.cfg.private(),
 		Login:     a.u.Login(),
-		Body:      http.NoBody,
+		Body:      pullchain.NoBody,
 	}
 	var err error
 	switch {
@@ -127,7 +127,7 @@ func (a *attempt) manifest(resp *http.Response, out *pullchain.Response) error {
 	out.Header = entityTag(resp)
 	out.Links = links
 	out.Size = int64(len(body))
-	out.Body = io.NopCloser(bytes.NewReader(body))
+	out.Body = pullchain.BytesBody(body)
 	return nil
 }
 
@@ -181,7 +181,7 @@ func (a *attempt) list(resp *http.Response, out *pullchain.Response) error {
 		return corrupt(pullchain.CodeNotRegistry, "a %s list that is no JSON object", a.req.Op)
 	}
 	out.Size = int64(len(body))
-	out.Body = io.NopCloser(bytes.NewReader(body))
+	out.Body = pullchain.BytesBody(body)
 	return nil
 }
 

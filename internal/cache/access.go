@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -67,7 +66,7 @@ func (c *Cache) admit(ctx context.Context, r *registry, req pullchain.Request, m
 	case lasting && now.Sub(p.failed) < refreshPause && excusable(p.err, r.judges(p.login)):
 		return grant{stale: true, attempts: attemptsOf(p.err)}, nil
 	}
-	resp, _, err := c.headDigest(ctx, r, req, pullchain.Terms{Spare: lasting})
+	resp, _, err := c.headDigest(ctx, r, req, pullchain.FetchOptions{NoForce: lasting})
 	switch {
 	case err == nil:
 		return grant{attempts: resp.Attempts}, nil
@@ -188,18 +187,18 @@ type headKey struct {
 // headDigest asks upstream for the headers of req.Digest, once for all who want
 // to know, and remembers what that proves of content that is here. A word on what
 // is not is worth nothing later: who says yes to everything has not got it either.
-func (c *Cache) headDigest(ctx context.Context, r *registry, req pullchain.Request, terms pullchain.Terms) (pullchain.Response, bool, error) {
+func (c *Cache) headDigest(ctx context.Context, r *registry, req pullchain.Request, terms pullchain.FetchOptions) (pullchain.Response, bool, error) {
 	key := proofKey{repoKey{r.name, req.Repo}, req.Digest}
 	return c.heads.do(ctx, headKey{r, key, req.Op}, func(ctx context.Context) (pullchain.Response, error) {
 		resp, err := r.next.Fetch(ctx, pullchain.Request{
-			Op: req.Op, Head: true, Registry: r.name, Repo: req.Repo, Digest: req.Digest, Terms: terms,
+			Op: req.Op, Head: true, Registry: r.name, Repo: req.Repo, Digest: req.Digest, Options: terms,
 		})
 		if err != nil {
 			c.disprovedBy(r, err, key)
 			return pullchain.Response{}, err
 		}
 		resp.Body.Close()
-		resp.Body = http.NoBody
+		resp.Body = pullchain.NoBody
 		size, here := c.sizeOf(key.digest)
 		switch {
 		case !here:
@@ -230,7 +229,7 @@ func (c *Cache) sizeOf(d digest.Digest) (int64, bool) {
 // headThrough answers a HEAD by digest for what is not here. It stays a HEAD: at
 // Docker Hub that is what costs no pull (PROTOCOL.md 4.1).
 func (c *Cache) headThrough(ctx context.Context, r *registry, req pullchain.Request) (pullchain.Response, error) {
-	resp, joined, err := c.headDigest(ctx, r, req, req.Terms)
+	resp, joined, err := c.headDigest(ctx, r, req, req.Options)
 	if err != nil {
 		return pullchain.Response{}, err
 	}

@@ -2,7 +2,6 @@ package cache_test
 
 import (
 	"context"
-	"net/http"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -155,7 +154,7 @@ func TestProofIsSparing(t *testing.T) {
 		r.do(byDigest(secret, m)) // too long ago
 		var spares []bool
 		for _, req := range r.up.requests {
-			spares = append(spares, req.Terms.Spare)
+			spares = append(spares, req.Options.NoForce)
 		}
 		if diff := cmp.Diff([]bool{false, false, true, false}, spares); diff != "" {
 			t.Errorf("Spare (-want +got):\n%s", diff)
@@ -275,9 +274,8 @@ func TestStaleBlobTellsOfItsAttempts(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer resp.Body.Close()
-		traced, ok := resp.Body.(interface{ Attempts() []pullchain.Attempt })
-		if !ok || len(traced.Attempts()) != 1 {
-			t.Errorf("the body %T", resp.Body)
+		if attempts := resp.Body.Attempts(); len(attempts) != 1 {
+			t.Errorf("the body knows of %d attempts", len(attempts))
 		}
 	})
 }
@@ -363,7 +361,7 @@ func (y yesMan) Fetch(_ context.Context, req pullchain.Request) (pullchain.Respo
 	if !req.Head {
 		return pullchain.Response{}, notFound
 	}
-	resp := pullchain.Response{Status: 200, Digest: req.Digest, Size: 5, MediaType: wire.TypeOCIManifest, Body: http.NoBody}
+	resp := pullchain.Response{Status: 200, Digest: req.Digest, Size: 5, MediaType: wire.TypeOCIManifest, Body: pullchain.NoBody}
 	if resp.Digest == "" {
 		resp.Digest = y.digest
 	}

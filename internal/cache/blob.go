@@ -3,9 +3,7 @@ package cache
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
-	"os"
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/blobstore"
@@ -54,7 +52,7 @@ func (c *Cache) join(ctx context.Context, r *registry, req pullchain.Request, pr
 func (c *Cache) blobHead(ctx context.Context, r *registry, req pullchain.Request) (pullchain.Response, error) {
 	answer := func(size int64, result pullchain.CacheResult) pullchain.Response {
 		return pullchain.Response{
-			Status: http.StatusOK, Digest: req.Digest, Size: size, Body: http.NoBody, Cache: result,
+			Status: http.StatusOK, Digest: req.Digest, Size: size, Body: pullchain.NoBody, Cache: result,
 		}
 	}
 	if info, ok := c.store.Stat(req.Digest); ok {
@@ -75,34 +73,23 @@ func (c *Cache) blobHead(ctx context.Context, r *registry, req pullchain.Request
 	return c.headThrough(ctx, r, req)
 }
 
-// markBlob is mark for a body that knows its own attempts.
+// markBlob is mark for a body, which may know of more attempts than its response.
 func (g grant) markBlob(resp pullchain.Response) pullchain.Response {
-	if body, ok := resp.Body.(fileBody); ok && g.attempts != nil {
-		resp.Body = admitted{body, g.attempts}
-	}
-	if g.attempts != nil {
+	if g.attempts != nil && resp.Body != nil {
+		resp.Body = admitted{resp.Body, g.attempts, resp}
 		g.attempts = append(g.attempts[:len(g.attempts):len(g.attempts)], resp.Attempts...)
 	}
 	return g.mark(resp)
 }
 
-// A fileBody is what the bodies of hits and fills are, for those who would rather
-// have the kernel send a file than read it.
-type fileBody interface {
-	io.ReadCloser
-	File() *os.File
-	Ready() (int64, error)
-	Sent(int64)
-	Attempts() []pullchain.Attempt
-}
-
 // admitted is a body that was served after access to it had been asked for.
 type admitted struct {
-	fileBody
+	pullchain.Body
 	asked []pullchain.Attempt
+	resp  pullchain.Response // before that was known
 }
 
 // Attempts returns the tries to find out, and those of the body.
 func (b admitted) Attempts() []pullchain.Attempt {
-	return append(b.asked[:len(b.asked):len(b.asked)], b.fileBody.Attempts()...)
+	return append(b.asked[:len(b.asked):len(b.asked)], b.resp.Trace()...)
 }

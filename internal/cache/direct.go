@@ -1,10 +1,10 @@
 package cache
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net/http"
-	"os"
 
 	"github.com/pullchain/pullchain"
 )
@@ -21,21 +21,16 @@ func (s *fills) direct(ctx context.Context, reg *registry, req pullchain.Request
 	return resp, nil
 }
 
-// A lonely reader goes on by itself where its fill lost the disk in the middle of
-// the blob. Its bytes pass through a pipe, so that who sends files can send them.
-type lonely struct {
-	body io.ReadCloser
-	src  io.Reader // of body: what may be sent
+// A detached reader goes on by itself where its fill lost the disk in the middle
+// of the blob. Its bytes pass through memory.
+type detachedBody struct {
+	pullchain.Body
+	src  io.Reader // of the Body: what may be sent
 	left int64     // of a part; -1 for a whole, whose digest tells its end
-	r, w *os.File
-	full int64 // bytes in the pipe
-	tell tracedBody
-	own  []pullchain.Attempt
+	buf  []byte
+	full []byte // of buf: read and not sent
+	resp pullchain.Response
 }
-
-// pipeChunk is what goes through the pipe at once: every system's pipes hold it
-// without anybody reading (pipe(7): PIPE_BUF).
-const pipeChunk = 4096
 
 // leave goes on with an own request from the next byte on. Of a whole blob the
 // bytes sent so far are hashed again, and the end is held back until it is right.
@@ -49,16 +44,16 @@ func (r *reader) leave() error {
 	if err != nil {
 		return err
 	}
-	l, err := r.lonely(resp)
+	alone, err := r.detached(resp)
 	if err != nil {
 		resp.Body.Close()
 		return asError(err)
 	}
-	r.alone = l
+	r.alone = alone
 	return nil
 }
 
-func (r *reader) lonely(resp pullchain.Response) (*lonely, error) {
+func (r *reader) detached(resp pullchain.Response) (*detachedBody, error) {
 	begins := int64(0)
 	if resp.Status == http.StatusPartialContent {
 		begins = resp.Range.From
@@ -66,48 +61,41 @@ func (r *reader) lonely(resp pullchain.Response) (*lonely, error) {
 	if begins != r.pos || r.size >= 0 && resp.Size >= 0 && resp.Size != r.size {
 		return nil, mismatch("the rest of %d bytes from %d is answered with %d bytes from %d", r.size, r.pos, resp.Size, begins)
 	}
-	l := &lonely{body: resp.Body, src: resp.Body, left: r.stop - r.pos, own: resp.Attempts}
-	l.tell, _ = resp.Body.(tracedBody)
+	d := &detachedBody{Body: resp.Body, src: resp.Body, left: r.stop - r.pos, buf: make([]byte, bufferSize), resp: resp}
 	if r.whole {
 		held := newHeldBack(resp.Body, r.req.Digest, max(r.stop-r.pos, -1))
 		if err := held.skip(r.file, r.pos); err != nil {
 			return nil, err
 		}
-		l.src, l.left = held, -1
+		d.src, d.left = held, -1
 	}
-	var err error
-	l.r, l.w, err = os.Pipe()
-	return l, err
+	return d, nil
 }
 
-func (l *lonely) ready() (int64, error) {
-	for l.full == 0 {
-		if l.left == 0 {
-			return 0, io.EOF
+func (d *detachedBody) next() (pullchain.Section, error) {
+	for len(d.full) == 0 {
+		if d.left == 0 {
+			return pullchain.Section{}, io.EOF
 		}
-		var buf [pipeChunk]byte
-		p := buf[:]
-		if l.left > 0 {
-			p = p[:min(l.left, pipeChunk)]
+		p := d.buf
+		if d.left > 0 {
+			p = p[:min(d.left, int64(len(p)))]
 		}
-		n, err := l.src.Read(p)
+		n, err := d.src.Read(p)
 		if n == 0 && err != nil {
-			return 0, l.end(err)
+			return pullchain.Section{}, d.end(err)
 		}
-		if _, err := l.w.Write(p[:n]); err != nil {
-			return 0, asError(err)
-		}
-		if l.full = int64(n); l.left > 0 {
-			l.left -= int64(n)
+		if d.full = p[:n]; d.left > 0 {
+			d.left -= int64(n)
 		}
 	}
-	return l.full, nil
+	return pullchain.Section{Content: bytes.NewReader(d.full), Size: int64(len(d.full))}, nil
 }
 
 // end says what the end of the body means.
-func (l *lonely) end(err error) error {
+func (d *detachedBody) end(err error) error {
 	switch {
-	case err == io.EOF && l.left < 0:
+	case err == io.EOF && d.left < 0:
 		return io.EOF
 	case err == io.EOF:
 		return &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeTruncated, Err: io.ErrUnexpectedEOF}
@@ -115,19 +103,9 @@ func (l *lonely) end(err error) error {
 	return asError(err)
 }
 
-func (l *lonely) file() *os.File { return l.r }
+func (d *detachedBody) sent(n int64) { d.full = d.full[n:] }
 
-func (l *lonely) sent(n int64) { l.full -= n }
-
-func (l *lonely) attempts() []pullchain.Attempt {
-	if l.tell != nil {
-		return l.tell.Attempts()
-	}
-	return l.own
-}
-
-func (l *lonely) close() {
-	l.body.Close()
-	l.r.Close()
-	l.w.Close()
+// Attempts returns those behind the bytes that come now.
+func (d *detachedBody) Attempts() []pullchain.Attempt {
+	return d.resp.Trace()
 }

@@ -60,7 +60,7 @@ func TestF33NoSpool(t *testing.T) {
 				resp.Body.Close()
 			}
 			for i, req := range r.chain.requests() {
-				if req.Terms.Unverified {
+				if req.Options.Unverified {
 					t.Errorf("request %d is unverified", i)
 				}
 			}
@@ -100,7 +100,7 @@ func TestF33FullInMidFill(t *testing.T) {
 			fillBubble(t, noise(mib, 1), func(t *testing.T, r *fillRig) {
 				r.tighten(room)
 				r.chain.answer = func(_ int, req pullchain.Request) reply {
-					if bad > 0 && !req.Terms.Unverified {
+					if bad > 0 && !req.Options.Unverified {
 						return reply{rate: mib, flip: []int64{bad}}
 					}
 					return reply{rate: mib}
@@ -139,8 +139,8 @@ func TestF33File(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			body, ok := resp.Body.(fileBody)
-			if !ok { // it never was in the spool
+			body := resp.Body.Sections()
+			if body == nil { // it never was in the spool
 				resp.Body.Close()
 				continue
 			}

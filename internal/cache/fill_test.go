@@ -316,7 +316,7 @@ func TestFileBody(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := sendFile(resp.Body.(fileBody))
+			got, err := sendFile(resp.Body.Sections())
 			resp.Body.Close()
 			to := int(want.To)
 			if to == 0 {
@@ -329,19 +329,19 @@ func TestFileBody(t *testing.T) {
 	})
 }
 
-// sendFile reads a body through its file, as front does.
-func sendFile(body fileBody) ([]byte, error) {
+// sendFile reads a body's sections, as front does.
+func sendFile(body pullchain.Sections) ([]byte, error) {
 	var got []byte
 	for {
-		n, err := body.Ready()
+		section, err := body.Next()
 		if err == io.EOF {
 			return got, nil
 		}
 		if err != nil {
 			return got, err
 		}
-		p := make([]byte, min(n, 100_000))
-		m, err := io.ReadFull(body.File(), p)
+		p := make([]byte, min(section.Size, 100_000))
+		m, err := section.Content.ReadAt(p, section.Offset)
 		body.Sent(int64(m))
 		got = append(got, p[:m]...)
 		if err != nil {

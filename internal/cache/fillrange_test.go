@@ -243,8 +243,8 @@ func TestUnknownSize(t *testing.T) {
 		part := make(chan error)
 		go func() { part <- r.get(pullchain.Range{From: 100, To: 200}) }()
 		time.Sleep(510 * time.Millisecond)
-		if n, err := resp.Body.(fileBody).Ready(); n != 448*kib || err != nil {
-			t.Errorf("ready: %d, %v", n, err)
+		if ready, err := resp.Body.Sections().Next(); ready.Size != 448*kib || err != nil {
+			t.Errorf("ready: %d, %v", ready.Size, err)
 		}
 		if err := r.read(resp, whole); err != nil {
 			t.Error(err)

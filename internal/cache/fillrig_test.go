@@ -23,7 +23,7 @@ import (
 )
 
 // A chainFake is a balancer over one blob whose every answer is scripted. It
-// speaks as a balancer does to Terms.Unverified.
+// speaks as a balancer does to FetchOptions.Unverified.
 type chainFake struct {
 	content []byte
 	digest  digest.Digest
@@ -119,7 +119,7 @@ func (c *chainFake) respond(ctx context.Context, req pullchain.Request, how repl
 	b := &bodyFake{c: c, ctx: ctx, how: how, end: size}
 	if how.size != 0 {
 		resp.Size, b.end = how.size, min(how.size, size)
-		b.short = how.size > size && !req.Terms.Unverified
+		b.short = how.size > size && !req.Options.Unverified
 	}
 	if !req.Range.Whole() && !how.ignores {
 		abs, ok := wire.ResolveRange(req.Range, resp.Size)
@@ -131,8 +131,8 @@ func (c *chainFake) respond(ctx context.Context, req pullchain.Request, how repl
 		}
 		resp.Status, resp.Range = 206, abs
 		b.pos, b.end = abs.From, min(abs.To, b.end)
-		b.short = b.end < abs.To && !req.Terms.Unverified
-	} else if how.ignores && !req.Range.Whole() && !req.Terms.Unverified {
+		b.short = b.end < abs.To && !req.Options.Unverified
+	} else if how.ignores && !req.Range.Whole() && !req.Options.Unverified {
 		return c.respond(ctx, req, reply{lane: how.lane, rate: how.rate}) // a balancer cuts it out
 	}
 	if how.unknown {
@@ -153,7 +153,9 @@ type bodyFake struct {
 	closed   bool
 }
 
-func (b *bodyFake) Upstream() string { return b.how.lane }
+func (b *bodyFake) Source() pullchain.Source { return pullchain.Source{Upstream: b.how.lane} }
+
+func (b *bodyFake) Sections() pullchain.Sections { return nil }
 
 func (b *bodyFake) Attempts() []pullchain.Attempt {
 	return []pullchain.Attempt{{Upstream: b.how.lane}}

@@ -1,10 +1,11 @@
 package cache
 
 import (
-	"io"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/pullchain/pullchain"
 )
 
 // TLS hands out what it decrypts a record at a time, which is 16 KiB at most and
@@ -29,7 +30,7 @@ var (
 // while the next read takes long.
 type gather struct {
 	w    *worker
-	body io.Reader
+	body pullchain.Body
 	used *atomic.Int64 // large buffers of all fills
 
 	mu      sync.Mutex // guards what follows; held while bytes are written
@@ -47,7 +48,7 @@ type gather struct {
 	ended   bool
 }
 
-func (w *worker) gather(body io.Reader) *gather {
+func (w *worker) gather(body pullchain.Body) *gather {
 	g := &gather{w: w, body: body, used: &w.f.s.large}
 	g.small = smallBuffers.Get().(*[gatherSmall]byte)
 	return g
@@ -114,15 +115,15 @@ func (g *gather) returnLarge() {
 // take takes in n bytes that were read into the space, and writes what there is
 // if it is much, or enough for one who waits.
 func (g *gather) take(n int) error {
-	source, private := sourceOf(g.body), tookLogin(g.body)
+	from := g.body.Source()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if source != g.source { // the body goes on from another lane
+	if from.Upstream != g.source { // the body goes on from another lane
 		if err := g.writeLocked(); err != nil {
 			return err
 		}
 	}
-	g.source, g.private = source, g.private || private
+	g.source, g.private = from.Upstream, g.private || from.Private
 	fresh := len(g.pending) == 0
 	var awaited bool
 	g.pending, awaited = g.w.reserve(g.pending, int64(n))

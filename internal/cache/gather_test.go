@@ -98,7 +98,7 @@ func TestTrickle(t *testing.T) {
 	fillBubble(t, noise(holdAll+holdBack, 1), func(t *testing.T, r *fillRig) {
 		const rate = 3 * kib
 		r.chain.answer = func(_ int, req pullchain.Request) reply {
-			if req.Terms.Helper {
+			if req.Options.Speculative {
 				return reply{err: errBusy}
 			}
 			return reply{rate: rate, chunk: 100}
@@ -141,9 +141,11 @@ func (s *switching) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func (s *switching) Close() error                  { return nil }
-func (s *switching) Upstream() string              { return s.lane }
-func (s *switching) Private() bool                 { return s.lane == "b" }
+func (s *switching) Close() error                 { return nil }
+func (s *switching) Sections() pullchain.Sections { return nil }
+func (s *switching) Source() pullchain.Source {
+	return pullchain.Source{Upstream: s.lane, Private: s.lane == "b"}
+}
 func (s *switching) Attempts() []pullchain.Attempt { return nil }
 
 type fetcherFunc func(context.Context, pullchain.Request) (pullchain.Response, error)

@@ -22,22 +22,22 @@ func TestLeaveWithEverything(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer resp.Body.Close()
-			body := resp.Body.(fileBody)
+			body := resp.Body.Sections()
 			end := 2 * mib
 			if want.To > 0 {
 				end = int(want.To - want.From)
 			}
 			for sent := 0; sent < end; {
-				n, err := body.Ready()
+				section, err := body.Next()
 				if err != nil {
 					t.Fatal(err)
 				}
-				body.Sent(n)
-				sent += int(n)
+				body.Sent(section.Size)
+				sent += int(section.Size)
 			}
 			leave()
-			if n, err := body.Ready(); err != io.EOF {
-				t.Errorf("%v: %d bytes and %v after the last one, want %v", want, n, err, io.EOF)
+			if section, err := body.Next(); err != io.EOF {
+				t.Errorf("%v: %d bytes and %v after the last one, want %v", want, section.Size, err, io.EOF)
 			}
 		})
 	}
@@ -66,19 +66,19 @@ func TestLeaveWhileAnotherCopyIsFetched(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer resp.Body.Close()
-		body := resp.Body.(fileBody)
+		body := resp.Body.Sections()
 		for sent := 0; sent < mib; {
-			n, err := body.Ready()
+			section, err := body.Next()
 			if err != nil {
 				t.Fatal(err)
 			}
-			body.Sent(n)
-			sent += int(n)
+			body.Sent(section.Size)
+			sent += int(section.Size)
 		}
 		time.Sleep(time.Second) // another copy is being fetched
 		leave()
 		start := time.Now()
-		_, err = body.Ready()
+		_, err = body.Next()
 		if err == io.EOF || pullchain.ReasonOf(err) != pullchain.Canceled || time.Since(start) > 0 {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}

@@ -1,7 +1,6 @@
 package cache
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -41,23 +40,15 @@ func (m *manifest) response(head bool) pullchain.Response {
 		MediaType: m.mediaType,
 		Digest:    m.digest,
 		Size:      int64(len(m.body)),
-		Body:      http.NoBody,
+		Body:      pullchain.NoBody,
 		Cache:     pullchain.CacheHit,
 	}
 	if head {
 		return resp
 	}
-	body := &memoryBody{}
-	body.Reset(m.body)
-	resp.Body, resp.Links = body, m.links
+	resp.Body, resp.Links = pullchain.BytesBody(m.body), m.links
 	return resp
 }
-
-// A memoryBody is bytes to be read by one client. It is an io.WriterTo.
-type memoryBody struct{ bytes.Reader }
-
-// Close does nothing: nobody else waits for the bytes.
-func (*memoryBody) Close() error { return nil }
 
 // byDigest answers a request for a manifest by its digest: for ever from here,
 // once it is here and the repository may read it.
@@ -208,7 +199,7 @@ func (c *Cache) fetchManifest(ctx context.Context, r *registry, req pullchain.Re
 		// What a digest stands for does not depend on what the first of several
 		// clients accepts; whether the registry has it may.
 		return c.get(ctx, r, pullchain.Request{
-			Op: pullchain.Manifest, Registry: r.name, Repo: req.Repo, Digest: req.Digest, Terms: req.Terms,
+			Op: pullchain.Manifest, Registry: r.name, Repo: req.Repo, Digest: req.Digest, Options: req.Options,
 		})
 	})
 }

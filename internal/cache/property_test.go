@@ -134,7 +134,7 @@ func (p *plan) answer(_ int, req pullchain.Request) reply {
 	defer p.mu.Unlock()
 	lane := "c"
 	for _, l := range []string{"b", "a"} {
-		if !slices.Contains(req.Terms.Avoid, l) {
+		if !slices.Contains(req.Options.Avoid, l) {
 			lane = l
 		}
 	}
@@ -148,10 +148,10 @@ func (p *plan) answer(_ int, req pullchain.Request) reply {
 			how.rate, how.chunk = 64*kib+p.rng.IntN(2*mib), 1+p.rng.IntN(8*kib)
 		}
 	}
-	if req.Terms.Helper && p.rng.IntN(3) == 0 {
+	if req.Options.Speculative && p.rng.IntN(3) == 0 {
 		return reply{err: errBusy}
 	}
-	if slices.Contains(p.liars, lane) && size > 0 && req.Terms.Unverified {
+	if slices.Contains(p.liars, lane) && size > 0 && req.Options.Unverified {
 		how.flip = []int64{p.rng.Int64N(size), p.rng.Int64N(size)}
 	}
 	if p.faults == 0 {
@@ -171,7 +171,7 @@ func (p *plan) answer(_ int, req pullchain.Request) reply {
 			&pullchain.Error{Reason: pullchain.NotFound, Code: pullchain.CodeNotFound, Status: 404},
 		}[p.rng.IntN(3)]
 	case 4, 5:
-		how.ignores = !req.Terms.Helper
+		how.ignores = !req.Options.Speculative
 	case 6:
 		how.unknown = true
 	case 7:
@@ -392,14 +392,14 @@ func (c *client) read(resp pullchain.Response) error {
 	if resp.Status == 206 {
 		from, to = resp.Range.From, resp.Range.To
 	}
-	file, ok := resp.Body.(fileBody)
+	sections := resp.Body.Sections()
 	var got []byte
 	var err error
 	for err == nil {
 		buf := make([]byte, 1+c.rng.IntN(200*kib))
 		n := 0
-		if c.files && ok {
-			n, err = c.send(file, buf)
+		if c.files && sections != nil {
+			n, err = c.send(sections, buf)
 		} else {
 			n, err = resp.Body.Read(buf)
 		}
@@ -419,16 +419,17 @@ func (c *client) read(resp pullchain.Response) error {
 	return nil
 }
 
-// send is one turn of front's loop over a file.
-func (c *client) send(body fileBody, buf []byte) (int, error) {
-	ready, err := body.Ready()
+// send is one turn of front's loop over sections.
+func (c *client) send(body pullchain.Sections, buf []byte) (int, error) {
+	ready, err := body.Next()
 	if err != nil {
 		return 0, err
 	}
-	n, err := io.ReadFull(body.File(), buf[:min(ready, int64(len(buf)))])
+	want := min(ready.Size, int64(len(buf)))
+	n, err := ready.Content.ReadAt(buf[:want], ready.Offset)
 	body.Sent(int64(n))
-	if err != nil {
-		return n, fmt.Errorf("%d bytes were said to be ready: %w", ready, err)
+	if int64(n) < want {
+		return n, fmt.Errorf("%d bytes were said to be ready: %w", ready.Size, err)
 	}
 	return n, nil
 }

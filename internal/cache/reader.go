@@ -26,7 +26,7 @@ type reader struct {
 	size            int64 // of the blob, as the client was told; -1 if it was not
 	copy            int   // which of the fill's copies file is
 	file            sourceFile
-	alone           *lonely // goes on without the fill
+	alone           *detachedBody // goes on without the fill
 	closed          atomic.Bool
 
 	// Guarded by f.mu.
@@ -49,7 +49,7 @@ func (r *reader) Close() error {
 	f.wakeLocked()
 	f.mu.Unlock()
 	if r.alone != nil {
-		r.alone.close()
+		r.alone.Close()
 	}
 	if r.file.close != nil {
 		return r.file.close()
@@ -57,11 +57,18 @@ func (r *reader) Close() error {
 	return nil
 }
 
-// Ready waits until bytes may be sent, and returns how many. At the right end it
-// returns io.EOF; any other error means that the answer cannot be completed.
-func (r *reader) Ready() (int64, error) {
+// Sections returns the reader itself: its bytes lie in the fill's file.
+func (r *reader) Sections() pullchain.Sections { return r }
+
+// Source returns none: the bytes are the cache's by now.
+func (r *reader) Source() pullchain.Source { return pullchain.Source{} }
+
+// Next waits until bytes may be sent, and returns where they are. At the right
+// end it returns io.EOF; any other error means that the answer cannot be
+// completed.
+func (r *reader) Next() (pullchain.Section, error) {
 	if r.alone != nil {
-		return r.alone.ready()
+		return r.alone.next()
 	}
 	f := r.f
 	f.mu.Lock()
@@ -69,15 +76,15 @@ func (r *reader) Ready() (int64, error) {
 	for {
 		n, err := r.lookLocked()
 		switch {
-		case n > 0 || err == io.EOF:
+		case n > 0:
 			f.mu.Unlock()
-			return n, err
+			return pullchain.Section{Content: r.file.File, Offset: r.pos, Size: n}, nil
 		case err == errChanged || err == errDetached:
 			f.mu.Unlock()
 			return r.carryOn(err)
 		case err != nil:
 			f.mu.Unlock()
-			return 0, err
+			return pullchain.Section{}, err
 		}
 		r.waiting = true
 		if missing := f.have.reach(r.pos); missing < r.to && r.copy == f.copy {
@@ -89,7 +96,7 @@ func (r *reader) Ready() (int64, error) {
 }
 
 // carryOn goes on after the ground has shifted, and returns what is ready.
-func (r *reader) carryOn(why error) (int64, error) {
+func (r *reader) carryOn(why error) (pullchain.Section, error) {
 	err := why
 	if why == errChanged {
 		err = r.change()
@@ -98,9 +105,9 @@ func (r *reader) carryOn(why error) (int64, error) {
 		err = r.leave()
 	}
 	if err != nil {
-		return 0, err
+		return pullchain.Section{}, err
 	}
-	return r.Ready()
+	return r.Next()
 }
 
 // errChanged says that the fill goes on in another file.
@@ -226,9 +233,6 @@ func (r *reader) take(file sourceFile, copy int, size int64) error {
 			return mismatch("what was sent at %d was wrong", at)
 		}
 	}
-	if _, err := file.Seek(r.pos, io.SeekStart); err != nil {
-		return asError(err)
-	}
 	old := r.file
 	r.file, r.copy = file, copy
 	if old.close != nil {
@@ -237,16 +241,7 @@ func (r *reader) take(file sourceFile, copy int, size int64) error {
 	return nil
 }
 
-// File returns the file to send from; its offset is at the next byte to send. It
-// may be another after each Ready.
-func (r *reader) File() *os.File {
-	if r.alone != nil {
-		return r.alone.file()
-	}
-	return r.file.File
-}
-
-// Sent notes that the file's offset has moved by n.
+// Sent moves on by n bytes.
 func (r *reader) Sent(n int64) {
 	if r.alone != nil {
 		r.alone.sent(n)
@@ -257,11 +252,11 @@ func (r *reader) Sent(n int64) {
 
 // Read reads what is ready.
 func (r *reader) Read(p []byte) (int, error) {
-	n, err := r.Ready()
+	ready, err := r.Next()
 	if err != nil {
 		return 0, err
 	}
-	got, err := r.File().Read(p[:min(n, int64(len(p)))])
+	got, err := ready.Content.ReadAt(p[:min(ready.Size, int64(len(p)))], ready.Offset)
 	r.Sent(int64(got))
 	if err != nil && got == 0 && len(p) > 0 {
 		return 0, asError(fmt.Errorf("reading the spool: %w", err))
@@ -274,7 +269,7 @@ func (r *reader) Read(p []byte) (int, error) {
 func (r *reader) Attempts() []pullchain.Attempt {
 	all := r.f.attempts()
 	if r.alone != nil {
-		all = append(all, r.alone.attempts()...)
+		all = append(all, r.alone.Attempts()...)
 	}
 	return all
 }

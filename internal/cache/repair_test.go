@@ -26,7 +26,7 @@ func TestF20OneSource(t *testing.T) {
 				if n == 0 {
 					return reply{lane: "bad", flip: []int64{int64(size) - 1}}
 				}
-				if !slices.Equal(req.Terms.Avoid, []string{"bad"}) || !req.Range.Whole() {
+				if !slices.Equal(req.Options.Avoid, []string{"bad"}) || !req.Range.Whole() {
 					t.Errorf("request %+v", req)
 				}
 				return reply{lane: "good"}
@@ -56,8 +56,8 @@ func TestF20SeveralSources(t *testing.T) {
 			case 2:
 				return reply{lane: "c"}
 			}
-			if !slices.Equal(req.Terms.Avoid, []string{"a", "b", "c"}) {
-				t.Errorf("avoids %v", req.Terms.Avoid)
+			if !slices.Equal(req.Options.Avoid, []string{"a", "b", "c"}) {
+				t.Errorf("avoids %v", req.Options.Avoid)
 			}
 			return reply{lane: "a"}
 		}

@@ -171,7 +171,7 @@ func (u *upstream) answer(req pullchain.Request) (pullchain.Response, error) {
 		return pullchain.Response{}, notFound
 	}
 	resp := pullchain.Response{
-		Status: 200, MediaType: doc.mediaType, Digest: d, Size: int64(len(doc.body)), Private: u.private, Login: u.login, Body: http.NoBody,
+		Status: 200, MediaType: doc.mediaType, Digest: d, Size: int64(len(doc.body)), Private: u.private, Login: u.login, Body: pullchain.NoBody,
 		Attempts: []pullchain.Attempt{{Upstream: "hub", Start: time.Now()}},
 	}
 	if req.Head {
@@ -204,7 +204,8 @@ func (u *upstream) answer(req pullchain.Request) (pullchain.Response, error) {
 // sourceBody is a body as the balancer has it.
 type sourceBody struct{ io.ReadCloser }
 
-func (sourceBody) Upstream() string              { return "hub" }
+func (sourceBody) Source() pullchain.Source      { return pullchain.Source{Upstream: "hub"} }
+func (sourceBody) Sections() pullchain.Sections  { return nil }
 func (sourceBody) Attempts() []pullchain.Attempt { return []pullchain.Attempt{{Upstream: "hub"}} }
 
 var notFound = &pullchain.Error{

@@ -26,7 +26,7 @@ func (l *limitedLane) answer(_ int, req pullchain.Request) reply {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	open := int(l.chain.open.Load())
-	if req.Terms.Helper && open >= l.max {
+	if req.Options.Speculative && open >= l.max {
 		l.denied++
 		return reply{err: errBusy}
 	}
@@ -52,8 +52,8 @@ func TestThrottledCDN(t *testing.T) {
 			r.settled(true)
 			r.sentAtMost(10*mib + mib/2)
 			for i, req := range r.chain.requests()[1:] {
-				if !req.Terms.Helper || !req.Terms.Unverified {
-					t.Errorf("request %d has terms %+v", i+1, req.Terms)
+				if !req.Options.Speculative || !req.Options.Unverified {
+					t.Errorf("request %d has terms %+v", i+1, req.Options)
 				}
 			}
 		})
@@ -92,9 +92,9 @@ func TestOtherLanes(t *testing.T) {
 	fillBubble(t, noise(10*mib, 1), func(t *testing.T, r *fillRig) {
 		r.chain.answer = func(_ int, req pullchain.Request) reply {
 			switch {
-			case !req.Terms.Helper:
+			case !req.Options.Speculative:
 				return reply{lane: "a", rate: 256 * kib}
-			case slices.Contains(req.Terms.Avoid, "a"):
+			case slices.Contains(req.Options.Avoid, "a"):
 				return reply{lane: "b", rate: 2 * mib}
 			}
 			return reply{err: errBusy}
@@ -114,7 +114,7 @@ func TestHelperDies(t *testing.T) {
 	t.Parallel()
 	fillBubble(t, noise(4*mib, 1), func(t *testing.T, r *fillRig) {
 		r.chain.answer = func(_ int, req pullchain.Request) reply {
-			if req.Terms.Helper {
+			if req.Options.Speculative {
 				return reply{err: errBusy, wait: 50 * time.Millisecond}
 			}
 			return reply{rate: 256 * kib}
@@ -127,7 +127,7 @@ func TestHelperDies(t *testing.T) {
 		r.settled(true)
 		r.sentAtMost(4 * mib)
 		for i, req := range r.chain.requests()[1:] {
-			if !req.Terms.Helper {
+			if !req.Options.Speculative {
 				t.Errorf("request %d: %+v", i+1, req)
 			}
 		}
@@ -168,7 +168,7 @@ func TestCutDuringRead(t *testing.T) {
 	fillBubble(t, noise(400*kib, 1), func(t *testing.T, r *fillRig) {
 		asked := 0
 		r.chain.answer = func(_ int, req pullchain.Request) reply {
-			if req.Terms.Helper {
+			if req.Options.Speculative {
 				return reply{err: errBusy}
 			}
 			asked++

@@ -157,7 +157,7 @@ func TestSpareWhileThereIsSomethingStale(t *testing.T) {
 		shut := failed(pullchain.Unavailable, pullchain.CodeGate, 0)
 		r.up.set(func() {
 			r.up.fail = func(req pullchain.Request) error {
-				if req.Terms.Spare {
+				if req.Options.NoForce {
 					return shut // a forced try would go well
 				}
 				return nil
@@ -170,7 +170,7 @@ func TestSpareWhileThereIsSomethingStale(t *testing.T) {
 		r.want(r.do(byTag(alpine, "3.20")), hit, d) // too old to serve: forced
 		var spares []bool
 		for _, req := range r.up.requests {
-			spares = append(spares, req.Terms.Spare)
+			spares = append(spares, req.Options.NoForce)
 		}
 		if diff := cmp.Diff([]bool{false, true, false}, spares); diff != "" {
 			t.Errorf("Spare (-want +got):\n%s", diff)

@@ -46,7 +46,7 @@ type burstChain struct {
 }
 
 func (c *burstChain) Fetch(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
-	if req.Terms.Helper {
+	if req.Options.Speculative {
 		c.asked.Store(true)
 		return pullchain.Response{}, &pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeThrottle}
 	}
@@ -168,7 +168,7 @@ func TestIgnoredRangeIsLearntFromTheFirstAnswer(t *testing.T) {
 	t.Parallel()
 	fillBubble(t, noise(16*mib, 1), func(t *testing.T, r *fillRig) {
 		r.chain.answer = func(n int, req pullchain.Request) reply {
-			if req.Terms.Helper {
+			if req.Options.Speculative {
 				return reply{err: errBusy}
 			}
 			return reply{ignores: true, rate: mib}
@@ -177,7 +177,7 @@ func TestIgnoredRangeIsLearntFromTheFirstAnswer(t *testing.T) {
 			t.Error(err)
 		}
 		for _, req := range r.chain.requests()[1:] {
-			if !req.Terms.Helper {
+			if !req.Options.Speculative {
 				t.Errorf("asked again: %+v", req.Range)
 			}
 		}
@@ -261,7 +261,7 @@ func TestCrowdedIsLookedAtAgain(t *testing.T) {
 		failed := false
 		r.chain.answer = func(n int, req pullchain.Request) reply {
 			switch {
-			case req.Terms.Helper:
+			case req.Options.Speculative:
 				return reply{err: errBusy}
 			case n == 0:
 				return reply{rate: mib, stall: 2 * mib}

@@ -91,7 +91,7 @@ func (c *Cache) meaning(ctx context.Context, r *registry, key tagKey, t *tag, he
 	if head && t.complete() {
 		return pullchain.Response{
 			Status: http.StatusOK, MediaType: t.mediaType, Digest: t.digest, Size: t.size,
-			Body: http.NoBody, Cache: pullchain.CacheHit,
+			Body: pullchain.NoBody, Cache: pullchain.CacheHit,
 		}, true
 	}
 	m := c.meant(ctx, r, key, t)
@@ -171,7 +171,7 @@ func (c *Cache) refresh(ctx context.Context, r *registry, key tagKey, req pullch
 	}
 	// With something to fall back on nobody is asked whose gate is shut (DESIGN.md,
 	// Gates: stale goes before the forced try).
-	req.Terms.Spare = req.Terms.Spare || here && c.stands(key, t, now)
+	req.Options.NoForce = req.Options.NoForce || here && c.stands(key, t, now)
 	err := c.ask(ctx, r, key, t, m, req, &got)
 	if err != nil {
 		c.unrefreshed(r, key, t, err)
@@ -217,7 +217,7 @@ func (c *Cache) askHead(ctx context.Context, r *registry, key tagKey, t *tag, re
 		return err
 	}
 	resp.Body.Close()
-	resp.Body = http.NoBody
+	resp.Body = pullchain.NoBody
 	entity := entityOf(resp)
 	if resp.Digest == "" && t != nil && entity != "" && entity == t.entity {
 		resp.Digest = t.digest // who said it then says that nothing has changed

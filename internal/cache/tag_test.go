@@ -285,7 +285,7 @@ func TestTagWhoseManifestIsGone(t *testing.T) {
 		time.Sleep(time.Minute)
 		r.want(r.do(byTag(alpine, "3.20")), miss, d)
 		r.asked(getManifest)
-		if last := r.up.requests[len(r.up.requests)-1]; last.Terms.Spare || last.Tag == "" {
+		if last := r.up.requests[len(r.up.requests)-1]; last.Options.NoForce || last.Tag == "" {
 			t.Errorf("the last request is %+v", last)
 		}
 	})

@@ -11,19 +11,23 @@ import (
 // A leg is what is known of the attempts behind one fetch of a fill.
 type leg struct {
 	attempts []pullchain.Attempt
-	body     tracedBody // while it is read; nil if it does not say
+	resp     pullchain.Response // while its body is read; else zero
 }
 
-// A tracedBody tells of the attempts that were made so far to bring it.
-type tracedBody interface{ Attempts() []pullchain.Attempt }
+// now returns the attempts so far.
+func (l leg) now() []pullchain.Attempt {
+	if l.resp.Body != nil {
+		return l.resp.Trace()
+	}
+	return l.attempts
+}
 
 // maxLegs bounds the trace of a fill: its first fetches are kept and its last.
 const maxLegs = 64
 
 // tell adds an answer to the trace.
 func (f *fill) tell(resp pullchain.Response) *leg {
-	l := &leg{attempts: resp.Attempts}
-	l.body, _ = resp.Body.(tracedBody)
+	l := &leg{resp: resp}
 	f.addLeg(l)
 	return l
 }
@@ -39,17 +43,11 @@ func (f *fill) addLeg(l *leg) {
 
 // told completes a leg whose body is read.
 func (f *fill) told(l *leg) {
-	if l.body == nil {
-		return
-	}
-	attempts := l.body.Attempts()
-	b, _ := l.body.(interface{ Login() string }) // of a lane that has taken over since
+	attempts, login := l.now(), l.resp.Body.Source().Login // of a lane that has taken over since
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if b != nil {
-		f.login = cmp.Or(b.Login(), f.login)
-	}
-	l.attempts, l.body = attempts, nil
+	f.login = cmp.Or(login, f.login)
+	l.attempts, l.resp = attempts, pullchain.Response{}
 }
 
 // tellError adds a failed fetch to the trace. That a helper was not let in is of
@@ -71,10 +69,7 @@ func (f *fill) attempts() []pullchain.Attempt {
 	f.mu.Unlock()
 	var all []pullchain.Attempt
 	for _, l := range legs {
-		if l.body != nil {
-			l.attempts = l.body.Attempts()
-		}
-		all = append(all, l.attempts...)
+		all = append(all, l.now()...)
 	}
 	slices.SortStableFunc(all, func(a, b pullchain.Attempt) int { return a.Start.Compare(b.Start) })
 	return all

@@ -10,7 +10,7 @@ import (
 )
 
 // avoids reports whether req would rather not be answered by lane.
-func avoids(req pullchain.Request, lane string) bool { return slices.Contains(req.Terms.Avoid, lane) }
+func avoids(req pullchain.Request, lane string) bool { return slices.Contains(req.Options.Avoid, lane) }
 
 // TestSmallBlobOfWrongLength answers with the right length, and nothing amiss,
 // although the first lane has named another: no byte and no header has left before

@@ -102,7 +102,7 @@ func (w *worker) fetch() error {
 func (w *worker) requestLocked() pullchain.Request {
 	f := w.f
 	req := f.req
-	req.Terms = pullchain.Terms{Unverified: true, Helper: w.helper, Spare: w.helper, Avoid: slices.Concat(f.avoid, w.others)}
+	req.Options = pullchain.FetchOptions{Unverified: true, Speculative: w.helper, NoForce: w.helper, Avoid: slices.Concat(f.avoid, w.others)}
 	switch {
 	case f.size < 0 && w.done == 0:
 		req.Range = f.ask
@@ -118,7 +118,7 @@ func (w *worker) requestLocked() pullchain.Request {
 
 // pour writes the body to the claim. It returns nil when the claim is done, or
 // the body has ended where it should.
-func (w *worker) pour(body io.Reader) error {
+func (w *worker) pour(body pullchain.Body) error {
 	defer w.journal()
 	g := w.gather(body)
 	defer g.end()
@@ -148,13 +148,6 @@ func (w *worker) pour(body io.Reader) error {
 	}
 }
 
-func sourceOf(body io.Reader) string {
-	if s, ok := body.(pullchain.Source); ok {
-		return s.Upstream()
-	}
-	return ""
-}
-
 // room returns where the claim goes on and how much of it is still to be read,
 // which is done next.
 func (w *worker) room() (pos, n int64) {
@@ -178,13 +171,6 @@ func (w *worker) roomLocked() (pos, n int64) {
 	n = min(w.end, w.reach) - w.pos
 	w.firm = w.pos + max(min(n, gatherStep), 0)
 	return w.pos, n
-}
-
-// tookLogin reports whether a lane that the body comes from took a login. The
-// Response spoke of the first one only.
-func tookLogin(body io.Reader) bool {
-	b, ok := body.(interface{ Private() bool })
-	return ok && b.Private()
 }
 
 // reserve moves the worker on by n bytes that it has read, so that its claim can

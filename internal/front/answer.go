@@ -175,8 +175,8 @@ func contentType(op pullchain.Op, mediaType string) string {
 func (x *exchange) stream() {
 	size := length(&x.resp)
 	var err error
-	if file, ok := x.resp.Body.(fileBody); ok {
-		s := fileSender{dst: &x.rec, src: file, left: size, direct: x.rec.takesFiles(x.r), header: x.sendHeader}
+	if sections := x.resp.Body.Sections(); sections != nil {
+		s := sectionSender{dst: &x.rec, src: sections, left: size, direct: x.rec.takesFiles(x.r), header: x.sendHeader}
 		err = s.run()
 	} else {
 		c := copier{dst: &x.rec, src: x.resp.Body, left: size, header: x.sendHeader}

@@ -3,7 +3,6 @@ package front
 import (
 	"bytes"
 	"context"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -347,7 +346,7 @@ func TestEmptyBlob(t *testing.T) {
 	t.Parallel()
 	h, _ := newHandler(t, Config{}, &fakeFetcher{fetch: func(_ context.Context, req pullchain.Request) (pullchain.Response, error) {
 		resp := blobResponse(req)
-		resp.Size, resp.Body = 0, io.NopCloser(strings.NewReader(""))
+		resp.Size, resp.Body = 0, pullchain.NoBody
 		return resp, nil
 	}})
 	s := serve(t, h)

@@ -17,7 +17,10 @@ import (
 )
 
 // chunks is a body of n bytes that costs its reader a copy and no more.
-type chunks struct{ left int64 }
+type chunks struct {
+	silent
+	left int64
+}
 
 func (c *chunks) Read(p []byte) (int, error) {
 	if c.left == 0 {
@@ -43,7 +46,7 @@ func BenchmarkBlobStream(b *testing.B) {
 	routes, err := NewRoutes([]Registry{{Name: "docker.io", Fetcher: &fakeFetcher{
 		fetch: func(_ context.Context, req pullchain.Request) (pullchain.Response, error) {
 			resp := blobResponse(req)
-			resp.Size, resp.Body = benchSize, &chunks{benchSize}
+			resp.Size, resp.Body = benchSize, &chunks{left: benchSize}
 			return resp, nil
 		},
 	}}})
@@ -56,7 +59,7 @@ func BenchmarkBlobStream(b *testing.B) {
 	defer ours.Close()
 	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "104857600")
-		io.Copy(w, &chunks{benchSize})
+		io.Copy(w, &chunks{left: benchSize})
 	}))
 	defer plain.Close()
 	pull := func(url string) time.Duration {

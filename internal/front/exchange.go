@@ -25,12 +25,11 @@ type exchange struct {
 	req      pullchain.Request
 	ranged   bool // the client asked for a range that makes sense
 
-	resp     pullchain.Response // what the chain gave; the zero value until it has
-	attempts []pullchain.Attempt
-	later    tracedBody // attempts after the headers; may be nil
-	err      error      // why the answer is not what was asked for
-	gone     bool       // the client went away
-	taken    *phrased   // the answer, where it is written by hand
+	resp     pullchain.Response  // what the chain gave; the zero value until it has
+	attempts []pullchain.Attempt // of a chain that failed
+	err      error               // why the answer is not what was asked for
+	gone     bool                // the client went away
+	taken    *phrased            // the answer, where it is written by hand
 }
 
 // end sends what net/http will not, once all is done for the request.
@@ -52,10 +51,10 @@ func (x *exchange) id() string { return strconv.FormatUint(x.no, 36) }
 
 // trace returns every attempt behind the answer so far.
 func (x *exchange) trace() []pullchain.Attempt {
-	if x.later != nil {
-		return x.later.Attempts()
+	if x.attempts != nil {
+		return x.attempts
 	}
-	return x.attempts
+	return x.resp.Trace()
 }
 
 // clientGone reports whether nobody waits for the answer any more. A drain that

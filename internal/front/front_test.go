@@ -54,8 +54,16 @@ func (f *fakeFetcher) ledger() []pullchain.Request {
 	return f.asked
 }
 
+// silent is the half of a body that tells of it, of one that does not.
+type silent struct{}
+
+func (silent) Attempts() []pullchain.Attempt { return nil }
+func (silent) Source() pullchain.Source      { return pullchain.Source{} }
+func (silent) Sections() pullchain.Sections  { return nil }
+
 // fakeBody is a response body that counts its closes.
 type fakeBody struct {
+	silent
 	read   func(p []byte) (int, error)
 	closed func()
 	trace  []pullchain.Attempt
@@ -239,7 +247,7 @@ func healthy(_ context.Context, req pullchain.Request) (pullchain.Response, erro
 	if req.Head {
 		body = ""
 	}
-	resp.Body = io.NopCloser(strings.NewReader(body))
+	resp.Body = pullchain.BytesBody([]byte(body))
 	return resp, nil
 }
 
@@ -262,6 +270,6 @@ func blobResponse(req pullchain.Request) pullchain.Response {
 	if req.Head {
 		part = nil
 	}
-	resp.Body = io.NopCloser(bytes.NewReader(part))
+	resp.Body = pullchain.BytesBody(part)
 	return resp
 }

@@ -163,17 +163,8 @@ func (x *exchange) read() {
 		return
 	}
 	defer x.resp.Body.Close()
-	x.attempts = x.resp.Attempts
-	if traced, ok := x.resp.Body.(tracedBody); ok {
-		x.later = traced
-	}
 	x.answer()
 }
-
-// A tracedBody knows of attempts made after the headers: a balancer that goes
-// on from another upstream in mid-body has them. Attempts returns all attempts
-// of the answer so far, those of Response.Attempts included.
-type tracedBody interface{ Attempts() []pullchain.Attempt }
 
 // pong answers the version check: 200 to everyone and never a challenge, so that
 // no client starts a token dance or sends its login (PROTOCOL.md 4.5).

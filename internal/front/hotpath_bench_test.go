@@ -37,19 +37,13 @@ func warmPath(method string) string {
 	return "/v2/library/alpine/manifests/" + warmDigest.String() + "?ns=docker.io"
 }
 
-// warmBody is a body in memory.
-type warmBody struct{ bytes.Reader }
-
-func (*warmBody) Close() error                  { return nil }
-func (*warmBody) Attempts() []pullchain.Attempt { return nil }
-
 // fetchWarm is a cache that has it all.
 type fetchWarm struct{}
 
 func (fetchWarm) Fetch(_ context.Context, req pullchain.Request) (pullchain.Response, error) {
-	body := &warmBody{}
+	body := pullchain.NoBody
 	if !req.Head {
-		body.Reset(warmManifest)
+		body = pullchain.BytesBody(warmManifest)
 	}
 	var age time.Duration
 	if req.Tag != "" {

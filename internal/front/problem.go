@@ -80,7 +80,7 @@ func (x *exchange) fail(err error) {
 		e = &pullchain.Error{Reason: pullchain.ReasonOf(err), Err: err}
 	}
 	if len(e.Attempts) > 0 {
-		x.attempts, x.later = e.Attempts, nil
+		x.attempts = e.Attempts
 	}
 	switch {
 	case x.cutShort():

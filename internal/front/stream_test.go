@@ -31,7 +31,7 @@ func bodyOf(data []byte, piece int, err error) *fakeBody {
 }
 
 // blobWith serves the layer's headers and another body.
-func blobWith(size int64, body func() io.ReadCloser) *fakeFetcher {
+func blobWith(size int64, body func() pullchain.Body) *fakeFetcher {
 	return &fakeFetcher{fetch: func(_ context.Context, req pullchain.Request) (pullchain.Response, error) {
 		resp := blobResponse(req)
 		resp.Size, resp.Body = size, body()
@@ -50,7 +50,7 @@ func TestF18CutBodyEndsShortByFIN(t *testing.T) {
 	for _, size := range []int64{int64(len(layer)), -1} {
 		t.Run(fmt.Sprint("size ", size), func(t *testing.T) {
 			t.Parallel()
-			h, logs := newHandler(t, Config{}, blobWith(size, func() io.ReadCloser { return bodyOf(layer[:cut], 10_000, errCut) }))
+			h, logs := newHandler(t, Config{}, blobWith(size, func() pullchain.Body { return bodyOf(layer[:cut], 10_000, errCut) }))
 			s := serve(t, h)
 
 			raw := rawRequest(t, s.Listener.Addr().String(), "GET "+blobPath+" HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -81,7 +81,7 @@ func TestF18CutBodyEndsShortByFIN(t *testing.T) {
 func TestF18CutBodyOverTLS(t *testing.T) {
 	t.Parallel()
 	const cut = 50_000
-	h, _ := newHandler(t, Config{}, blobWith(int64(len(layer)), func() io.ReadCloser { return bodyOf(layer[:cut], 10_000, errCut) }))
+	h, _ := newHandler(t, Config{}, blobWith(int64(len(layer)), func() pullchain.Body { return bodyOf(layer[:cut], 10_000, errCut) }))
 	s := httptest.NewTLSServer(h)
 	defer s.Close()
 	conn, err := tls.Dial("tcp", s.Listener.Addr().String(), s.Client().Transport.(*http.Transport).TLSClientConfig)
@@ -100,7 +100,7 @@ func TestF20NeverACompleteWrongBlob(t *testing.T) {
 	t.Parallel()
 	wrong := &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeDigestMismatch, Upstream: "mirror"}
 	small := layer[:1000]
-	once := func(data []byte, err error) io.ReadCloser { // data and error in one Read
+	once := func(data []byte, err error) pullchain.Body { // data and error in one Read
 		return &fakeBody{read: func(p []byte) (int, error) {
 			n := copy(p, data)
 			if data = data[n:]; len(data) > 0 {
@@ -112,26 +112,26 @@ func TestF20NeverACompleteWrongBlob(t *testing.T) {
 	tests := []struct {
 		name string
 		size int64
-		body func() io.ReadCloser
+		body func() pullchain.Body
 	}{
-		{"large, at the end", int64(len(layer)), func() io.ReadCloser { return bodyOf(layer, copySize, wrong) }},
-		{"large, with the last bytes", int64(len(layer)), func() io.ReadCloser { return once(layer, wrong) }},
-		{"large, not Corrupt but not clean", int64(len(layer)), func() io.ReadCloser { return once(layer, errCut) }},
-		{"large, of unknown size", -1, func() io.ReadCloser { return bodyOf(layer, copySize, wrong) }},
-		{"large, of unknown size, with the last bytes", -1, func() io.ReadCloser { return once(layer, wrong) }},
-		{"large, too long", int64(len(layer)) - 1, func() io.ReadCloser { return bodyOf(layer, copySize, io.EOF) }},
-		{"large, too long by a whole read", int64(copySize), func() io.ReadCloser { return bodyOf(layer, copySize, io.EOF) }},
-		{"large, too short", int64(len(layer)) + 1, func() io.ReadCloser { return bodyOf(layer, copySize, io.EOF) }},
-		{"small, at the end", 1000, func() io.ReadCloser { return bodyOf(small, copySize, wrong) }},
-		{"small, with the last bytes", 1000, func() io.ReadCloser { return once(small, wrong) }},
-		{"small, too long", 999, func() io.ReadCloser { return bodyOf(small, copySize, io.EOF) }},
-		{"small, in two pieces", 1000, func() io.ReadCloser { return bodyOf(small, 600, wrong) }},
+		{"large, at the end", int64(len(layer)), func() pullchain.Body { return bodyOf(layer, copySize, wrong) }},
+		{"large, with the last bytes", int64(len(layer)), func() pullchain.Body { return once(layer, wrong) }},
+		{"large, not Corrupt but not clean", int64(len(layer)), func() pullchain.Body { return once(layer, errCut) }},
+		{"large, of unknown size", -1, func() pullchain.Body { return bodyOf(layer, copySize, wrong) }},
+		{"large, of unknown size, with the last bytes", -1, func() pullchain.Body { return once(layer, wrong) }},
+		{"large, too long", int64(len(layer)) - 1, func() pullchain.Body { return bodyOf(layer, copySize, io.EOF) }},
+		{"large, too long by a whole read", int64(copySize), func() pullchain.Body { return bodyOf(layer, copySize, io.EOF) }},
+		{"large, too short", int64(len(layer)) + 1, func() pullchain.Body { return bodyOf(layer, copySize, io.EOF) }},
+		{"small, at the end", 1000, func() pullchain.Body { return bodyOf(small, copySize, wrong) }},
+		{"small, with the last bytes", 1000, func() pullchain.Body { return once(small, wrong) }},
+		{"small, too long", 999, func() pullchain.Body { return bodyOf(small, copySize, io.EOF) }},
+		{"small, in two pieces", 1000, func() pullchain.Body { return bodyOf(small, 600, wrong) }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			closed := 0
-			h, logs := newHandler(t, Config{}, blobWith(tt.size, func() io.ReadCloser {
+			h, logs := newHandler(t, Config{}, blobWith(tt.size, func() pullchain.Body {
 				body := tt.body().(*fakeBody)
 				body.closed = func() { closed++ }
 				return body
@@ -163,7 +163,7 @@ func TestF20NeverACompleteWrongBlob(t *testing.T) {
 // that the client need not ask for again.
 func TestF18BytesThatComeWithTheError(t *testing.T) {
 	t.Parallel()
-	h, _ := newHandler(t, Config{}, blobWith(int64(len(layer)), func() io.ReadCloser {
+	h, _ := newHandler(t, Config{}, blobWith(int64(len(layer)), func() pullchain.Body {
 		return &fakeBody{read: func(p []byte) (int, error) { return copy(p, layer[:3000]), errCut }}
 	}))
 	s := serve(t, h)
@@ -176,7 +176,7 @@ func TestF18BytesThatComeWithTheError(t *testing.T) {
 func TestF20WrongBytesStayHere(t *testing.T) {
 	t.Parallel()
 	wrong := &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeDigestMismatch}
-	h, _ := newHandler(t, Config{}, blobWith(int64(len(layer)), func() io.ReadCloser {
+	h, _ := newHandler(t, Config{}, blobWith(int64(len(layer)), func() pullchain.Body {
 		reads := 0
 		return &fakeBody{read: func(p []byte) (int, error) {
 			if reads++; reads == 1 {
@@ -195,7 +195,7 @@ func TestF20WrongBytesStayHere(t *testing.T) {
 // and headers of the error and none of the content's.
 func TestFailureBeforeFirstByte(t *testing.T) {
 	t.Parallel()
-	h, _ := newHandler(t, Config{}, blobWith(int64(len(layer)), func() io.ReadCloser { return bodyOf(nil, 1, errCut) }))
+	h, _ := newHandler(t, Config{}, blobWith(int64(len(layer)), func() pullchain.Body { return bodyOf(nil, 1, errCut) }))
 	s := serve(t, h)
 	g := do(t, s.Client(), "GET", s.URL+blobPath)
 	e := decodeError(t, g.Body)
@@ -213,12 +213,12 @@ func TestFailureBeforeFirstByte(t *testing.T) {
 // has to end by RST.
 func TestHTTP10OfUnknownSizeIsReset(t *testing.T) {
 	t.Parallel()
-	h, _ := newHandler(t, Config{}, blobWith(-1, func() io.ReadCloser { return bodyOf(layer[:5000], 1000, errCut) }))
+	h, _ := newHandler(t, Config{}, blobWith(-1, func() pullchain.Body { return bodyOf(layer[:5000], 1000, errCut) }))
 	s := serve(t, h)
 	if g := rawRequest(t, s.Listener.Addr().String(), "GET "+blobPath+" HTTP/1.0\r\n\r\n"); !errors.Is(g.Err, syscall.ECONNRESET) {
 		t.Errorf("the connection ended with %v after %d bytes, want a reset", g.Err, len(g.Body))
 	}
-	whole, _ := newHandler(t, Config{}, blobWith(-1, func() io.ReadCloser { return bodyOf(layer, 1000, io.EOF) }))
+	whole, _ := newHandler(t, Config{}, blobWith(-1, func() pullchain.Body { return bodyOf(layer, 1000, io.EOF) }))
 	s = serve(t, whole)
 	if g := rawRequest(t, s.Listener.Addr().String(), "GET "+blobPath+" HTTP/1.0\r\n\r\n"); g.Err != nil || g.Body != string(layer) {
 		t.Errorf("whole: %d bytes, %v", len(g.Body), g.Err)
@@ -295,7 +295,7 @@ func TestF31ClientLeavesBeforeTheAnswer(t *testing.T) {
 // What the body knows of a resume is in the log, though the headers were gone.
 func TestResumeIsLogged(t *testing.T) {
 	t.Parallel()
-	h, logs := newHandler(t, Config{}, blobWith(int64(len(layer)), func() io.ReadCloser {
+	h, logs := newHandler(t, Config{}, blobWith(int64(len(layer)), func() pullchain.Body {
 		body := &resumedBody{fakeBody: fakeBody{read: bytes.NewReader(layer).Read}}
 		body.trace = []pullchain.Attempt{
 			{Upstream: "docker-hub", Took: 38 * time.Millisecond, Err: &pullchain.Error{Code: pullchain.CodeStall}},

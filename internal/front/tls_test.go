@@ -209,7 +209,7 @@ func TestF32DeadClientOverHTTP2(t *testing.T) {
 	const window = 128 << 10
 	for _, size := range []int{len(layer), window + 2000} { // the second blocks after the handler is done
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
-			f := blobWith(int64(size), func() io.ReadCloser { return bodyOf(layer[:size], window, io.EOF) })
+			f := blobWith(int64(size), func() pullchain.Body { return bodyOf(layer[:size], window, io.EOF) })
 			inBubbleHTTP2(t, window, f, func(t *testing.T, cl *http.Client) {
 				resp, err := cl.Get("https://localhost" + blobPath)
 				if err != nil {

@@ -21,8 +21,11 @@ import (
 	"github.com/pullchain/pullchain"
 )
 
-// diskBody is a body in a file, as the cache gives it.
+// diskBody is a body in a file, as the cache gives it: from is where in the file it
+// begins.
 type diskBody struct {
+	silent
+	from   int64
 	file   *os.File
 	ready  func(sent int64) (int64, error) // how much there is after the first so many bytes
 	closed func()
@@ -31,9 +34,14 @@ type diskBody struct {
 	sent int64
 }
 
-func (b *diskBody) File() *os.File           { return b.file }
-func (b *diskBody) Ready() (int64, error)    { return b.ready(b.total()) }
-func (b *diskBody) Read([]byte) (int, error) { return 0, errors.New("Read and Ready were mixed") }
+func (b *diskBody) Sections() pullchain.Sections { return b }
+func (b *diskBody) Read([]byte) (int, error)     { return 0, errors.New("Read and Next were mixed") }
+
+func (b *diskBody) Next() (pullchain.Section, error) {
+	sent := b.total()
+	n, err := b.ready(sent)
+	return pullchain.Section{Content: b.file, Offset: b.from + sent, Size: n}, err
+}
 
 func (b *diskBody) Sent(n int64) {
 	b.mu.Lock()
@@ -75,8 +83,8 @@ func inSteps(size, step int64, err error) func(int64) (int64, error) {
 	}
 }
 
-// layerFile returns the layer in a file of its own descriptor, at an offset.
-func layerFile(t testing.TB, at int64) *os.File {
+// layerFile returns the layer in a file of its own descriptor.
+func layerFile(t testing.TB) *os.File {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "layer")
 	if err := os.WriteFile(name, layer, 0o600); err != nil {
@@ -84,9 +92,6 @@ func layerFile(t testing.TB, at int64) *os.File {
 	}
 	file, err := os.Open(name)
 	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := file.Seek(at, io.SeekStart); err != nil {
 		t.Fatal(err)
 	}
 	return file
@@ -111,14 +116,14 @@ func (f *hits) Fetch(_ context.Context, req pullchain.Request) (pullchain.Respon
 	if f.ready != nil {
 		ready = f.ready(size)
 	}
-	body := &diskBody{file: layerFile(f.t, resp.Range.From), ready: ready}
+	body := &diskBody{file: layerFile(f.t), from: resp.Range.From, ready: ready}
 	f.bodies = append(f.bodies, body)
 	resp.Body = body
 	return resp, nil
 }
 
 // A hit goes out whole, in parts and not at all, as over every protocol.
-func TestFileBody(t *testing.T) {
+func TestSections(t *testing.T) {
 	t.Parallel()
 	const tag = `"sha256:0000000000000000000000000000000000000000000000000000000000000000"`
 	tests := []struct {
@@ -189,7 +194,7 @@ func serveAs(t testing.TB, h http.Handler, proto string) *httptest.Server {
 }
 
 // A fill that grows by little, one of unknown size, and HTTP/1.0.
-func TestFileBodyThatGrows(t *testing.T) {
+func TestSectionsThatGrow(t *testing.T) {
 	t.Parallel()
 	for _, step := range []int64{1000, copySize, copySize + 1, 300_000} {
 		for _, size := range []int64{0, -1} {
@@ -217,7 +222,7 @@ func TestFileBodyThatGrows(t *testing.T) {
 
 // F20: a body that breaks its word never looks whole, and not one byte goes out
 // that it did not allow.
-func TestF20FileBodyNeverLooksWhole(t *testing.T) {
+func TestF20SectionsNeverLookWhole(t *testing.T) {
 	t.Parallel()
 	wrong := &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeDigestMismatch, Upstream: "mirror"}
 	const whole = 1_600_000
@@ -267,7 +272,7 @@ func TestF20FileBodyNeverLooksWhole(t *testing.T) {
 }
 
 // F18: a fill that cannot be finished ends short and in order, as a stream does.
-func TestF18CutFileBodyEndsByFIN(t *testing.T) {
+func TestF18CutSectionsEndByFIN(t *testing.T) {
 	t.Parallel()
 	const cut = 1_400_003
 	h, _ := newHandler(t, Config{}, &hits{t: t, ready: func(int64) func(int64) (int64, error) { return inSteps(cut, 500_000, errCut) }})
@@ -290,7 +295,7 @@ func TestF18CutFileBodyEndsByFIN(t *testing.T) {
 
 // The headers wait for the first bytes, so that failing before them is said in
 // words.
-func TestFileBodyFailsBeforeTheFirstByte(t *testing.T) {
+func TestSectionsFailBeforeTheFirstByte(t *testing.T) {
 	t.Parallel()
 	h, _ := newHandler(t, Config{}, &hits{t: t, ready: func(int64) func(int64) (int64, error) { return inSteps(0, 1, errCut) }})
 	s := serve(t, h)
@@ -300,21 +305,21 @@ func TestFileBodyFailsBeforeTheFirstByte(t *testing.T) {
 	}
 }
 
-// A refetch puts another file under the body, its offset where the first one was.
-func TestFileBodyChangesItsFile(t *testing.T) {
+// A refetch puts another file under the body.
+func TestSectionsChangeTheirFile(t *testing.T) {
 	t.Parallel()
 	for _, proto := range []string{"HTTP/1.1", "TLS"} {
 		const first = 600_000
 		h, _ := newHandler(t, Config{}, &fakeFetcher{fetch: func(_ context.Context, req pullchain.Request) (pullchain.Response, error) {
 			resp := blobResponse(req)
-			body := &diskBody{file: layerFile(t, 0)}
+			body := &diskBody{file: layerFile(t)}
 			body.ready = func(sent int64) (int64, error) {
 				switch sent {
 				case 0:
 					return first, nil
 				case first:
 					body.file.Close()
-					body.file = layerFile(t, first)
+					body.file = layerFile(t)
 				}
 				return upTo(int64(len(layer)))(sent)
 			}
@@ -344,7 +349,7 @@ func (w *readsFrom) ReadFrom(src io.Reader) (int64, error) {
 
 // What goes to net/http over plain HTTP is a limited *os.File and nothing around
 // it: net makes a sendfile of no other reader.
-func TestFileBodyGoesBySendfile(t *testing.T) {
+func TestSectionsGoBySendfile(t *testing.T) {
 	t.Parallel()
 	h, _ := newHandler(t, Config{}, &hits{t: t})
 	for _, secure := range []bool{false, true} {
@@ -423,7 +428,7 @@ func TestF32SlowClientOfASendfile(t *testing.T) {
 	}
 	closed := make(chan struct{})
 	body := &diskBody{file: file, ready: upTo(size), closed: func() { close(closed) }}
-	h, logs := newHandler(t, Config{}, blobWith(size, func() io.ReadCloser { return body }))
+	h, logs := newHandler(t, Config{}, blobWith(size, func() pullchain.Body { return body }))
 	h.pace = 3 * time.Second // something is to be sent in it
 	s := serve(t, h)
 	conn, err := net.Dial("tcp", s.Listener.Addr().String())
@@ -458,7 +463,7 @@ func TestF31ClientLeavesAFile(t *testing.T) {
 	h, logs := newHandler(t, Config{}, &fakeFetcher{fetch: func(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
 		resp := blobResponse(req)
 		resp.Body = &diskBody{
-			file: layerFile(t, 0),
+			file: layerFile(t),
 			ready: func(sent int64) (int64, error) {
 				if sent == 0 {
 					return 200_000, nil

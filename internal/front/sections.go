@@ -1,0 +1,118 @@
+package front
+
+import (
+	"errors"
+	"io"
+	"os"
+
+	"github.com/pullchain/pullchain"
+)
+
+// A sectionSender sends the Sections of a body to a client and lets no wrong body
+// look whole: what may not be sent yet is the body's to say, and that it has the
+// declared size is checked here (FAULTS.md F18-F20). What lies in a file goes to a
+// socket by sendfile, without a copy in this process.
+type sectionSender struct {
+	dst    *recorder
+	src    pullchain.Sections
+	left   int64  // bytes still to come; negative if unknown
+	direct bool   // dst is a socket's, which takes a file as it is
+	header func() // sends the headers; called once, before the first byte
+
+	file *os.File // sent from last, with its offset
+	at   int64
+}
+
+// run sends until the end. A nil error means that the client has everything.
+func (s *sectionSender) run() error {
+	for first := true; ; first = false {
+		section, err := s.next()
+		if err != nil && err != io.EOF {
+			return err
+		}
+		if first {
+			s.header()
+		}
+		if err == io.EOF {
+			s.dst.pace.finish()
+			return nil
+		}
+		section.Size = min(section.Size, s.dst.pace.room())
+		sent, err := s.send(section)
+		s.src.Sent(sent)
+		if s.left >= 0 {
+			s.left -= sent
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// next is Next for a body that is not trusted to have the size it declared.
+func (s *sectionSender) next() (pullchain.Section, error) {
+	section, err := s.src.Next()
+	switch {
+	case err == io.EOF && s.left > 0:
+		return section, truncated(s.left)
+	case err != nil:
+		return section, err
+	case section.Size <= 0:
+		return section, errors.New("a body that is neither ready nor at its end")
+	case s.left >= 0 && section.Size > s.left:
+		return section, wrongSize("more bytes than were declared")
+	}
+	return section, nil
+}
+
+// send sends a section, and returns how many of its bytes it did.
+func (s *sectionSender) send(section pullchain.Section) (sent int64, err error) {
+	if file, ok := section.Content.(*os.File); ok && s.direct && section.Size > copySize {
+		sent, err = s.sendFile(file, section.Offset, section.Size)
+	} else {
+		sent, err = s.copy(section)
+	}
+	if err == nil && sent < section.Size { // the file was cut
+		return sent, truncated(max(s.left, section.Size) - sent)
+	}
+	return sent, err
+}
+
+// sendFile has the kernel send n bytes of file. It does so from the file's own
+// offset, which is where the last bytes ended as a rule.
+func (s *sectionSender) sendFile(file *os.File, offset, n int64) (sent int64, err error) {
+	if file != s.file || offset != s.at {
+		if _, err := file.Seek(offset, io.SeekStart); err != nil {
+			return 0, readFailed(err)
+		}
+	}
+	sent, err = s.dst.sendFile(file, n)
+	s.file, s.at = file, offset+sent
+	return sent, err
+}
+
+// copy is send where the kernel cannot: TLS and HTTP/2 have to see the bytes, and
+// of a few of them a copy is cheaper than a packet of their own.
+func (s *sectionSender) copy(section pullchain.Section) (sent int64, err error) {
+	buf := buffers.Get().(*[copySize]byte)
+	defer buffers.Put(buf)
+	for sent < section.Size {
+		got, err := section.Content.ReadAt(buf[:min(section.Size-sent, copySize)], section.Offset+sent)
+		wrote, werr := s.dst.writePaced(buf[:got])
+		sent += wrote
+		switch {
+		case werr != nil:
+			return sent, werr
+		case err == io.EOF:
+			return sent, nil
+		case err != nil:
+			return sent, readFailed(err)
+		}
+	}
+	return sent, nil
+}
+
+// readFailed is the error of a disk that does not give back what is on it.
+func readFailed(err error) error {
+	return &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeTruncated, Err: err}
+}
