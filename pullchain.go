@@ -82,6 +82,7 @@ type Request struct {
 	Tag      string        // manifests by tag; else empty
 	Digest   digest.Digest // blobs, referrers, manifests by digest; else empty
 	Range    Range         // blobs only
+	Size     int64         // of the whole blob in bytes, as a manifest of the repository has it; 0 if none has told
 	Accept   []string      // media types the client takes, verbatim; never modified
 	Query    string        // raw query of tags and referrers lists
 	Options  FetchOptions  // what the answer is for, and how much trouble it is worth

@@ -11,11 +11,12 @@ import (
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/blobstore"
+	"github.com/pullchain/pullchain/internal/fill"
 )
 
 // A proofKey is content as one repository has it.
 type proofKey struct {
-	by     repoKey
+	by     fill.Repository
 	digest digest.Digest
 }
 
@@ -52,25 +53,25 @@ func (g grant) mark(resp pullchain.Response) pullchain.Response {
 // req. A digest is no authority (CVE-2024-39897): what is not public is read
 // through a repository whose access was proved within the last tag_ttl, or is
 // proved now, by a HEAD for exactly this.
-func (c *Cache) admit(ctx context.Context, r *registry, req pullchain.Request, meta blobstore.Meta) (grant, error) {
+func (c *Cache) admit(ctx context.Context, r *fill.Registry, req pullchain.Request, meta blobstore.Meta) (grant, error) {
 	if meta.Public {
 		return grant{}, nil
 	}
-	key := proofKey{repoKey{r.name, req.Repo}, req.Digest}
+	key := proofKey{repositoryOf(r, req), req.Digest}
 	p := c.lastProof(r, key, meta)
 	now := time.Now()
 	lasting := p.allowed && c.lasting(p.at, now)
 	switch {
 	case p.public, p.allowed && c.fresh(p.at, now):
 		return grant{}, nil
-	case lasting && now.Sub(p.failed) < refreshPause && excusable(p.err, r.judges(p.login)):
+	case lasting && now.Sub(p.failed) < refreshPause && excusable(p.err, judges(r, p.login)):
 		return grant{stale: true, attempts: attemptsOf(p.err)}, nil
 	}
 	resp, _, err := c.headDigest(ctx, r, req, pullchain.FetchOptions{NoForce: lasting})
 	switch {
 	case err == nil:
 		return grant{attempts: resp.Attempts}, nil
-	case lasting && excusable(err, r.judges(p.login)):
+	case lasting && excusable(err, judges(r, p.login)):
 		c.unanswered(key, p, err)
 		return grant{stale: true, attempts: attemptsOf(err)}, nil
 	}
@@ -80,7 +81,7 @@ func (c *Cache) admit(ctx context.Context, r *registry, req pullchain.Request, m
 // vouched reports whether the content of key is public, or its repository has had
 // it before: that a tag means a digest is said in a header, and whoever says so
 // need not have the bytes.
-func (c *Cache) vouched(r *registry, key proofKey) bool {
+func (c *Cache) vouched(r *fill.Registry, key proofKey) bool {
 	meta := c.metaOf(key.digest)
 	return meta.Public || c.lastProof(r, key, meta).allowed
 }
@@ -97,12 +98,12 @@ func (c *Cache) metaOf(d digest.Digest) blobstore.Meta {
 }
 
 // lastProof returns the last word on key. That of a login that is gone is none.
-func (c *Cache) lastProof(r *registry, key proofKey, meta blobstore.Meta) proof {
+func (c *Cache) lastProof(r *fill.Registry, key proofKey, meta blobstore.Meta) proof {
 	p, _ := c.proofs.GetIfPresent(key)
 	if at := meta.Repos[key.by.String()]; at.After(p.at) {
 		p = proof{at: at, allowed: true, login: meta.Logins[key.by.String()]}
 	}
-	if p.allowed && !p.public && !r.stands(p.login) {
+	if p.allowed && !p.public && !r.Stands(p.login) {
 		return proof{}
 	}
 	return p
@@ -144,10 +145,10 @@ func (c *Cache) proved(key proofKey, login string, public bool) {
 
 // disprovedBy takes a repository's access away if err is the "no" of an upstream
 // that can tell.
-func (c *Cache) disprovedBy(r *registry, err error, key proofKey) {
+func (c *Cache) disprovedBy(r *fill.Registry, err error, key proofKey) {
 	meta := c.metaOf(key.digest)
 	p := c.lastProof(r, key, meta)
-	if p.allowed && !takenAway(err, r.judges(p.login)) || !p.allowed && !no(err) {
+	if p.allowed && !takenAway(err, judges(r, p.login)) || !p.allowed && !no(err) {
 		return
 	}
 	c.proofs.Set(key, proof{at: time.Now()})
@@ -177,21 +178,24 @@ func (c *Cache) amend(d digest.Digest, change func(*blobstore.Meta)) {
 }
 
 // A headKey is content at an endpoint of a repository, as one chain is told of it:
-// after a reload the next may not have the login of the last.
+// after a reload the next may not have the login of the last. A request that has
+// something to fall back on is no one's to wait for that has not: it makes no
+// forced try.
 type headKey struct {
-	chain *registry
+	chain *fill.Registry
 	proofKey
-	op pullchain.Op
+	op      pullchain.Op
+	noForce bool
 }
 
 // headDigest asks upstream for the headers of req.Digest, once for all who want
 // to know, and remembers what that proves of content that is here. A word on what
 // is not is worth nothing later: who says yes to everything has not got it either.
-func (c *Cache) headDigest(ctx context.Context, r *registry, req pullchain.Request, terms pullchain.FetchOptions) (pullchain.Response, bool, error) {
-	key := proofKey{repoKey{r.name, req.Repo}, req.Digest}
-	return c.heads.do(ctx, headKey{r, key, req.Op}, func(ctx context.Context) (pullchain.Response, error) {
-		resp, err := r.next.Fetch(ctx, pullchain.Request{
-			Op: req.Op, Head: true, Registry: r.name, Repo: req.Repo, Digest: req.Digest, Options: terms,
+func (c *Cache) headDigest(ctx context.Context, r *fill.Registry, req pullchain.Request, options pullchain.FetchOptions) (pullchain.Response, bool, error) {
+	key := proofKey{repositoryOf(r, req), req.Digest}
+	return c.heads.do(ctx, headKey{r, key, req.Op, options.NoForce}, func(ctx context.Context) (pullchain.Response, error) {
+		resp, err := r.Next.Fetch(ctx, pullchain.Request{
+			Op: req.Op, Head: true, Registry: r.Name, Repo: req.Repo, Digest: req.Digest, Options: options,
 		})
 		if err != nil {
 			c.disprovedBy(r, err, key)
@@ -208,7 +212,7 @@ func (c *Cache) headDigest(ctx context.Context, r *registry, req pullchain.Reque
 				Err: fmt.Errorf("said to be of %d bytes, and is of %d", resp.Size, size),
 			}
 		default:
-			c.proved(key, loginOf(resp), false) // whoever says yes need not have the bytes
+			c.proved(key, fill.LoginOf(resp), false) // whoever says yes need not have the bytes
 		}
 		return resp, nil
 	})
@@ -222,13 +226,13 @@ func (c *Cache) sizeOf(d digest.Digest) (int64, bool) {
 	if info, ok := c.store.Stat(d); ok {
 		return info.Size, true
 	}
-	u, ok := c.fills.head(d)
-	return u.size, ok
+	u, ok := c.fills.Underway(d)
+	return u.Size, ok
 }
 
 // headThrough answers a HEAD by digest for what is not here. It stays a HEAD: at
 // Docker Hub that is what costs no pull (PROTOCOL.md 4.1).
-func (c *Cache) headThrough(ctx context.Context, r *registry, req pullchain.Request) (pullchain.Response, error) {
+func (c *Cache) headThrough(ctx context.Context, r *fill.Registry, req pullchain.Request) (pullchain.Response, error) {
 	resp, joined, err := c.headDigest(ctx, r, req, req.Options)
 	if err != nil {
 		return pullchain.Response{}, err

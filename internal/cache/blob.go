@@ -7,11 +7,12 @@ import (
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/blobstore"
+	"github.com/pullchain/pullchain/internal/fill"
 )
 
 // blob answers a request for a blob: from the store when its bytes have been
 // hashed since the start, else through a fill, which is joined or begun.
-func (c *Cache) blob(ctx context.Context, r *registry, req pullchain.Request) (pullchain.Response, error) {
+func (c *Cache) blob(ctx context.Context, r *fill.Registry, req pullchain.Request) (pullchain.Response, error) {
 	if req.Head {
 		return c.blobHead(ctx, r, req)
 	}
@@ -20,7 +21,7 @@ func (c *Cache) blob(ctx context.Context, r *registry, req pullchain.Request) (p
 		if !errors.Is(err, blobstore.ErrNotFound) {
 			c.log.Warn("stored blob cannot be opened", "digest", req.Digest, "error", err)
 		}
-		return c.fills.fetch(ctx, r, req, func(private bool) error { return c.join(ctx, r, req, private) })
+		return c.fills.Fetch(ctx, r, req, func(private bool) error { return c.join(ctx, r, req, private) })
 	}
 	g, err := c.admit(ctx, r, req, object.Meta)
 	if err != nil {
@@ -31,7 +32,7 @@ func (c *Cache) blob(ctx context.Context, r *registry, req pullchain.Request) (p
 		object.Close()
 		// The fill that hashes it has the store for its source, and access to that
 		// has just been decided on.
-		resp, err := c.fills.fetch(ctx, r, req, func(bool) error { return nil })
+		resp, err := c.fills.Fetch(ctx, r, req, func(bool) error { return nil })
 		return g.markBlob(resp), err
 	}
 	resp, err := hit(object, req.Range)
@@ -43,13 +44,13 @@ func (c *Cache) blob(ctx context.Context, r *registry, req pullchain.Request) (p
 
 // join decides whether who asks for req may read what is being fetched for
 // another repository.
-func (c *Cache) join(ctx context.Context, r *registry, req pullchain.Request, private bool) error {
+func (c *Cache) join(ctx context.Context, r *fill.Registry, req pullchain.Request, private bool) error {
 	_, err := c.admit(ctx, r, req, blobstore.Meta{Public: !private})
 	return err
 }
 
 // blobHead answers a HEAD of a blob.
-func (c *Cache) blobHead(ctx context.Context, r *registry, req pullchain.Request) (pullchain.Response, error) {
+func (c *Cache) blobHead(ctx context.Context, r *fill.Registry, req pullchain.Request) (pullchain.Response, error) {
 	answer := func(size int64, result pullchain.CacheResult) pullchain.Response {
 		return pullchain.Response{
 			Status: http.StatusOK, Digest: req.Digest, Size: size, Body: pullchain.NoBody, Cache: result,
@@ -62,13 +63,13 @@ func (c *Cache) blobHead(ctx context.Context, r *registry, req pullchain.Request
 		}
 		return g.mark(answer(info.Size, pullchain.CacheHit)), nil
 	}
-	if u, ok := c.fills.head(req.Digest); ok {
-		if u.by != (repoKey{r.name, req.Repo}) || u.expired(r) {
-			if err := c.join(ctx, r, req, u.private); err != nil {
+	if u, ok := c.fills.Underway(req.Digest); ok {
+		if u.By != repositoryOf(r, req) || u.Expired(r) {
+			if err := c.join(ctx, r, req, u.Private); err != nil {
 				return pullchain.Response{}, err
 			}
 		}
-		return answer(u.size, pullchain.CacheCoalesced), nil
+		return answer(u.Size, pullchain.CacheCoalesced), nil
 	}
 	return c.headThrough(ctx, r, req)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/blobstore"
+	"github.com/pullchain/pullchain/internal/fill"
 )
 
 // Options are what a Cache is made of.
@@ -27,7 +28,7 @@ type Cache struct {
 	store *blobstore.Store
 	log   *slog.Logger
 	life  *life
-	fills *fills
+	fills *fill.Fills
 
 	manifests *otter.Cache[digest.Digest, *manifest] // the bytes of those used lately
 	proofs    *otter.Cache[proofKey, proof]          // what the store's Meta does not say yet, or cannot
@@ -36,6 +37,8 @@ type Cache struct {
 	heads     group[headKey, pullchain.Response]     // HEADs by digest
 	refreshes group[refreshKey, refreshed]           // of tags
 	tags      *tagTable
+	sizes     sizes
+	putting   chan struct{} // holds one for each manifest that is on its way to the disk
 	counts    counters
 
 	keepsNothing atomic.Bool // the last manifest could not be stored
@@ -60,13 +63,15 @@ func New(o Options) *Cache {
 		store: o.Store,
 		log:   o.Log,
 		life:  alive,
-		fills: newFills(o.Store, o.Log),
+		fills: fill.New(fill.Config{Store: o.Store, Log: o.Log}),
 		manifests: otter.Must(&otter.Options[digest.Digest, *manifest]{
 			MaximumWeight: manifestBytes,
 			Weigher:       func(_ digest.Digest, m *manifest) uint32 { return m.weight() },
 		}),
-		proofs: otter.Must(&otter.Options[proofKey, proof]{MaximumSize: proofsKept}),
-		tags:   newTagTable(o.Store, alive, o.Log),
+		proofs:  otter.Must(&otter.Options[proofKey, proof]{MaximumSize: proofsKept}),
+		tags:    newTagTable(o.Store, alive, o.Log),
+		sizes:   newSizes(),
+		putting: make(chan struct{}, maxPutting),
 	}
 	c.loads.life, c.fetches.life, c.heads.life, c.refreshes.life = alive, alive, alive, alive
 	c.SetTimes(o.TagTTL, o.StaleIfError)
@@ -102,75 +107,39 @@ func (c *Cache) lasting(at, now time.Time) bool {
 // has finished are kept for the next start. Requests after it fail.
 func (c *Cache) Close() error {
 	c.life.close()
-	c.fills.close()
+	c.fills.Close()
 	return nil
 }
 
-// Registry is what a Cache has to know of a registry's chain.
-type Registry struct {
-	Name string            // canonical, as in "docker.io"
-	Next pullchain.Fetcher // who is asked for what is not here
-
-	// Blame holds err against the named upstream, because its bytes of a blob have
-	// proved wrong. It may be nil.
-	Blame func(upstream string, err error)
-
-	// Holds reports whether the login of a Response is still one of the chain's.
-	// What another has fetched is nobody's until it is proved anew. Nil: all are.
-	Holds func(login string) bool
-
-	// Knows reports whether the named upstream could tell if content that took a
-	// login was taken away. The "no" of one that could not leaves it served when
-	// nobody else can be asked. Nil: all could.
-	Knows func(upstream string) bool
-}
+// A Registry is what a Cache has to know of a registry's chain.
+type Registry = fill.Registry
 
 // Chain returns a Fetcher that answers from the cache what it can, and the rest
 // through r.Next. It may be called again for a registry, as a reload does.
-func (c *Cache) Chain(r Registry) pullchain.Fetcher {
-	if r.Blame == nil {
-		r.Blame = func(string, error) {}
-	}
-	return &chain{cache: c, registry: &registry{name: r.Name, next: r.Next, blame: r.Blame, holds: r.Holds, knows: r.Knows}}
-}
-
-// registry is one chain that the cache stands before.
-type registry struct {
-	name  string                           // canonical, as in "docker.io"
-	next  pullchain.Fetcher                // the balancer
-	blame func(upstream string, err error) // holds err against a lane; never nil
-	holds func(login string) bool          // see Registry.Holds
-	knows func(upstream string) bool       // see Registry.Knows
-}
-
-// A repoKey is a repository of a registry: what access is proved for, and what a
-// blob's first fetch was for.
-type repoKey struct{ registry, repo string }
-
-// String returns the key as Meta.Repos spells it.
-func (k repoKey) String() string { return k.registry + "/" + k.repo }
+func (c *Cache) Chain(r Registry) pullchain.Fetcher { return &chain{cache: c, registry: &r} }
 
 // A chain is the cache as one registry's requests see it.
 type chain struct {
 	cache    *Cache
-	registry *registry
+	registry *fill.Registry
 }
 
 // Fetch answers req from the cache or through it; Response.Cache says which.
 func (h *chain) Fetch(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
 	c, r := h.cache, h.registry
-	req.Registry = r.name
+	req.Registry = r.Name
 	var resp pullchain.Response
 	var err error
 	switch {
 	case req.Op == pullchain.Blob:
+		req.Size = c.sizes.of(repositoryOf(r, req), req.Digest)
 		resp, err = c.blob(ctx, r, req)
 	case req.Op == pullchain.Manifest && req.Digest != "":
 		resp, err = c.byDigest(ctx, r, req)
 	case req.Op == pullchain.Manifest:
 		resp, err = c.byTag(ctx, r, req)
 	default:
-		resp, err = r.next.Fetch(ctx, req)
+		resp, err = r.Next.Fetch(ctx, req)
 		resp.Cache = pullchain.CacheBypass
 	}
 	if err != nil {
@@ -179,9 +148,4 @@ func (h *chain) Fetch(ctx context.Context, req pullchain.Request) (pullchain.Res
 	}
 	c.counts.served(req, resp)
 	return resp, nil
-}
-
-// canceled is what a client is told that has gone away while it waited.
-func canceled(ctx context.Context) error {
-	return &pullchain.Error{Reason: pullchain.Canceled, Code: pullchain.CodeCanceled, Err: context.Cause(ctx)}
 }

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/fill"
 )
 
 // A group has one piece of work done at a time for a key. Whoever comes while it
@@ -36,7 +37,7 @@ func (g *group[K, V]) do(ctx context.Context, key K, work func(context.Context) 
 	if !joined {
 		if c = g.beginLocked(key, work); c == nil {
 			g.mu.Unlock()
-			return value, false, canceled(g.life.ctx)
+			return value, false, fill.Canceled(g.life.ctx)
 		}
 	}
 	c.waiters++
@@ -46,7 +47,7 @@ func (g *group[K, V]) do(ctx context.Context, key K, work func(context.Context) 
 		return c.value, joined, c.err
 	case <-ctx.Done():
 		g.leave(key, c)
-		return value, joined, canceled(ctx)
+		return value, joined, fill.Canceled(ctx)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullchain/pullchain/internal/blobstore"
+	"github.com/pullchain/pullchain/internal/fill"
 	"github.com/pullchain/pullchain/internal/wire"
 )
 
@@ -94,7 +95,7 @@ func TestTagOfAnotherKeyIsNotInTheWay(t *testing.T) {
 	t.Parallel()
 	c, _, _ := shelved(t)
 	key := func(name string) tagKey {
-		return tagKey{repoKey{"docker.io", "library/" + name}, "1", acceptAll}
+		return tagKey{fill.Repository{Registry: "docker.io", Name: "library/" + name}, "1", acceptAll}
 	}
 	busy := c.tags.recordOf(key("busy")) // its record is being written, to a disk that hangs
 	busy.Lock()

@@ -2,12 +2,10 @@ package cache
 
 import (
 	"context"
-	"errors"
 	"sync"
-)
 
-// errClosed is why work ends when the cache is closed.
-var errClosed = errors.New("the cache is closed")
+	"github.com/pullchain/pullchain/internal/fill"
+)
 
 // A life is the time from New to Close: the context of work that belongs to no
 // client, and the goroutines that do it.
@@ -42,6 +40,6 @@ func (l *life) close() {
 	l.mu.Lock()
 	l.over = true
 	l.mu.Unlock()
-	l.end(errClosed)
+	l.end(fill.ErrClosed)
 	l.wg.Wait()
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/blobstore"
+	"github.com/pullchain/pullchain/internal/fill"
 	"github.com/pullchain/pullchain/internal/wire"
 )
 
@@ -25,6 +26,20 @@ type manifest struct {
 	links     []pullchain.Descriptor
 	meta      blobstore.Meta // as it stood; what has changed since is in Cache.proofs
 	touched   *atomic.Int64  // when the store was last told of a use, in Unix nanoseconds
+
+	// sizedFor is the repository for which the sizes of links are known to
+	// Cache.sizes: as a rule the only one that asks.
+	sizedFor *atomic.Pointer[fill.Repository]
+}
+
+// answer is response for a repository, whose blobs have the sizes from now on that m
+// says they have.
+func (c *Cache) answer(by fill.Repository, m *manifest, head bool) pullchain.Response {
+	if last := m.sizedFor.Load(); !head && (last == nil || *last != by) {
+		m.sizedFor.Store(&by)
+		c.sizes.learn(by, m.links)
+	}
+	return m.response(head)
 }
 
 // weight is about what the manifest takes of the memory.
@@ -52,7 +67,7 @@ func (m *manifest) response(head bool) pullchain.Response {
 
 // byDigest answers a request for a manifest by its digest: for ever from here,
 // once it is here and the repository may read it.
-func (c *Cache) byDigest(ctx context.Context, r *registry, req pullchain.Request) (pullchain.Response, error) {
+func (c *Cache) byDigest(ctx context.Context, r *fill.Registry, req pullchain.Request) (pullchain.Response, error) {
 	m := c.manifest(ctx, req.Digest)
 	if m == nil && req.Head {
 		return c.headThrough(ctx, r, req)
@@ -62,13 +77,13 @@ func (c *Cache) byDigest(ctx context.Context, r *registry, req pullchain.Request
 		if err != nil {
 			return pullchain.Response{}, err
 		}
-		return g.mark(m.response(req.Head)), nil
+		return g.mark(c.answer(repositoryOf(r, req), m, req.Head)), nil
 	}
 	f, joined, err := c.fetchManifest(ctx, r, req)
 	if err != nil {
 		return pullchain.Response{}, err
 	}
-	resp := f.response()
+	resp := c.answered(repositoryOf(r, req), f)
 	resp.Cache = shared(resp.Cache, joined)
 	return resp, nil
 }
@@ -162,7 +177,7 @@ func newManifest(d digest.Digest, meta blobstore.Meta, body []byte) (*manifest, 
 	// Bytes that have the right digest are served, whatever they look like: only
 	// what they point at is not known then.
 	_, links, _ := wire.ParseManifest(meta.MediaType, body)
-	return &manifest{digest: d, mediaType: meta.MediaType, body: body, links: links, meta: meta, touched: &atomic.Int64{}}, nil
+	return &manifest{digest: d, mediaType: meta.MediaType, body: body, links: links, meta: meta, touched: &atomic.Int64{}, sizedFor: &atomic.Pointer[fill.Repository]{}}, nil
 }
 
 // A fetched is a manifest that came from an upstream.
@@ -176,8 +191,9 @@ type fetched struct {
 	entity   string // see entityOf
 }
 
-func (f *fetched) response() pullchain.Response {
-	resp := f.manifest.response(false)
+// answered is answer for a manifest that has just come.
+func (c *Cache) answered(by fill.Repository, f *fetched) pullchain.Response {
+	resp := c.answer(by, f.manifest, false)
 	resp.Cache, resp.Private, resp.Quota, resp.Attempts = pullchain.CacheMiss, f.private, f.quota, f.attempts
 	if !f.kept {
 		resp.Cache = pullchain.CacheBypass
@@ -185,30 +201,31 @@ func (f *fetched) response() pullchain.Response {
 	return resp
 }
 
-// A fetchKey is a manifest that one chain fetches.
+// A fetchKey is a manifest that one chain fetches. See headKey.
 type fetchKey struct {
-	chain *registry
+	chain *fill.Registry
 	proofKey
+	noForce bool
 }
 
 // fetchManifest fetches and keeps the manifest req.Digest, once for all who ask
 // for it in the same repository.
-func (c *Cache) fetchManifest(ctx context.Context, r *registry, req pullchain.Request) (*fetched, bool, error) {
-	key := proofKey{repoKey{r.name, req.Repo}, req.Digest}
-	return c.fetches.do(ctx, fetchKey{r, key}, func(ctx context.Context) (*fetched, error) {
+func (c *Cache) fetchManifest(ctx context.Context, r *fill.Registry, req pullchain.Request) (*fetched, bool, error) {
+	key := proofKey{repositoryOf(r, req), req.Digest}
+	return c.fetches.do(ctx, fetchKey{r, key, req.Options.NoForce}, func(ctx context.Context) (*fetched, error) {
 		// What a digest stands for does not depend on what the first of several
 		// clients accepts; whether the registry has it may.
 		return c.get(ctx, r, pullchain.Request{
-			Op: pullchain.Manifest, Registry: r.name, Repo: req.Repo, Digest: req.Digest, Options: req.Options,
+			Op: pullchain.Manifest, Registry: r.Name, Repo: req.Repo, Digest: req.Digest, Options: req.Options,
 		})
 	})
 }
 
 // get fetches and keeps the manifest that req names by digest or tag.
-func (c *Cache) get(ctx context.Context, r *registry, req pullchain.Request) (*fetched, error) {
+func (c *Cache) get(ctx context.Context, r *fill.Registry, req pullchain.Request) (*fetched, error) {
 	req.Head = false
-	resp, err := r.next.Fetch(ctx, req)
-	by := repoKey{r.name, req.Repo}
+	resp, err := r.Next.Fetch(ctx, req)
+	by := repositoryOf(r, req)
 	if err != nil {
 		if req.Digest != "" {
 			c.disprovedBy(r, err, proofKey{by, req.Digest})
@@ -234,14 +251,14 @@ func (c *Cache) get(ctx context.Context, r *registry, req pullchain.Request) (*f
 	}
 	now := time.Now()
 	meta := blobstore.Meta{MediaType: resp.MediaType, Public: !resp.Private, Added: now}
-	meta.Prove(by.String(), now, loginOf(resp))
+	meta.Prove(by.String(), now, fill.LoginOf(resp))
 	m, err := newManifest(d, meta, body)
 	if err != nil {
 		return nil, &pullchain.Error{
 			Reason: pullchain.Corrupt, Code: pullchain.CodeDigestMismatch, Attempts: resp.Attempts, Err: err,
 		}
 	}
-	f := &fetched{manifest: m, private: resp.Private, login: loginOf(resp), quota: resp.Quota, attempts: resp.Attempts, entity: entityOf(resp)}
+	f := &fetched{manifest: m, private: resp.Private, login: fill.LoginOf(resp), quota: resp.Quota, attempts: resp.Attempts, entity: entityOf(resp)}
 	f.kept = c.keep(m)
 	c.proved(proofKey{by, d}, f.login, !resp.Private)
 	return f, nil
@@ -249,15 +266,28 @@ func (c *Cache) get(ctx context.Context, r *registry, req pullchain.Request) (*f
 
 var errTooLarge = errors.New("the manifest is larger than pullchain accepts")
 
-// keep puts m into memory at once and into the store in a moment: nobody waits for
-// the disk. It reports whether it is likely to be kept: whether the last one was.
+// maxPutting is how many manifests are on their way to the disk at once. Each costs
+// a goroutine and a sync: the request that brings one more waits for its own.
+const maxPutting = 32
+
+// keep puts m into memory at once and into the store in a moment: as a rule no
+// request waits for the disk. It reports whether it is likely to be kept: whether the last one was.
 func (c *Cache) keep(m *manifest) bool {
 	c.manifests.Set(m.digest, m)
-	c.life.spawn(func() {
+	put := func() {
 		err := c.store.Put(m.digest, m.body, m.meta)
 		c.keepsNothing.Store(err != nil)
 		c.unkept("manifest is not kept", err, "digest", m.digest)
-	})
+	}
+	select {
+	case c.putting <- struct{}{}:
+		c.life.spawn(func() {
+			put()
+			<-c.putting
+		})
+	default:
+		put()
+	}
 	return !c.keepsNothing.Load()
 }
 

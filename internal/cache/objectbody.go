@@ -6,6 +6,7 @@ import (
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/blobstore"
+	"github.com/pullchain/pullchain/internal/fill"
 )
 
 // An objectBody is content of the store that is known to be right: all of it may
@@ -19,7 +20,7 @@ type objectBody struct {
 // hit answers with bytes of an object, and owns it: it is closed with the body,
 // or with the error that the range is none of it.
 func hit(o *blobstore.Object, rng pullchain.Range) (pullchain.Response, error) {
-	resp, carried, err := answerOf(pullchain.Request{Digest: o.Digest, Range: rng}, o.Size)
+	resp, carried, err := fill.AnswerOf(pullchain.Request{Digest: o.Digest, Range: rng}, o.Size)
 	if err != nil {
 		_ = o.Close() // it was only read
 		return pullchain.Response{}, err
@@ -56,7 +57,7 @@ func (b *objectBody) Read(p []byte) (int, error) {
 	n, err := b.content.ReadAt(p[:min(b.end-b.at, int64(len(p)))], b.at)
 	b.at += int64(n)
 	if err != nil && n == 0 && len(p) > 0 {
-		return 0, asError(fmt.Errorf("reading a stored blob: %w", err))
+		return 0, fill.AsError(fmt.Errorf("reading a stored blob: %w", err))
 	}
 	return n, nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/blobstore"
+	"github.com/pullchain/pullchain/internal/fill"
 	"github.com/pullchain/pullchain/internal/wire"
 )
 
@@ -75,18 +76,18 @@ func (e Entry) matches(query string) bool {
 // blobstore.ErrNotFound when nothing of that name is here, and has the Reason
 // Invalid when it is no name.
 func (c *Cache) Evict(ctx context.Context, what string) (Change, error) {
-	g, a, err := c.aim(ctx, what)
+	g, a, err := c.target(ctx, what)
 	if err != nil {
 		return Change{}, err
 	}
 	for _, key := range a.tags {
 		c.tags.forget(key)
 	}
-	doomed := g.below(a.roots)
-	needed := g.below(g.others(a, doomed))
+	toDelete := g.below(a.roots)
+	needed := g.below(g.others(a, toDelete))
 	var change Change
 	var errs []error
-	for d := range doomed {
+	for d := range toDelete {
 		if needed[d] && d != a.digest {
 			continue
 		}
@@ -113,7 +114,7 @@ func (c *Cache) Evict(ctx context.Context, what string) (Change, error) {
 // another pinned image needs too stays pinned. It outlives restarts. Errors are
 // as of [Cache.Evict].
 func (c *Cache) Pin(ctx context.Context, what string, pinned bool) (Change, error) {
-	g, a, err := c.aim(ctx, what)
+	g, a, err := c.target(ctx, what)
 	if err != nil {
 		return Change{}, err
 	}
@@ -145,34 +146,34 @@ func (c *Cache) Pin(ctx context.Context, what string, pinned bool) (Change, erro
 	return change, errors.Join(errs...)
 }
 
-// An aim is what an operator's words come to.
-type aim struct {
+// A target is what an operator's words come to.
+type target struct {
 	digest digest.Digest // when it was named itself
 	roots  set
 	tags   []tagKey
 	repos  map[string]bool // whose the roots are
 }
 
-// aim finds what is named by what.
-func (c *Cache) aim(ctx context.Context, what string) (*graph, aim, error) {
+// target finds what is named by what.
+func (c *Cache) target(ctx context.Context, what string) (*graph, target, error) {
 	name, err := parseName(what)
 	if err != nil {
-		return nil, aim{}, &pullchain.Error{Reason: pullchain.Invalid, Code: pullchain.CodeInvalid, Err: err}
+		return nil, target{}, &pullchain.Error{Reason: pullchain.Invalid, Code: pullchain.CodeInvalid, Err: err}
 	}
 	g, err := c.graph(ctx)
 	if err != nil {
-		return nil, aim{}, err
+		return nil, target{}, err
 	}
-	a := aim{digest: name.digest, roots: make(set), repos: make(map[string]bool)}
+	a := target{digest: name.digest, roots: make(set), repos: make(map[string]bool)}
 	for key, d := range g.tags {
 		if name.means(key, d) {
 			a.tags = append(a.tags, key)
 			a.roots[d] = true
-			a.repos[key.repoKey.String()] = true
+			a.repos[key.Repository.String()] = true
 		}
 	}
 	for d, info := range g.objects {
-		_, belongs := info.Repos[name.repoKey.String()]
+		_, belongs := info.Repos[name.Repository.String()]
 		if d == name.digest || name.all() && belongs {
 			a.roots[d] = true
 		}
@@ -182,31 +183,31 @@ func (c *Cache) aim(ctx context.Context, what string) (*graph, aim, error) {
 			a.repos[repo] = true
 		}
 	} else {
-		a.repos[name.repoKey.String()] = true
+		a.repos[name.Repository.String()] = true
 	}
 	if len(a.roots) == 0 {
-		return nil, aim{}, fmt.Errorf("%s: %w", wire.Clip(what), blobstore.ErrNotFound)
+		return nil, target{}, fmt.Errorf("%s: %w", wire.Clip(what), blobstore.ErrNotFound)
 	}
 	return g, a, nil
 }
 
-// others returns the roots that need nothing of what is doomed to go: the other
+// others returns the roots that need nothing of what is to be deleted: the other
 // tags, the other manifests, and what other repositories have asked for too.
-func (g *graph) others(a aim, doomed set) set {
+func (g *graph) others(t target, toDelete set) set {
 	roots := make(set)
 	for key, d := range g.tags {
-		if !slices.Contains(a.tags, key) {
+		if !slices.Contains(t.tags, key) {
 			roots[d] = true
 		}
 	}
 	for d := range g.links {
-		if !doomed[d] {
+		if !toDelete[d] {
 			roots[d] = true
 		}
 	}
-	for d := range doomed {
+	for d := range toDelete {
 		for repo := range g.objects[d].Repos {
-			if !a.repos[repo] {
+			if !t.repos[repo] {
 				roots[d] = true
 			}
 		}
@@ -216,7 +217,7 @@ func (g *graph) others(a aim, doomed set) set {
 
 // A name is what people call content: one digest, a tag, or all of a repository.
 type name struct {
-	repoKey
+	fill.Repository
 	tag    string
 	digest digest.Digest
 }
@@ -228,7 +229,7 @@ func (n name) means(key tagKey, d digest.Digest) bool {
 	if n.digest != "" {
 		return n.digest == d
 	}
-	return n.repoKey == key.repoKey && (n.tag == "" || n.tag == key.tag)
+	return n.Repository == key.Repository && (n.tag == "" || n.tag == key.tag)
 }
 
 // parseName reads a digest, or an image's name as docker spells it: a registry
@@ -244,16 +245,16 @@ func parseName(what string) (name, error) {
 		return name{digest: d}, err
 	}
 	var n name
-	n.registry, n.repo = "docker.io", image
+	n.Registry, n.Name = "docker.io", image
 	if host, rest, ok := strings.Cut(image, "/"); ok && (strings.ContainsAny(host, ".:") || host == "localhost") {
-		n.registry, n.repo = host, rest
+		n.Registry, n.Name = host, rest
 	}
 	var tagged bool
-	n.repo, n.tag, tagged = strings.Cut(n.repo, ":")
-	if n.registry == "docker.io" {
-		n.repo = wire.OfficialRepo(n.repo)
+	n.Name, n.tag, tagged = strings.Cut(n.Name, ":")
+	if n.Registry == "docker.io" {
+		n.Name = wire.OfficialRepo(n.Name)
 	}
-	if err := wire.CheckRepo(n.repo); err != nil {
+	if err := wire.CheckRepo(n.Name); err != nil {
 		return name{}, err
 	}
 	if tagged { // "alpine:" is a slip, and not all of alpine

@@ -58,7 +58,7 @@ func (s *scrubber) one(ctx context.Context) (took time.Duration) {
 func (s *scrubber) wait(ctx context.Context) {
 	for {
 		asked, now := s.c.counts.total(), time.Now()
-		if asked != s.asked || s.c.fills.snapshot().Active > 0 {
+		if asked != s.asked || s.c.fills.Snapshot().Active > 0 {
 			s.asked, s.quiet = asked, now
 		}
 		if now.Sub(s.quiet) >= scrubQuiet || !sleep(ctx, time.Second) {

@@ -9,13 +9,14 @@ import (
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/blobstore"
+	"github.com/pullchain/pullchain/internal/fill"
 )
 
 // A Snapshot is the cache as it stands, as plain values. Counts are of the time
 // since the process began.
 type Snapshot struct {
 	blobstore.Stats
-	Fills fillsSnapshot `json:"fills"`
+	Fills fill.Snapshot `json:"fills"`
 
 	// Requests counts answers by what was asked for (manifest, blob, tags,
 	// referrers) and by what the cache had to do with it: the words of
@@ -36,7 +37,7 @@ type Snapshot struct {
 func (c *Cache) Snapshot() Snapshot {
 	s := Snapshot{
 		Stats:      c.store.Stats(),
-		Fills:      c.fills.snapshot(),
+		Fills:      c.fills.Snapshot(),
 		Requests:   c.counts.byKind(),
 		SavedBytes: c.counts.saved.Load(),
 		Tags:       c.tags.count(),
@@ -115,9 +116,9 @@ func (n *counters) byKind() map[string]map[string]uint64 {
 	return kinds
 }
 
-// A census remembers for a while how many tags are recorded: to count them takes
+// A tagCount remembers for a while how many tags are recorded: to count them takes
 // a look at every record.
-type census struct {
+type tagCount struct {
 	mu    sync.Mutex
 	until time.Time // the number stands
 	tags  int
@@ -126,20 +127,20 @@ type census struct {
 // The number of tags may be as old as this, or as many times as old as it took to
 // count them.
 const (
-	censusEvery = time.Second
-	censusTimes = 100
+	countEvery = time.Second
+	countTimes = 100
 )
 
 func (tt *tagTable) count() int {
-	tt.census.mu.Lock()
-	defer tt.census.mu.Unlock()
+	tt.counted.mu.Lock()
+	defer tt.counted.mu.Unlock()
 	began := time.Now()
-	if began.Before(tt.census.until) {
-		return tt.census.tags
+	if began.Before(tt.counted.until) {
+		return tt.counted.tags
 	}
 	names := make(map[string]bool)
 	tt.all(func(key tagKey, _ digest.Digest) { names[key.image()] = true })
 	now := time.Now()
-	tt.census.until, tt.census.tags = now.Add(max(censusEvery, censusTimes*now.Sub(began))), len(names)
-	return tt.census.tags
+	tt.counted.until, tt.counted.tags = now.Add(max(countEvery, countTimes*now.Sub(began))), len(names)
+	return tt.counted.tags
 }

@@ -15,18 +15,19 @@ import (
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/blobstore"
+	"github.com/pullchain/pullchain/internal/fill"
 	"github.com/pullchain/pullchain/internal/wire"
 )
 
 // A tagKey is a tag as clients of one kind see it.
 type tagKey struct {
-	repoKey
+	fill.Repository
 	tag    string
 	accept accepts
 }
 
 // image returns the name that a person would type.
-func (k tagKey) image() string { return k.repoKey.String() + ":" + k.tag }
+func (k tagKey) image() string { return k.Repository.String() + ":" + k.tag }
 
 // record returns the name of the tag's record.
 func (k tagKey) record() string { return k.image() + " accept=" + strconv.Itoa(int(k.accept)) }
@@ -40,7 +41,6 @@ type tag struct {
 	private   bool
 	login     string // that it took
 	entity    string // the entity tag it came with, and whose that is; empty if there was none
-	borrowed  bool   // it was said to clients of another kind; see borrow
 	confirmed time.Time
 	saved     time.Time // when it was last written down
 
@@ -79,7 +79,7 @@ type tagRecord struct {
 }
 
 func (r tagRecord) key() tagKey {
-	return tagKey{repoKey{r.Registry, r.Repo}, r.Tag, r.Accept}
+	return tagKey{fill.Repository{Registry: r.Registry, Name: r.Repo}, r.Tag, r.Accept}
 }
 
 // tagKind is the kind of the records.
@@ -109,7 +109,7 @@ type tagTable struct {
 	// newest is the last. Many share one, so that few wait for the disk of another.
 	records [64]sync.Mutex
 	seed    maphash.Seed
-	census  census
+	counted tagCount
 }
 
 func newTagTable(store *blobstore.Store, alive *life, log *slog.Logger) *tagTable {
@@ -164,10 +164,6 @@ const saveEvery = 10 * time.Minute
 
 // put makes t what is known of key.
 func (tt *tagTable) put(key tagKey, t tag) {
-	if t.borrowed { // nobody has said it of key
-		tt.known.Set(key, &t)
-		return
-	}
 	old, known := tt.known.GetIfPresent(key)
 	same := known && old.digest == t.digest && old.mediaType == t.mediaType && old.size == t.size &&
 		old.private == t.private && old.login == t.login && old.entity == t.entity
@@ -190,7 +186,7 @@ func (tt *tagTable) write(key tagKey) {
 		return
 	}
 	content, err := json.Marshal(tagRecord{
-		Registry: key.registry, Repo: key.repo, Tag: key.tag, Accept: key.accept,
+		Registry: key.Registry, Repo: key.Name, Tag: key.tag, Accept: key.accept,
 		Digest: t.digest, MediaType: t.mediaType, Size: t.size, Private: t.private, Login: t.login, Entity: t.entity, Confirmed: t.confirmed,
 	})
 	if err == nil {

@@ -1,7 +1,0 @@
-//go:build race
-
-package cache
-
-// defaultSchedules is how many schedules TestFillProperty runs where nobody says.
-// Under the race detector each takes many times as long.
-const defaultSchedules = 40

@@ -1,0 +1,122 @@
+package fill
+
+import (
+	"math"
+
+	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/blobstore"
+)
+
+// A blobCopy is one bringing together of the blob's bytes: where they lie, which of
+// them are there, and what upstreams have said of the whole. A copy that proves
+// wrong is not mended: another one begins. It is guarded by the fill's mutex, but
+// for back, which does not change.
+type blobCopy struct {
+	back      backing
+	size      int64 // of the blob; -1 if it is not known
+	confirmed bool  // an upstream has confirmed size for this copy
+	have      ranges
+	journal   []blobstore.Extent // written, and not recorded yet
+	sizedBy   string             // the upstream that named size
+	ask       pullchain.Range    // what to ask for while the size is not known
+	oneStream bool               // one stream brings it all, so that one lane answers for it
+	noRange   bool               // a lane has answered with the whole where a range was wanted
+	resumed   bool               // a part of it is what an earlier attempt left: it may have taken a login
+}
+
+// told reports whether it is known what the copy takes: its size, and a login or
+// not. Of stored content the store knows.
+func (c *blobCopy) told() bool { return c.confirmed || c.back.object != nil }
+
+// limit is the blob's end as far as it is known.
+func (c *blobCopy) limit() int64 {
+	if c.size < 0 {
+		return math.MaxInt64
+	}
+	return c.size
+}
+
+// missing is how many bytes are still to come; of an unknown size it is 0 or less.
+func (c *blobCopy) missing() int64 { return c.size - c.have.total }
+
+// divisible reports whether several streams may bring the copy at once.
+func (c *blobCopy) divisible() bool {
+	return c.confirmed && c.size >= 0 && !c.oneStream && !c.noRange
+}
+
+// takeObject makes the copy one of which everything is there.
+func (c *blobCopy) takeObject() {
+	c.size = c.back.object.Size
+	c.have.add(0, c.size, "")
+}
+
+// sources returns the upstreams that have sent the copy: of an empty one it is the
+// one that called it empty.
+func (c *blobCopy) sources() []string {
+	if sources := c.have.sources(); len(sources) > 0 {
+		return sources
+	}
+	return []string{c.sizedBy}
+}
+
+// resume takes over what an earlier attempt left in the spool (FAULTS.md F35).
+// Its sender is not to blame for what a disk may have done to it since. It
+// returns false if that is of no use: the blob's size is not known, or the
+// manifest, which wants it to be expected bytes (0: it is not known), says that it
+// is something else.
+func (c *blobCopy) resume(expected int64) bool {
+	extents := c.back.spool.Extents()
+	if len(extents) == 0 {
+		return true
+	}
+	size := c.back.spool.Size()
+	if size < 0 || expected > 0 && size != expected {
+		return false
+	}
+	c.size, c.resumed = size, true
+	for _, e := range extents {
+		from := c.have.reach(max(e.From, 0))
+		c.have.add(from, min(e.To, c.size), "")
+	}
+	if c.missing() == 0 {
+		// Only an answer says that this repository has the blob, so that
+		// something has to be asked for.
+		c.have.trim(c.size - min(holdBack, c.size))
+	}
+	return true
+}
+
+// forget makes the copy an empty one, as far as memory goes. It returns whether
+// there is something in its file to be thrown away.
+func (c *blobCopy) forget() (had bool) {
+	had = c.have.total > 0
+	c.have, c.size, c.resumed = ranges{}, -1, false
+	return had
+}
+
+// record puts into the journal of the disk what has been written. extents are
+// those of c.journal; only the goroutine that owns the spool calls it.
+func (c *blobCopy) record(extents []blobstore.Extent) error {
+	for _, e := range extents {
+		if err := c.back.spool.Record(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// access is what it took to get the copy at hand. It is guarded by the fill's
+// mutex.
+type access struct {
+	public  bool   // known from before: nothing makes it private
+	private bool   // it took a login to get the copy, or a part of it
+	login   string // the last one that it took
+}
+
+// restart is for another copy: of an earlier one nothing is left, but for what a
+// resumed part took, which is not known.
+func (a *access) restart(resumed bool) { a.private = resumed && !a.public }
+
+// add notes whether what comes took a login. One part that did makes the copy
+// private: an anonymous answer that brought nothing, or junk, proves nothing.
+func (a *access) add(private bool) { a.private = a.private || private && !a.public }

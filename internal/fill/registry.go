@@ -1,0 +1,83 @@
+package fill
+
+import (
+	"context"
+	"errors"
+
+	"github.com/pullchain/pullchain"
+)
+
+// A Registry is the chain of one registry as a fill, and the cache above it, see
+// it. It is not changed after its first use; a reload makes a new one.
+type Registry struct {
+	Name string            // canonical, as in "docker.io"
+	Next pullchain.Fetcher // is asked for what is not here: the balancer
+
+	// Blame holds err against the named upstream, because its bytes of a blob have
+	// proved wrong. It may be nil.
+	Blame func(upstream string, err error)
+
+	// Holds reports whether the login of a Response is still one of the chain's.
+	// What another has fetched may not be read until it is proved anew. Nil: all
+	// are.
+	Holds func(login string) bool
+
+	// Knows reports whether the named upstream could tell if content that took a
+	// login was taken away. The "no" of one that could not leaves it served when
+	// no other can be asked. Nil: all could.
+	Knows func(upstream string) bool
+}
+
+// Anonymous stands for a login where none was needed.
+const Anonymous = "-"
+
+// LoginOf names the login that an answer took.
+func LoginOf(resp pullchain.Response) string {
+	if !resp.Private {
+		return Anonymous
+	}
+	return resp.Login
+}
+
+// Stands reports whether what was fetched with a login may still be read: a reload
+// may have taken the login out of the configuration, or put another in its place.
+func (r *Registry) Stands(login string) bool {
+	return login == Anonymous || r.Holds == nil || r.Holds(login)
+}
+
+func (r *Registry) blame(upstream string, err error) {
+	if r.Blame != nil {
+		r.Blame(upstream, err)
+	}
+}
+
+// A Repository is a repository of a registry: what access is proved for, and what
+// a blob's first fetch was for.
+type Repository struct{ Registry, Name string }
+
+// String returns the repository as blobstore.Meta.Repos spells it.
+func (r Repository) String() string { return r.Registry + "/" + r.Name }
+
+// repositoryOf returns what req asks for through reg.
+func repositoryOf(reg *Registry, req pullchain.Request) Repository {
+	return Repository{reg.Name, req.Repo}
+}
+
+// ErrClosed is why work ends when the cache is closed.
+var ErrClosed = errors.New("the cache is closed")
+
+// Canceled is what a client is told that has gone away while it waited.
+func Canceled(ctx context.Context) error { return canceledBy(context.Cause(ctx)) }
+
+// canceledBy is why something of ours ended that is no upstream's fault.
+func canceledBy(cause error) *pullchain.Error {
+	return &pullchain.Error{Reason: pullchain.Canceled, Code: pullchain.CodeCanceled, Err: cause}
+}
+
+// AsError returns err as a *pullchain.Error, which all that leaves a fill is.
+func AsError(err error) *pullchain.Error {
+	if e, ok := errors.AsType[*pullchain.Error](err); ok {
+		return e
+	}
+	return &pullchain.Error{Reason: pullchain.ReasonOf(err), Err: err}
+}

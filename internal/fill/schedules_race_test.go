@@ -1,0 +1,7 @@
+//go:build race
+
+package fill
+
+// defaultSchedules is how many schedules TestFillProperty runs where nobody says.
+// Under the race detector each takes many times as long.
+const defaultSchedules = 40
