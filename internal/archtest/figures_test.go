@@ -120,7 +120,7 @@ func TestFigureRuleBites(t *testing.T) {
 		f      figures
 		faulty bool
 	}{
-		{"a", figures{100, 20, 5}, false}, {"a", figures{100, 9, 1}, true}, {"a", figures{100, 40, 6}, true},
+		{"a", figures{100, 20, 5}, false}, {"a", figures{100, 8, 1}, true}, {"a", figures{100, 40, 6}, true},
 		{"a", figures{20, 15, 0}, false}, {"internal/archtest", figures{100, 99, 0}, false},
 	} {
 		if got := commentFault(tt.dir, tt.f); (got != "") != tt.faulty {

@@ -114,7 +114,7 @@ var retired = []retirement{
 	{"anew", "retry", []string{"internal/cache", "internal/fill"}},
 	{"evidence", "canary", []string{"balancer"}},
 	{"Book", "Catalogue", nil},
-	{"phrase", "message", []string{"internal/admin", "internal/admin/phrase", "internal/cli"}}, // front has the reason-phrase of RFC 9112
+	{"phrase", "message", []string{"internal/admin", "internal/admin/phrase", "internal/messages", "internal/cli"}}, // front has the reason-phrase of RFC 9112
 }
 
 func TestRetiredWords(t *testing.T) {
