@@ -11,15 +11,18 @@ import (
 	"testing"
 )
 
-// update rewrites the list of modules with the help of the go command:
+// update writes anew what this package keeps in files: the list of modules, with
+// the help of the go command,
 //
 //	go test ./internal/archtest -run TestModules -update
-var update = flag.Bool("update", false, "rewrite "+depsFile+" from go.mod and go list")
+//
+// and what the documents say of the tests and of the rooms.
+var update = flag.Bool("update", false, "rewrite "+depsFile+" and the generated parts of docs/")
 
 const (
 	depsFile  = "testdata/deps.txt"
 	command   = "cmd/pullchain"
-	maxDirect = 15 // direct requirements (STYLE.md 3.3)
+	maxDirect = 15 // direct requirements (CONTRIBUTING.md, Dependencies)
 )
 
 const depsHeader = `# The modules of go.mod: "binary" for what is linked into pullchain, "other" for

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Limits in lines. The soft ones (STYLE.md 1.0) are half of these or so; what
+// Limits in lines. The soft ones (CONTRIBUTING.md, House style) are half of these or so; what
 // reaches a hard one holds two ideas.
 const (
 	maxFile     = 500
