@@ -7,23 +7,23 @@ import (
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/blobstore"
-	"github.com/pullchain/pullchain/internal/fill"
 )
 
 // blob answers a request for a blob: from the store when its bytes have been
 // hashed since the start, else through a fill, which is joined or begun.
-func (c *Cache) blob(ctx context.Context, r *fill.Registry, req pullchain.Request) (pullchain.Response, error) {
+func (h *chain) blob(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
 	if req.Head {
-		return c.blobHead(ctx, r, req)
+		return h.blobHead(ctx, req)
 	}
+	c, r := h.cache, h.registry
 	object, err := c.store.Open(req.Digest)
 	if err != nil {
 		if !errors.Is(err, blobstore.ErrNotFound) {
 			c.log.Warn("stored blob cannot be opened", "digest", req.Digest, "error", err)
 		}
-		return c.fills.Fetch(ctx, r, req, func(private bool) error { return c.join(ctx, r, req, private) })
+		return c.fills.Fetch(ctx, r, req, func(private bool) error { return h.join(ctx, req, private) })
 	}
-	g, err := c.admit(ctx, r, req, object.Meta)
+	g, err := h.admit(ctx, req, object.Meta)
 	if err != nil {
 		object.Close()
 		return pullchain.Response{}, err
@@ -42,36 +42,37 @@ func (c *Cache) blob(ctx context.Context, r *fill.Registry, req pullchain.Reques
 	return g.markBlob(resp), nil
 }
 
-// join decides whether who asks for req may read what is being fetched for
+// join decides whether the client that asks for req may read what is being fetched for
 // another repository.
-func (c *Cache) join(ctx context.Context, r *fill.Registry, req pullchain.Request, private bool) error {
-	_, err := c.admit(ctx, r, req, blobstore.Meta{Public: !private})
+func (h *chain) join(ctx context.Context, req pullchain.Request, private bool) error {
+	_, err := h.admit(ctx, req, blobstore.Meta{Public: !private})
 	return err
 }
 
 // blobHead answers a HEAD of a blob.
-func (c *Cache) blobHead(ctx context.Context, r *fill.Registry, req pullchain.Request) (pullchain.Response, error) {
+func (h *chain) blobHead(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
 	answer := func(size int64, result pullchain.CacheResult) pullchain.Response {
 		return pullchain.Response{
 			Status: http.StatusOK, Digest: req.Digest, Size: size, Body: pullchain.NoBody, Cache: result,
 		}
 	}
+	c, r := h.cache, h.registry
 	if info, ok := c.store.Stat(req.Digest); ok {
-		g, err := c.admit(ctx, r, req, info.Meta)
+		g, err := h.admit(ctx, req, info.Meta)
 		if err != nil {
 			return pullchain.Response{}, err
 		}
 		return g.mark(answer(info.Size, pullchain.CacheHit)), nil
 	}
 	if u, ok := c.fills.Underway(req.Digest); ok {
-		if u.By != repositoryOf(r, req) || u.Expired(r) {
-			if err := c.join(ctx, r, req, u.Private); err != nil {
+		if u.By != h.repository(req) || u.Expired(r) {
+			if err := h.join(ctx, req, u.Private); err != nil {
 				return pullchain.Response{}, err
 			}
 		}
 		return answer(u.Size, pullchain.CacheCoalesced), nil
 	}
-	return c.headThrough(ctx, r, req)
+	return h.headThrough(ctx, req)
 }
 
 // markBlob is mark for a body, which may know of more attempts than its response.

@@ -39,20 +39,20 @@ func TestEvictWhileItIsRead(t *testing.T) {
 	t.Parallel()
 	for _, late := range []bool{false, true} {
 		c, d, _ := shelved(t)
-		m, err := c.read(d)
+		m, err := c.manifests.read(d)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if !late {
-			c.remember(m)
+			c.manifests.remember(m)
 		}
 		if _, err := c.Evict(t.Context(), d.String()); err != nil {
 			t.Fatal(err)
 		}
 		if late {
-			c.remember(m)
+			c.manifests.remember(m)
 		}
-		if m := c.manifest(t.Context(), d); m != nil {
+		if m := c.manifests.find(t.Context(), d); m != nil {
 			t.Errorf("remembered late %v: it is still here", late)
 		}
 	}
@@ -70,7 +70,7 @@ func TestVerifyPutsBackNoPin(t *testing.T) {
 			}
 		}
 		pin(!pinned)
-		if c.manifest(t.Context(), d) == nil { // read into memory
+		if c.manifests.find(t.Context(), d) == nil { // read into memory
 			t.Fatal("it is not here")
 		}
 		pin(pinned)

@@ -31,7 +31,7 @@ func (c *Cache) graph(ctx context.Context) (*graph, error) {
 		tags:    make(map[tagKey]digest.Digest),
 		links:   make(map[digest.Digest][]digest.Digest),
 	}
-	for d, m := range c.manifests.All() {
+	for d, m := range c.manifests.memory.All() {
 		g.links[d] = digestsOf(m.links)
 	}
 	for info := range c.store.All(ctx) {

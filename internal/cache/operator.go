@@ -96,7 +96,7 @@ func (c *Cache) Evict(ctx context.Context, what string) (Change, error) {
 		if here {
 			err = c.store.Remove(d)
 		}
-		c.manifests.Invalidate(d) // last: what was being read comes back until then
+		c.manifests.memory.Invalidate(d) // last: what was being read comes back until then
 		if err != nil {
 			if !errors.Is(err, blobstore.ErrNotFound) {
 				errs = append(errs, err)
@@ -275,18 +275,9 @@ func (c *Cache) Verify(ctx context.Context, report func(blobstore.Finding)) erro
 		report(f)
 	})
 	for _, d := range wrong {
-		c.mend(d)
+		c.manifests.mend(d)
 	}
 	return err
-}
-
-// mend stores a manifest again that was wrong in the store, if it is in memory.
-func (c *Cache) mend(d digest.Digest) {
-	if m, ok := c.manifests.GetIfPresent(d); ok {
-		meta := m.meta
-		meta.Pinned = false // the store remembers; this is of when it was read
-		c.unkept("manifest is not kept", c.store.Put(d, m.body, meta), "digest", d)
-	}
 }
 
 // GC removes what nobody needs, and returns how many bytes that freed: see

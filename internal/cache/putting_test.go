@@ -16,7 +16,7 @@ func TestManifestsOnTheirWayAreBounded(t *testing.T) {
 	t.Parallel()
 	c, _, _ := shelved(t)
 	for range maxPutting { // as many as may be are under way, and the disk hangs
-		c.putting <- struct{}{}
+		c.manifests.putting <- struct{}{}
 	}
 	for i := range 3 {
 		body := fmt.Appendf(nil, `{"schemaVersion":2,"n":%d}`, i)
@@ -25,14 +25,14 @@ func TestManifestsOnTheirWayAreBounded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !c.keep(m) {
+		if !c.manifests.keep(m) {
 			t.Error("the manifest is said not to be kept")
 		}
 		if _, stored := c.store.Stat(d); !stored {
 			t.Error("the manifest waits for others")
 		}
 	}
-	if n := len(c.putting); n != maxPutting {
+	if n := len(c.manifests.putting); n != maxPutting {
 		t.Errorf("%d are said to be on their way, want %d", n, maxPutting)
 	}
 }

@@ -49,7 +49,7 @@ func (s *scrubber) one(ctx context.Context) (took time.Duration) {
 		busy.Stop()
 	})
 	if ok && found.Err != nil {
-		s.c.mend(found.Digest)
+		s.c.manifests.mend(found.Digest)
 	}
 	return took
 }

@@ -35,8 +35,3 @@ func (s sizes) of(by fill.Repository, d digest.Digest) int64 {
 	size, _ := s.known.GetIfPresent(proofKey{by, d})
 	return size
 }
-
-// repositoryOf returns what req asks for through r.
-func repositoryOf(r *fill.Registry, req pullchain.Request) fill.Repository {
-	return fill.Repository{Registry: r.Name, Name: req.Repo}
-}

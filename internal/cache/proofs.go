@@ -1,0 +1,121 @@
+package cache
+
+import (
+	"time"
+
+	"github.com/maypok86/otter/v2"
+	"github.com/opencontainers/go-digest"
+	"github.com/pullchain/pullchain/internal/blobstore"
+	"github.com/pullchain/pullchain/internal/fill"
+)
+
+// A proofKey is content as one repository has it.
+type proofKey struct {
+	by     fill.Repository
+	digest digest.Digest
+}
+
+// A proof is the last word on whether content may be read through a repository.
+// It is kept beside Meta.Repos, which says the same: for content that is not
+// stored yet, and for a store that cannot be written.
+type proof struct {
+	at      time.Time // of the last word; zero if there was none
+	allowed bool      // what it was
+	login   string    // by which login, if allowed
+	public  bool      // it needed no login
+	failed  time.Time // when nobody could say, after at; else zero
+	err     error     // why not
+}
+
+// accessProofs are the last words on what may be read through which repository. They
+// are safe for concurrent use.
+type accessProofs struct {
+	manifests *manifests
+	store     *blobstore.Store
+	proofs    *otter.Cache[proofKey, proof] // what the store's Meta does not say yet, or cannot
+}
+
+// proofsKept bounds what is kept in memory.
+const proofsKept = 64 << 10
+
+func newAccessProofs(store *blobstore.Store, ms *manifests) *accessProofs {
+	return &accessProofs{
+		manifests: ms, store: store,
+		proofs: otter.Must(&otter.Options[proofKey, proof]{MaximumSize: proofsKept}),
+	}
+}
+
+// vouched reports whether the content of key is public, or its repository has had
+// it before: that a tag means a digest is said in a header, and the upstream that
+// says so need not have the bytes.
+func (a *accessProofs) vouched(r *fill.Registry, key proofKey) bool {
+	meta := a.manifests.meta(key.digest)
+	return meta.Public || a.last(r, key, meta).allowed
+}
+
+// last returns the last word on key. That of a login that is gone is none.
+func (a *accessProofs) last(r *fill.Registry, key proofKey, meta blobstore.Meta) proof {
+	p, _ := a.proofs.GetIfPresent(key)
+	if at := meta.Repos[key.by.String()]; at.After(p.at) {
+		p = proof{at: at, allowed: true, login: meta.Logins[key.by.String()]}
+	}
+	if p.allowed && !p.public && !r.Stands(p.login) {
+		return proof{}
+	}
+	return p
+}
+
+// revoked reports whether access through a repository has been refused since it
+// was last granted, as far as is remembered.
+func (a *accessProofs) revoked(key proofKey, since time.Time) bool {
+	p, ok := a.proofs.GetIfPresent(key)
+	if ok && !p.at.Before(since) {
+		return !p.allowed
+	}
+	info, here := a.store.Stat(key.digest)
+	if !here || info.Public {
+		return false
+	}
+	_, stands := info.Repos[key.by.String()]
+	return !stands
+}
+
+// grant notes that an upstream has let us have content just now, and what login
+// that took. Only bytes that came without one make it public; a header speaks for
+// its repository alone.
+func (a *accessProofs) grant(key proofKey, login string, public bool) {
+	now := time.Now()
+	a.proofs.Set(key, proof{at: now, allowed: true, login: login, public: public})
+	info, here := a.store.Stat(key.digest)
+	if !here || info.Public {
+		return
+	}
+	a.manifests.amend(key.digest, func(meta *blobstore.Meta) {
+		if public {
+			meta.Public = true
+			return
+		}
+		meta.Prove(key.by.String(), now, login)
+	})
+}
+
+// revokeBy takes a repository's access away if err is the "no" of an upstream that
+// can tell.
+func (a *accessProofs) revokeBy(r *fill.Registry, err error, key proofKey) {
+	meta := a.manifests.meta(key.digest)
+	p := a.last(r, key, meta)
+	if p.allowed && !takenAway(err, judges(r, p.login)) || !p.allowed && !no(err) {
+		return
+	}
+	a.proofs.Set(key, proof{at: time.Now()})
+	if _, had := meta.Repos[key.by.String()]; had {
+		a.manifests.amend(key.digest, func(meta *blobstore.Meta) { meta.Disprove(key.by.String()) })
+	}
+}
+
+// unanswered notes that no upstream could say whether p still stands, so that they
+// are not asked again at once.
+func (a *accessProofs) unanswered(key proofKey, p proof, err error) {
+	p.failed, p.err = time.Now(), err
+	a.proofs.Set(key, p)
+}

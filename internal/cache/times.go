@@ -1,0 +1,36 @@
+package cache
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// times say how long what was so is believed. A reload may change them at any time.
+type times struct {
+	tagTTL       atomic.Int64 // time.Duration
+	staleIfError atomic.Int64 // time.Duration
+}
+
+func (t *times) set(tagTTL, staleIfError time.Duration) {
+	if tagTTL == 0 {
+		tagTTL = DefaultTagTTL
+	}
+	if staleIfError == 0 {
+		staleIfError = DefaultStaleIfError
+	}
+	t.tagTTL.Store(int64(tagTTL))
+	t.staleIfError.Store(int64(staleIfError))
+}
+
+// fresh reports whether what was so at a moment needs no asking now. What seems
+// to be of the future was written by a clock that has been set back since.
+func (t *times) fresh(at, now time.Time) bool {
+	age := now.Sub(at)
+	return age >= 0 && age < time.Duration(t.tagTTL.Load())
+}
+
+// lasting reports whether what was so at a moment may still be served when no
+// upstream can say whether it is.
+func (t *times) lasting(at, now time.Time) bool {
+	return !at.IsZero() && now.Sub(at) <= time.Duration(t.staleIfError.Load())
+}
