@@ -21,7 +21,7 @@ type Body interface {
 	// the headers. It is nil where Response.Attempts stays the whole story.
 	Attempts() []Attempt
 
-	// Source tells who sends. It is the zero Source where that is not known.
+	// Source tells where the bytes come from. It is the zero Source where that is not known.
 	Source() Source
 
 	// Sections returns the content as bytes that can be read at offsets, or nil

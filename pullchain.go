@@ -189,8 +189,8 @@ type CacheResult string
 const (
 	CacheHit       CacheResult = "hit"       // it had the content
 	CacheMiss      CacheResult = "miss"      // fetched and kept
-	CacheCoalesced CacheResult = "coalesced" // fetched already for somebody else
-	CacheStale     CacheResult = "stale"     // it had the content, and nobody could say whether it is still right
+	CacheCoalesced CacheResult = "coalesced" // fetched already for another request
+	CacheStale     CacheResult = "stale"     // it had the content, and no upstream could say whether it is still right
 	CacheBypass    CacheResult = "bypass"    // fetched and not kept
 )
 

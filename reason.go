@@ -12,8 +12,8 @@ import (
 // methods of Reason are the whole failover policy (DESIGN.md, Contracts).
 type Reason uint8
 
-// The reasons. The zero Reason is Unavailable, so that an error which nobody
-// classified counts as the upstream being down.
+// The reasons. The zero Reason is Unavailable, so that an error without a
+// class counts as the upstream being down.
 const (
 	Unavailable Reason = iota // dial error, timeout, 5xx, stall, cut body
 	Limited                   // 429, or a quota known to be spent
@@ -133,7 +133,7 @@ const (
 type Error struct {
 	Reason     Reason
 	Code       Code
-	Upstream   string        // who failed; empty if no upstream was reached
+	Upstream   string        // that failed; empty if no upstream was reached
 	Status     int           // the upstream's HTTP status; 0 if none came
 	RetryAfter time.Duration // when the upstream said to come back; 0 if it did not
 	Scope      Scope         // how much of the upstream this speaks of

@@ -67,7 +67,7 @@ func acceptsExactly(mediaType string) accepts {
 }
 
 // question returns the Accept to ask a registry with for a client of this set,
-// whose own words are given. Who shares an answer has to have asked the same:
+// whose own words are given. Clients that share an answer have to have asked the same:
 // registries look for exact types, and one that is asked for "*/*" may well answer
 // with an image of one platform, where all four types get the index (distribution,
 // registry/handlers/manifests.go). nil is what upstreams ask for by themselves: all.

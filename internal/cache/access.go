@@ -13,7 +13,7 @@ import (
 
 // A grant says how content may be served.
 type grant struct {
-	stale    bool                // nobody could say whether access still stands
+	stale    bool                // no upstream could say whether access still stands
 	attempts []pullchain.Attempt // of asking
 }
 

@@ -8,11 +8,12 @@ import (
 	"github.com/pullchain/pullchain/internal/fill"
 )
 
-// A group has one piece of work done at a time for a key. Whoever comes while it
-// runs waits for its outcome, for as long as his own context lasts; the work runs
-// on in the cache's context, and is called off when nobody waits any more.
+// A group has one piece of work done at a time for a key. A caller that comes while
+// it runs waits for its outcome, for as long as the caller's own context lasts; the
+// work runs on in the cache's context, and is called off when the last has left.
 //
-// (singleflight has the first half of this: it does not know who has left.)
+// (golang.org/x/sync/singleflight has the first half of this: it does not know of
+// callers that leave.)
 type group[K comparable, V any] struct {
 	life *life
 
@@ -29,7 +30,7 @@ type call[V any] struct {
 	err     error
 }
 
-// do returns the outcome of work for key, and whether somebody else had begun it.
+// do returns the outcome of work for key, and whether another caller had begun it.
 // The value is that of the work even when there is an error.
 func (g *group[K, V]) do(ctx context.Context, key K, work func(context.Context) (V, error)) (value V, joined bool, err error) {
 	g.mu.Lock()
@@ -74,7 +75,8 @@ func (g *group[K, V]) beginLocked(key K, work func(context.Context) (V, error)) 
 	return c
 }
 
-// leave takes one who waited off c. Who comes after the last has left begins anew.
+// leave takes a caller that waited off c. One that comes after the last has left
+// begins anew.
 func (g *group[K, V]) leave(key K, c *call[V]) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

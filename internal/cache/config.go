@@ -16,7 +16,7 @@ type Config struct {
 	Dir          string         `toml:"dir"`            // [DefaultDir] if unset
 	MaxSize      blobstore.Size `toml:"max_size"`       // 0: the store's own rule
 	TagTTL       time.Duration  `toml:"tag_ttl"`        // how long a tag is believed; 0: DefaultTagTTL
-	StaleIfError time.Duration  `toml:"stale_if_error"` // how long it may be served when nobody can say; 0: DefaultStaleIfError
+	StaleIfError time.Duration  `toml:"stale_if_error"` // how long it may be served when no upstream can say; 0: DefaultStaleIfError
 }
 
 // The defaults (FAULTS.md 9: "tags 7 d if error, 60 s fresh").

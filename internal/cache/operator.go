@@ -280,6 +280,6 @@ func (c *Cache) Verify(ctx context.Context, report func(blobstore.Finding)) erro
 	return err
 }
 
-// GC removes what nobody needs, and returns how many bytes that freed: see
+// GC removes what is not needed, and returns how many bytes that freed: see
 // [blobstore.Store.GC].
 func (c *Cache) GC(ctx context.Context) (freed int64, err error) { return c.store.GC(ctx) }

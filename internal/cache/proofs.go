@@ -23,7 +23,7 @@ type proof struct {
 	allowed bool      // what it was
 	login   string    // by which login, if allowed
 	public  bool      // it needed no login
-	failed  time.Time // when nobody could say, after at; else zero
+	failed  time.Time // when no upstream could say, after at; else zero
 	err     error     // why not
 }
 
@@ -45,10 +45,10 @@ func newAccessProofs(store *blobstore.Store, ms *manifests) *accessProofs {
 	}
 }
 
-// vouched reports whether the content of key is public, or its repository has had
+// readable reports whether the content of key is public, or its repository has had
 // it before: that a tag means a digest is said in a header, and the upstream that
 // says so need not have the bytes.
-func (a *accessProofs) vouched(r *fill.Registry, key proofKey) bool {
+func (a *accessProofs) readable(r *fill.Registry, key proofKey) bool {
 	meta := a.manifests.meta(key.digest)
 	return meta.Public || a.last(r, key, meta).allowed
 }

@@ -172,7 +172,7 @@ func (q tagQuery) confirm(t *tag) {
 	if t == nil {
 		return
 	}
-	if q.cache.access.vouched(q.registry, q.content(t)) {
+	if q.cache.access.readable(q.registry, q.content(t)) {
 		q.cache.access.grant(q.content(t), t.login, false)
 	}
 	q.cache.tags.put(q.key, *t)

@@ -27,8 +27,8 @@ type Snapshot struct {
 	Misses         uint64  `json:"misses"`          // the others that were answered
 	HitRatio       float64 `json:"hit_ratio"`       // Hits of all answered, 0 to 1; 0 before the first
 	SavedBytes     int64   `json:"saved_bytes"`     // of the bodies of Hits
-	Coalesced      uint64  `json:"coalesced"`       // answers from what was being fetched for somebody else
-	StaleServed    uint64  `json:"stale_served"`    // answers that nobody could confirm
+	Coalesced      uint64  `json:"coalesced"`       // answers from what was being fetched for another request
+	StaleServed    uint64  `json:"stale_served"`    // answers that no upstream could confirm
 	Tags           int     `json:"tags"`            // whose meaning is known
 	VerifyFailures uint64  `json:"verify_failures"` // stored content that was not what it should be
 }

@@ -9,11 +9,11 @@ import (
 	"github.com/pullchain/pullchain"
 )
 
-// refreshPause is how long nobody asks again after nobody could say.
+// refreshPause is how long no upstream is asked again after none could say.
 const refreshPause = 10 * time.Second
 
 // excusable reports whether err leaves open what is true, so that what was true
-// may still be served: nobody could say. An upstream that said no has said it
+// may still be served: no upstream could say. An upstream that said no has said it
 // (PROTOCOL.md 4.8). Where content is private, judges says whose "no" that is: one
 // of them among the attempts is enough, and those of others are none. It is nil for
 // public content.
@@ -37,8 +37,8 @@ func excusable(err error, judges func(upstream string) bool) bool {
 }
 
 // takenAway reports whether err says that something has been taken away, be it that
-// the verdict over all attempts is another: who could tell has said it, and it
-// stands when he is down as well.
+// the final error over all attempts is another: an upstream that could tell has said it, and it
+// stands when that one is down as well.
 func takenAway(err error, judges func(upstream string) bool) bool {
 	return no(err) && !excusable(err, judges) || judges != nil && saidNo(attemptsOf(err), judges)
 }

@@ -103,7 +103,7 @@ func (q tagQuery) meaning(ctx context.Context, t *tag) (pullchain.Response, bool
 // meant returns the manifest that t means, if it is here and the repository has
 // had it before.
 func (q tagQuery) meant(ctx context.Context, t *tag) *manifest {
-	if !q.cache.access.vouched(q.registry, q.content(t)) {
+	if !q.cache.access.readable(q.registry, q.content(t)) {
 		return nil
 	}
 	return q.cache.manifests.find(ctx, t.digest)

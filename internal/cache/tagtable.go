@@ -44,7 +44,7 @@ type tag struct {
 	confirmed time.Time
 	saved     time.Time // when it was last written down
 
-	failed time.Time // when nobody could say, after confirmed; else zero
+	failed time.Time // when no upstream could say, after confirmed; else zero
 	err    error     // why not
 }
 

@@ -92,22 +92,22 @@ func (w *worker) accept(req pullchain.Request, resp pullchain.Response) error {
 	case useAskWhole: // all is needed, from 0
 		return cmp.Or(f.askWhole(), errAskWhole)
 	}
-	anew := false
+	blank := false
 	if u == useFirst {
-		if anew, err = f.learn(resp); err != nil {
+		if blank, err = f.learn(resp); err != nil {
 			f.detach(err)
 			return err
 		}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	defer f.wakeLocked()
+	defer f.changes.notify()
 	if f.phase.halted() {
 		return errNotNeeded
 	}
 	f.admitLocked(resp)
 	partial := resp.Status == http.StatusPartialContent
-	if anew {
+	if blank {
 		w.take(from, f.copy.limit())
 		if end := req.Range.To; end > 0 && f.copy.size >= 0 {
 			w.end = min(w.end, end)
@@ -115,7 +115,7 @@ func (w *worker) accept(req pullchain.Request, resp pullchain.Response) error {
 		w.serial = !partial && !req.Range.Whole()
 		f.copy.noRange = w.serial
 	}
-	if !w.aimLocked(partial, to) {
+	if !w.fitLocked(partial, to) {
 		return errNotNeeded
 	}
 	return nil
@@ -146,17 +146,17 @@ func (f *fill) askWhole() error {
 }
 
 // learn takes the size from the first answer to a copy, or from the manifest, and
-// makes room for it. anew is true if there is nothing that the answer has to fit in
+// makes room for it. blank is true if there is nothing that the answer has to fit in
 // with.
-func (f *fill) learn(resp pullchain.Response) (anew bool, err error) {
+func (f *fill) learn(resp pullchain.Response) (blank bool, err error) {
 	size := resp.Size
 	if size < 0 && f.req.Size > 0 {
 		size = f.req.Size
 	}
 	f.mu.Lock()
-	anew = f.copy.have.total == 0 || size != f.copy.size
+	blank = f.copy.have.total == 0 || size != f.copy.size
 	f.mu.Unlock()
-	if anew { // what an earlier attempt left, if anything, is of something else
+	if blank { // what an earlier attempt left, if anything, is of something else
 		if err := f.forget(); err != nil {
 			return false, err
 		}
@@ -174,7 +174,7 @@ func (f *fill) learn(resp pullchain.Response) (anew bool, err error) {
 	c.size, c.confirmed, c.sizedBy = size, true, pullchain.ServedBy(resp.Attempts)
 	f.access.restart(c.resumed)
 	f.access.add(resp.Private)
-	return anew, nil
+	return blank, nil
 }
 
 // forget throws away what an earlier attempt left.
@@ -188,9 +188,9 @@ func (f *fill) forget() error {
 	return f.copy.back.spool.Reset()
 }
 
-// aimLocked fits w's claim to a body that goes to to. It returns false if the body
+// fitLocked fits w's claim to a body that goes to to. It returns false if the body
 // is of no use.
-func (w *worker) aimLocked(partial bool, to int64) bool {
+func (w *worker) fitLocked(partial bool, to int64) bool {
 	c := w.f.copy
 	if w.reach = to; to == 0 || c.size < 0 { // only its end tells
 		w.reach = c.limit()

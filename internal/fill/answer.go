@@ -96,11 +96,11 @@ func (r *reader) await() (private bool, err error) {
 			return false, errRetryFill
 		case r.heldWholeLocked():
 			held = true
-		case f.phase != opening && f.phase != replacing && f.copy.told() && (f.copy.size >= 0 || r.whole):
+		case f.phase != opening && f.phase != replacing && f.copy.described() && (f.copy.size >= 0 || r.whole):
 			r.trusting = !f.access.private && r.by != f.by
 			return f.access.private, nil
 		}
-		f.waitLocked(r.ctx.Done())
+		f.changes.wait(&f.mu, r.ctx.Done())
 	}
 }
 

@@ -24,9 +24,9 @@ type blobCopy struct {
 	resumed   bool               // a part of it is what an earlier attempt left: it may have taken a login
 }
 
-// told reports whether it is known what the copy takes: its size, and a login or
+// described reports whether it is known what the copy takes: its size, and a login or
 // not. Of stored content the store knows.
-func (c *blobCopy) told() bool { return c.confirmed || c.back.object != nil }
+func (c *blobCopy) described() bool { return c.confirmed || c.back.object != nil }
 
 // limit is the blob's end as far as it is known.
 func (c *blobCopy) limit() int64 {

@@ -13,6 +13,6 @@
 // digest is right, so that no reader ever holds a complete wrong blob. A copy that
 // proves wrong is replaced by a new one, from other upstreams.
 //
-// The package knows nothing of what may be read by whom, nor of tags: that is
+// The package knows nothing of what a repository may read, nor of tags: that is
 // the cache's, above it. It stores in a [blobstore.Store], below it.
 package fill

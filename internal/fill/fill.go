@@ -13,7 +13,7 @@ import (
 // ones first; the goroutine of run hashes what is there and owns the file's life.
 //
 // Nothing that waits or does I/O holds mu. Every change that a reader or worker
-// may wait for is followed by wakeLocked.
+// may wait for is followed by changes.notify.
 type fill struct {
 	fills  *Fills
 	digest digest.Digest
@@ -23,15 +23,13 @@ type fill struct {
 	log    attemptLog
 
 	mu      sync.Mutex
-	wake    chan struct{} // closed by the next change; nil when nothing waits
+	changes changes
 	phase   phase
 	err     error // why the fill failed, or why the disk could not take it
 	closing bool  // no reader may join any more
 
-	reg      *Registry // through which to fetch: of the latest client of the same repository
-	req      pullchain.Request
-	by       Repository // it is fetched for; zero if the store's own word has to do
-	answered bool       // an upstream has said that it has the blob, and whether it took a login
+	origin
+	answered bool // an upstream has said that it has the blob, and whether it took a login
 	access   access
 
 	copy    *blobCopy
@@ -39,6 +37,13 @@ type fill struct {
 	plan    plan
 	readers readerSet
 	retries retries
+}
+
+// An origin is the request that a fill was begun for.
+type origin struct {
+	reg *Registry // through which to fetch: of the latest client of the same repository
+	req pullchain.Request
+	by  Repository // it is fetched for; zero if the store's own word has to do
 }
 
 // A phase is what a reader may expect of a fill. The last three are final.
@@ -64,37 +69,13 @@ func newFill(s *Fills, reg *Registry, req pullchain.Request) *fill {
 		fills:   s,
 		digest:  req.Digest,
 		gone:    make(chan struct{}),
-		reg:     reg,
-		req:     req,
-		by:      repositoryOf(reg, req),
+		origin:  origin{reg, req, repositoryOf(reg, req)},
 		copy:    &blobCopy{size: -1},
 		readers: make(readerSet),
 	}
 	f.plan.f = f
 	f.ctx, f.cancel = context.WithCancel(s.ctx)
 	return f
-}
-
-// wakeLocked wakes all that wait for a change.
-func (f *fill) wakeLocked() {
-	if f.wake != nil {
-		close(f.wake)
-		f.wake = nil
-	}
-}
-
-// waitLocked waits for a change, or until done. It lets go of mu meanwhile.
-func (f *fill) waitLocked(done <-chan struct{}) {
-	if f.wake == nil {
-		f.wake = make(chan struct{})
-	}
-	wake := f.wake
-	f.mu.Unlock()
-	select {
-	case <-wake:
-	case <-done:
-	}
-	f.mu.Lock()
 }
 
 // enterLocked puts the fill into a phase that halts its workers. What is final
@@ -105,7 +86,7 @@ func (f *fill) enterLocked(to phase, err error) {
 	}
 	f.phase, f.err = to, err
 	f.plan.halt()
-	f.wakeLocked()
+	f.changes.notify()
 }
 
 // detach takes the fill off a disk that takes no more (FAULTS.md F33).
@@ -120,7 +101,7 @@ func (f *fill) stopWorkers() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for len(f.plan.workers) > 0 {
-		f.waitLocked(nil)
+		f.changes.wait(&f.mu, nil)
 	}
 }
 
@@ -190,7 +171,7 @@ func (f *fill) takeObjectLocked() {
 	if o.Verified {
 		f.phase = verified
 	}
-	f.wakeLocked()
+	f.changes.notify()
 }
 
 // underwayLocked returns what others may know of the fill.

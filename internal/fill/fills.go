@@ -135,7 +135,7 @@ func (s *Fills) Underway(d digest.Digest) (u Underway, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	u = f.underwayLocked()
-	return u, u.Size >= 0 && f.copy.told() && (f.phase == running || f.phase == verified)
+	return u, u.Size >= 0 && f.copy.described() && (f.phase == running || f.phase == verified)
 }
 
 // Close ends all fills and waits for them. What they have is kept for later.

@@ -42,7 +42,7 @@ func (f *fill) awaitReaders() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for len(f.readers) > 0 && ctx.Err() == nil {
-		f.waitLocked(ctx.Done())
+		f.changes.wait(&f.mu, ctx.Done())
 	}
 }
 

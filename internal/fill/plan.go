@@ -200,7 +200,7 @@ func (p *plan) launch(w *worker) {
 func (p *plan) drop(w *worker) {
 	w.cancel()
 	p.workers = slices.DeleteFunc(p.workers, func(other *worker) bool { return other == w })
-	p.f.wakeLocked()
+	p.f.changes.notify()
 }
 
 // halt stops the workers.

@@ -71,7 +71,7 @@ func (f *fill) speedUpNow(now time.Time) (over bool) {
 	}
 	if p := &f.plan; !p.backoff.IsZero() && now.After(p.backoff) { // readers may ask again
 		p.backoff = time.Time{}
-		f.wakeLocked()
+		f.changes.notify()
 	}
 	f.plan.grow(now)
 	return false

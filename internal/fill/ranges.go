@@ -90,7 +90,7 @@ func (r *ranges) trim(at int64) {
 	r.runs = r.runs[:i]
 }
 
-// sources returns who sent the bytes, each once.
+// sources returns the upstreams that sent the bytes, each once.
 func (r *ranges) sources() []string {
 	var names []string
 	for _, run := range r.runs {

@@ -46,7 +46,7 @@ func (r *reader) Close() error {
 	r.closed = true
 	delete(f.readers, r)
 	f.plan.trim()
-	f.wakeLocked()
+	f.changes.notify()
 	alone, file := r.alone, r.file
 	f.mu.Unlock()
 	if alone != nil {
@@ -93,7 +93,7 @@ func (r *reader) Next() (pullchain.Section, error) {
 		if missing := f.copy.have.reach(r.pos); missing < r.to && r.copy == f.copy {
 			f.plan.demand(missing, r.to)
 		}
-		f.waitLocked(r.ctx.Done())
+		f.changes.wait(&f.mu, r.ctx.Done())
 		r.waiting = false
 	}
 }
@@ -119,7 +119,7 @@ func (r *reader) change() error {
 	f := r.f
 	f.mu.Lock()
 	for f.phase == replacing && r.ctx.Err() == nil {
-		f.waitLocked(r.ctx.Done())
+		f.changes.wait(&f.mu, r.ctx.Done())
 	}
 	copy, size := f.copy, f.copy.size
 	f.mu.Unlock()

@@ -76,7 +76,7 @@ func (f *fill) beginCopyLocked(c *blobCopy, err error) bool {
 	f.copy = c
 	f.repairs.copies++
 	f.retries.hadAtFail = 0
-	f.wakeLocked()
+	f.changes.notify()
 	if f.phase != replacing || f.ctx.Err() != nil {
 		return false
 	}

@@ -32,72 +32,81 @@ const (
 	wrong
 )
 
-// verify hashes the copy along its contiguous prefix, reading it back from the
-// file, and returns the result once all is there, with what is wrong. It also
-// tells the disk's journal what has been written: only the goroutine of run does,
-// as the spool demands.
+// A hasher hashes a copy along its contiguous prefix while it grows, reading it back
+// from the file. It belongs to the goroutine of the fill.
+type hasher struct {
+	f   *fill
+	sum hash.Hash
+	at  int64 // up to here it has read
+}
+
+// verify returns the result once all of the copy at hand is there, with what is
+// wrong. It also tells the disk's journal what has been written: only the goroutine
+// of run does, as the spool demands.
 func (f *fill) verify() (result, error) {
-	sum := f.digest.Algorithm().Hash()
-	for at := int64(0); ; {
-		to, done := f.hashable(at)
+	h := hasher{f: f, sum: f.digest.Algorithm().Hash()}
+	for {
+		to, done := h.more()
 		if done {
-			return f.compare(sum)
+			return h.compare()
 		}
 		if err := f.record(); err != nil {
 			f.detach(err)
 			return noResult, nil
 		}
-		n, err := f.hashSome(sum, at, to)
-		if err != nil {
+		if err := h.read(to); err != nil {
 			f.detach(err)
 			return noResult, nil
 		}
-		at += n
 	}
 }
 
-// hashable waits until there is something beyond at to hash or to record, and
-// returns where it ends. It is done at the end of the blob or of the fill.
-func (f *fill) hashable(at int64) (to int64, done bool) {
+// more waits until there is something to hash or to record, and returns where it
+// ends. It is done at the end of the blob or of the fill.
+func (h *hasher) more() (to int64, done bool) {
+	f := h.f
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for {
 		if f.ctx.Err() != nil || f.abandonedLocked() {
 			f.closing = f.closing || !f.phase.final()
-			return at, true
+			return h.at, true
 		}
 		if f.phase.final() {
-			return at, true
+			return h.at, true
 		}
-		to = at
+		to = h.at
 		if f.phase == running {
-			to = f.copy.have.reach(at)
+			to = f.copy.have.reach(h.at)
 		}
-		if to > at || len(f.copy.journal) > 0 {
+		if to > h.at || len(f.copy.journal) > 0 {
 			return to, false
 		}
 		if f.phase == running && to == f.copy.size {
 			return to, true
 		}
-		f.waitLocked(f.ctx.Done())
+		f.changes.wait(&f.mu, f.ctx.Done())
 	}
 }
 
-func (f *fill) hashSome(sum hash.Hash, at, to int64) (int64, error) {
+// read hashes a buffer's worth of what ends at to.
+func (h *hasher) read(to int64) error {
 	buf := buffers.Get().(*[bufferSize]byte)
 	defer buffers.Put(buf)
-	n := min(to-at, bufferSize)
-	if err := readFull(f.copy.back, buf[:n], at); err != nil {
-		return 0, fmt.Errorf("reading back: %w", err)
+	n := min(to-h.at, bufferSize)
+	if err := readFull(h.f.copy.back, buf[:n], h.at); err != nil {
+		return fmt.Errorf("reading back: %w", err)
 	}
-	sum.Write(buf[:n])
-	return n, nil
+	h.sum.Write(buf[:n])
+	h.at += n
+	return nil
 }
 
 // compare compares the digest of the copy, of which all is there, with the one
 // that was asked for. There is no result where the fill has ended before.
-func (f *fill) compare(sum hash.Hash) (result, error) {
-	got := digest.NewDigest(f.digest.Algorithm(), sum)
+func (h *hasher) compare() (result, error) {
+	f := h.f
+	got := digest.NewDigest(f.digest.Algorithm(), h.sum)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closing || f.phase == failed || f.phase == detached {

@@ -209,7 +209,7 @@ func (w *worker) near(at int64) bool {
 
 // reserve moves the worker on by n bytes that it has read, so that its claim can
 // no longer be cut there, and adds to pending what of them is to be written: as a
-// rule all. awaited tells whether somebody waits for bytes.
+// rule all. awaited tells whether a reader waits for bytes.
 func (w *worker) reserve(pending []run, n int64) (_ []run, awaited bool) {
 	f := w.f
 	f.mu.Lock()
@@ -232,7 +232,7 @@ func (w *worker) reserve(pending []run, n int64) (_ []run, awaited bool) {
 	return pending, w.pos%gatherStep == 0 && f.readers.wait()
 }
 
-// missingLocked adds to pending what of [off, pos) nobody else has or brings.
+// missingLocked adds to pending what of [off, pos) is neither there nor brought by another.
 func (w *worker) missingLocked(pending []run, off int64) []run {
 	done := w.done
 	w.done = w.pos // nothing of [off, pos) is free until done is right again
@@ -260,7 +260,7 @@ func join(runs []run, from, to int64) []run {
 	return append(runs, run{from: from, to: to})
 }
 
-// brought notes that all which was read is written, and wakes who waits for it.
+// brought notes that all which was read is written, and wakes the readers.
 func (w *worker) brought(pieces []run, source string, private bool) {
 	f := w.f
 	f.mu.Lock()
@@ -271,7 +271,7 @@ func (w *worker) brought(pieces []run, source string, private bool) {
 	}
 	w.done = w.pos
 	f.access.add(private)
-	f.wakeLocked()
+	f.changes.notify()
 }
 
 // recordEvery is how much may be lost to a kill (FAULTS.md F35).
@@ -299,7 +299,7 @@ func (w *worker) journal() {
 	w.f.mu.Lock()
 	defer w.f.mu.Unlock()
 	w.flushLocked()
-	w.f.wakeLocked()
+	w.f.changes.notify()
 }
 
 // bodyEnded judges the end of a body.
@@ -313,7 +313,7 @@ func (w *worker) bodyEnded() error {
 	if c := f.copy; c.size < 0 { // now it is known
 		c.size, w.end = w.pos, w.pos
 		c.have.trim(c.size)
-		f.wakeLocked()
+		f.changes.notify()
 	}
 	return nil
 }
