@@ -29,7 +29,9 @@ const (
 
 // useOf decides what resp is good for as the answer to req, and which bytes its
 // body carries; to is 0 if that is not known. What a manifest says of the size
-// stands above what an answer says (FAULTS.md F19).
+// stands above what an answer says (FAULTS.md F19). A lane may answer with the whole,
+// with less than was asked, or with something whose size it does not tell: that is
+// not wrong. Wrong is what cannot be a part of this blob.
 func (k known) useOf(req pullchain.Request, resp pullchain.Response) (u use, from, to int64, err error) {
 	if from, to, err = carried(req, resp); err != nil {
 		return useNone, 0, 0, err

@@ -49,7 +49,7 @@ func (r *retries) failed(have int64) {
 func (r *retries) spent() bool { return r.fails >= maxFails }
 
 // pause is how long to wait before the next fetch: nothing after one failure, for
-// another lane may have what is missing.
+// another lane may have what is missing; 0.4, 0.8 and 1.6 s after the next.
 func (r *retries) pause() time.Duration {
 	if r.fails <= 1 {
 		return 0

@@ -10,9 +10,13 @@ import (
 )
 
 // A fill is one blob being fetched. Workers bring the missing ranges, demanded
-// ones first; the goroutine of run hashes what is there and owns the file's life.
+// ones first; the goroutine of run hashes what is there and owns the file's life:
+// it alone opens, resets, commits and discards it, so that no worker ever writes
+// into a file that has become another blob's.
 //
-// Nothing that waits or does I/O holds mu. Every change that a reader or worker
+// Methods whose names end in Locked, and those of the values that mu guards (the
+// copy, the plan, the readers), are called with mu held. Nothing that waits or does
+// I/O holds mu. Every change that a reader or worker
 // may wait for is followed by changes.notify.
 type fill struct {
 	fills  *Fills
@@ -58,7 +62,8 @@ const (
 	detached               // the disk takes no more: readers go on by themselves
 )
 
-// final reports whether nothing more happens.
+// final reports whether nothing more happens. Final phases are never left: a reader
+// that has seen one need not look again.
 func (p phase) final() bool { return p >= verified }
 
 // halted reports whether no worker may begin or go on.

@@ -15,7 +15,7 @@ func (f *fill) abandonedLocked() bool {
 }
 
 // readersGrace is how long a blob that is right waits for its readers, before it is
-// synced to the disk.
+// synced to the disk: a sync holds up those that still read from it.
 const readersGrace = time.Second
 
 // keep makes an object of a copy that is right. No reader waits for it.

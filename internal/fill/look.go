@@ -37,7 +37,9 @@ const (
 	leaveFill                // the fill has no disk: go on alone
 )
 
-// next decides what a reader does that sees v.
+// next decides what a reader does that sees v. A reader that has sent bytes of a copy
+// which is being replaced waits for the verified one: only then it is known whether
+// what was sent is the blob's, and whether the answer can be completed.
 func (v view) next() move {
 	switch {
 	case v.closed:

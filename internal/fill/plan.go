@@ -11,11 +11,12 @@ import (
 )
 
 const (
-	// minPiece is the least that is asked for at once.
+	// minPiece is the least that is asked for at once: below it the request costs
+	// more than the bytes.
 	minPiece = 64 << 10
 
 	// maxWorkers bounds the connections of a fill; beyond maxHelped only those are
-	// added that a reader waits for.
+	// added that a reader waits for, so that helpers never keep a reader waiting.
 	maxWorkers = 16
 	maxHelped  = 12
 
@@ -30,7 +31,8 @@ const (
 	nearBytes = 4 << 20
 
 	// backoffTime is how long no further connection is tried after one was
-	// refused while others flow.
+	// refused while others flow: the upstream or its CDN has a limit of connections,
+	// and what flows is not to be put at risk.
 	backoffTime = 2 * time.Second
 )
 
@@ -57,7 +59,8 @@ func (p *plan) goesOn() bool {
 func (p *plan) wanted(from, to int64) bool { return p.goesOn() || p.f.readers.want(from, to) }
 
 // free returns the first bytes in [at, limit) that are neither there nor claimed by
-// a worker.
+// a worker. Claims and runs are few, so that each gap is checked against all claims;
+// one that covers its beginning sends the search beyond that claim's end.
 func (p *plan) free(at, limit int64) (from, to int64, ok bool) {
 search:
 	for {
@@ -161,7 +164,8 @@ func (p *plan) next(w *worker) bool {
 }
 
 // extend lets w, which is at the end of its claim, go on with what its body has
-// after it, if that is wanted and no other worker has taken it.
+// after it, if that is wanted and no other worker has taken it: the bytes are on
+// their way already, and a new request costs a round trip.
 func (p *plan) extend(w *worker) {
 	if w.pos >= w.reach || p.f.phase.halted() || !p.wanted(w.pos, w.reach) {
 		return

@@ -163,7 +163,9 @@ func (p *plan) help(n int) {
 }
 
 // steal gives w the upper half of the most that another worker still has before
-// it, if that is worth more than so much of the other's time.
+// it, if that is worth more than so much of the other's time. The upper half, because
+// the victim goes on where it is without noticing; half, because nothing is known yet
+// of how fast the new connection will be.
 func (p *plan) steal(w *worker, worth time.Duration) bool {
 	now := time.Now()
 	if !p.divides(now) {

@@ -31,8 +31,10 @@ type mismatch struct {
 }
 
 // replace throws the copy away that proved wrong, holds it against its sender if
-// that is one upstream, and begins another copy (FAULTS.md F20). It returns false
-// if that is of no use.
+// that is one upstream, and begins another copy (FAULTS.md F20). One stream brings
+// that, from another upstream where there is one, so that a second wrong copy has one
+// sender. Where several sent the wrong one, none is blamed on a guess: it is kept, and
+// compared once a right one is there. It returns false if another copy is of no use.
 func (f *fill) replace(cause error) bool {
 	f.mu.Lock()
 	f.enterLocked(replacing, nil)

@@ -27,7 +27,10 @@ type worker struct {
 }
 
 // A claim is the bytes that a worker is to bring. [done, end) is its own: no other
-// worker writes there.
+// worker writes there. Its end may be cut at any time, for a reader that waits far
+// ahead or for a helper that takes half of it. A read that is under way then may
+// bring bytes beyond the cut: firm is where a cut is allowed, and what comes beyond
+// the end all the same is dropped, for it is another worker's to write.
 type claim struct {
 	done   int64 // up to here its bytes are there
 	pos    int64 // up to here they have been read; those from done on are being written
