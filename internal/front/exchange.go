@@ -29,7 +29,7 @@ type exchange struct {
 	attempts []pullchain.Attempt // of a chain that failed
 	err      error               // why the answer is not what was asked for
 	gone     bool                // the client went away
-	taken    *phrased            // the answer, where it is written by hand
+	taken    *statusLineWriter   // the answer, where it is written by hand
 }
 
 // end sends what net/http will not, once all is done for the request.
@@ -57,8 +57,8 @@ func (x *exchange) trace() []pullchain.Attempt {
 	return x.resp.Trace()
 }
 
-// clientGone reports whether nobody waits for the answer any more. A drain that
-// ran out of time cancels the request too, with the client still there.
+// clientGone reports whether the client no longer waits for the answer. A drain
+// that ran out of time cancels the request too, with the client still there.
 func (x *exchange) clientGone() bool {
 	ctx := x.r.Context()
 	return ctx.Err() != nil && !x.cutShort()

@@ -31,7 +31,7 @@ type problem struct {
 	status     int
 	code       wire.ErrorCode
 	message    string        // safe to show, a sentence to act on
-	phrase     string        // the short of it, for the status line; empty: the standard one
+	statusText string        // the short of it, for the status line; empty: the standard one
 	retryAfter time.Duration // 0: none
 	detail     any
 }
@@ -62,7 +62,7 @@ func (x *exchange) send(p problem) {
 		p.detail = detail{RequestID: x.id()}
 	}
 	head := x.r.Method == http.MethodHead
-	if w, ok := x.phrase(p.phrase); ok {
+	if w, ok := x.takeOver(p.statusText); ok {
 		x.taken = w
 		wire.WriteError(w, p.status, head, p.code, p.message, p.detail)
 		return
@@ -70,9 +70,9 @@ func (x *exchange) send(p problem) {
 	wire.WriteError(&x.rec, p.status, head, p.code, p.message, p.detail)
 }
 
-// fail answers a Fetch that failed before anything was sent. If nobody waits for
-// an answer any more, none is written: a half-closed client would take the empty
-// 200 that net/http makes of silence for the content.
+// fail answers a Fetch that failed before anything was sent. A client that went
+// away gets no answer, and the connection is aborted: a half-closed client would
+// take the empty 200 that net/http makes of silence for the content.
 func (x *exchange) fail(err error) {
 	x.err = err
 	e, ok := errors.AsType[*pullchain.Error](err)
@@ -109,8 +109,8 @@ func (x *exchange) fail(err error) {
 
 // problemOf puts the last word of a chain into the client's terms. What each
 // code makes the clients do is in PROTOCOL.md 4.3 and 6: a 429 makes containerd
-// ask five times at once, and TOOMANYREQUESTS, DENIED and UNAUTHORIZED make the
-// Docker engine give up, so those are kept for when they are true.
+// ask five times at once, and TOOMANYREQUESTS and DENIED make the Docker engine
+// give up, so those are kept for when they are true.
 func (x *exchange) problemOf(e *pullchain.Error) problem {
 	p := problem{status: e.Reason.HTTPStatus(), code: wire.CodeUnavailable}
 	var words string
@@ -118,10 +118,13 @@ func (x *exchange) problemOf(e *pullchain.Error) problem {
 	case pullchain.NotFound:
 		p.code, words = unknownCode(x.req.Op), "not found"
 	case pullchain.Denied:
+		// An upstream's 401 is a 403 here. A 401 has to say by WWW-Authenticate how
+		// to log in (RFC 9110 15.5.2), and no client can log in here: of the upstream's
+		// own challenge the client could make nothing but a way around us. What the
+		// upstream said stands in the message as http_401. The clients do the same on
+		// either: docker gives up on DENIED as on UNAUTHORIZED, podman goes to its next
+		// mirror, and so does containerd, after one GET more (PROTOCOL.md 4.3 and 6).
 		p.code, words = wire.CodeDenied, "access denied"
-		if e.Status == http.StatusUnauthorized {
-			p.status, p.code = e.Status, wire.CodeUnauthorized
-		}
 	case pullchain.Corrupt, pullchain.Refused:
 		p.code, words = wire.CodeUnknown, "no upstream gave a usable answer"
 		if e.Code == pullchain.CodeTooLarge { // FAULTS.md F25
@@ -132,7 +135,7 @@ func (x *exchange) problemOf(e *pullchain.Error) problem {
 		if e.Status == http.StatusRequestedRangeNotSatisfiable {
 			p.status, p.code, words = e.Status, codeRangeInvalid, "the range is beyond the end"
 		}
-	default: // Unavailable, Limited, Egress; Canceled by somebody other than the client
+	default: // Unavailable, Limited, Egress; Canceled by something other than the client
 		p.status, words = http.StatusServiceUnavailable, "no upstream could answer"
 		p.retryAfter = retryAfter(e)
 		switch {
@@ -143,9 +146,9 @@ func (x *exchange) problemOf(e *pullchain.Error) problem {
 		}
 	}
 	attempts := x.trace()
-	p.message = x.sentence(words, e, attempts)
+	p.message = x.message(words, e, attempts)
 	if p.status >= http.StatusInternalServerError {
-		p.phrase = summary(words, e, attempts)
+		p.statusText = shortMessage(words, e, attempts)
 	}
 	p.detail = newDetail(x.id(), x.req.Image(), attempts)
 	return p

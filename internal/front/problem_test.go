@@ -108,13 +108,45 @@ func errorAnswers() []errorAnswer {
 		{"denied", manifestPath, &pullchain.Error{Reason: pullchain.Denied, Code: pullchain.CodeForbidden, Status: 403},
 			403, "DENIED", "", "docker.io/library/alpine:3.20: access denied: http_403; a private image needs a login in the upstream's configuration"},
 		{"unauthorized", manifestPath, &pullchain.Error{Reason: pullchain.Denied, Code: pullchain.CodeUnauthorized, Status: 401},
-			401, "UNAUTHORIZED", "", "docker.io/library/alpine:3.20: access denied: http_401; a private image needs a login in the upstream's configuration"},
+			403, "DENIED", "", "docker.io/library/alpine:3.20: access denied: http_401; a private image needs a login in the upstream's configuration"},
 		{"corrupt", manifestPath, &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeDigestMismatch, Upstream: "m1"},
 			502, "UNKNOWN", "", `docker.io/library/alpine:3.20: no upstream gave a usable answer: digest_mismatch; see http://127.0.0.1:5152/ or run "pullchain status"`},
 		{"refused by policy", manifestPath, &pullchain.Error{Reason: pullchain.Refused, Code: pullchain.CodeRedirectBlocked},
 			502, "UNKNOWN", "", `docker.io/library/alpine:3.20: no upstream gave a usable answer: redirect_blocked; see http://127.0.0.1:5152/ or run "pullchain status"`},
 		{"invalid", manifestPath, &pullchain.Error{Reason: pullchain.Invalid, Code: pullchain.CodeInvalid},
 			400, "MANIFEST_INVALID", "", "docker.io/library/alpine:3.20: the request cannot be right: invalid"},
+	}
+}
+
+// A 401 must carry a challenge (RFC 9110 15.5.2), and there is none that a client
+// of ours could answer: whatever failed, and wherever the 401 came from, the client
+// gets another status, and the message says what the upstream said.
+func TestNo401WithoutChallenge(t *testing.T) {
+	t.Parallel()
+	var reason pullchain.Reason
+	h, _ := newHandler(t, Config{}, &fakeFetcher{fetch: func(context.Context, pullchain.Request) (pullchain.Response, error) {
+		failed := &pullchain.Error{Reason: reason, Code: pullchain.CodeUnauthorized, Upstream: "docker-hub", Status: 401}
+		return pullchain.Response{}, &pullchain.Error{Reason: reason, Code: failed.Code, Status: 401, Attempts: tried(failed)}
+	}})
+	s := serve(t, h)
+	for reason = pullchain.Unavailable; reason <= pullchain.Invalid; reason++ {
+		if reason == pullchain.Canceled {
+			continue // the client has gone
+		}
+		for _, url := range []string{manifestPath, blobPath, tagsPath, "/v2/alpine/referrers/" + layerDigest.String()} {
+			for _, method := range []string{"GET", "HEAD"} {
+				g := do(t, s.Client(), method, s.URL+url)
+				if g.Status == 401 || reason == pullchain.Denied && g.Status != 403 || g.Header.Get("WWW-Authenticate") != "" {
+					t.Errorf("%v, %s %s: %d, %v", reason, method, url, g.Status, g.Header)
+				}
+				if reason != pullchain.Denied || method == "HEAD" {
+					continue
+				}
+				if e := decodeError(t, g.Body); e.Code != "DENIED" || !strings.Contains(e.Message, "docker-hub http_401; a private image needs a login") {
+					t.Errorf("%s: %s %q", url, e.Code, e.Message)
+				}
+			}
+		}
 	}
 }
 
@@ -135,10 +167,10 @@ func TestF38AllUpstreamsDown(t *testing.T) {
 		t.Errorf("%d, Retry-After %q, want 503 and the first upstream's 60", g.Status, g.Header.Get("Retry-After"))
 	}
 	want := detail{RequestID: e.Detail.RequestID, Image: "docker.io/library/alpine:3.20", Attempts: []detailAttempt{
-		{Upstream: "docker-hub", Verdict: "limited", Code: "http_429_quota", MS: 1, RetryS: 840},
-		{Upstream: "cf-worker", Verdict: "unavailable", Code: "conn_refused", MS: 2},
-		{Upstream: "mirror", Verdict: "not asked", Gate: "quarantine"},
-		{Upstream: "relay", Verdict: "not asked", Code: "http_429_abuse", Gate: "cooldown", Offset: 7, RetryS: 60},
+		{Upstream: "docker-hub", Outcome: "limited", Code: "http_429_quota", MS: 1, RetryS: 840},
+		{Upstream: "cf-worker", Outcome: "unavailable", Code: "conn_refused", MS: 2},
+		{Upstream: "mirror", Outcome: "not asked", Gate: "quarantine"},
+		{Upstream: "relay", Outcome: "not asked", Code: "http_429_abuse", Gate: "cooldown", Offset: 7, RetryS: 60},
 	}}
 	if diff := cmp.Diff(want, e.Detail); diff != "" {
 		t.Errorf("detail (-want +got):\n%s", diff)

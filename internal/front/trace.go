@@ -18,7 +18,7 @@ type detail struct {
 
 type detailAttempt struct {
 	Upstream string `json:"upstream"`
-	Verdict  string `json:"verdict"` // "ok", a Reason, or "not asked"
+	Outcome  string `json:"verdict"` // "ok", a Reason, or "not asked"
 	Code     string `json:"code,omitempty"`
 	MS       int64  `json:"ms"`
 	Offset   int64  `json:"offset,omitempty"`
@@ -31,7 +31,7 @@ func newDetail(id, image string, attempts []pullchain.Attempt) detail {
 	for _, a := range attempts {
 		d.Attempts = append(d.Attempts, detailAttempt{
 			Upstream: a.Upstream,
-			Verdict:  verdictOf(a),
+			Outcome:  outcomeOf(a),
 			Code:     string(pullchain.CodeOf(a.Err)),
 			MS:       a.Took.Milliseconds(),
 			Offset:   a.Offset,
@@ -42,14 +42,14 @@ func newDetail(id, image string, attempts []pullchain.Attempt) detail {
 	return d
 }
 
-func verdictOf(a pullchain.Attempt) string {
+func outcomeOf(a pullchain.Attempt) string {
 	switch {
 	case a.Gate != "":
 		return "not asked"
 	case a.Err != nil:
 		return pullchain.ReasonOf(a.Err).String()
 	}
-	return verdictOK
+	return outcomeOK
 }
 
 // traceLine writes attempts for the access log, as in

@@ -11,25 +11,25 @@ import (
 )
 
 // maxMessage bounds the message of an error answer, in bytes: it ends on one
-// line of somebody's terminal.
+// line of a terminal.
 const maxMessage = 1024
 
 // maxWarning bounds a Warning header (distribution-spec, "Warnings": 4096 bytes
 // for all of them).
 const maxWarning = 1024
 
-// sentence tells a person what went wrong with each upstream and where to look,
+// message tells a person what went wrong with each upstream and where to look,
 // as in: docker.io/library/alpine:3.20: no upstream could answer: docker-hub
 // http_429_quota (retry in 14m), cf-worker conn_refused; see …
-func (x *exchange) sentence(words string, e *pullchain.Error, attempts []pullchain.Attempt) string {
+func (x *exchange) message(words string, e *pullchain.Error, attempts []pullchain.Attempt) string {
 	s := x.req.Image() + ": " + reasons(words, e, attempts)
 	return clip(s, maxMessage-len(x.advice(e))) + x.advice(e)
 }
 
-// summary is the sentence for where there is little room: without what the
+// shortMessage is the message for where there is little room: without what the
 // client knows, and without an address that may not be its own machine's.
-func summary(words string, e *pullchain.Error, attempts []pullchain.Attempt) string {
-	return clip(reasons(words, e, attempts), maxPhrase-len(adviceStatus)) + adviceStatus
+func shortMessage(words string, e *pullchain.Error, attempts []pullchain.Attempt) string {
+	return clip(reasons(words, e, attempts), maxStatusText-len(adviceStatus)) + adviceStatus
 }
 
 const adviceStatus = `; run "pullchain status"`
@@ -42,7 +42,7 @@ func reasons(words string, e *pullchain.Error, attempts []pullchain.Attempt) str
 	return words + ": " + strings.Join(parts, ", ")
 }
 
-// advice is the end of a sentence: what to do.
+// advice is the end of a message: what to do.
 func (x *exchange) advice(e *pullchain.Error) string {
 	switch e.Reason {
 	case pullchain.NotFound, pullchain.Invalid:
@@ -63,7 +63,7 @@ func failures(e *pullchain.Error, attempts []pullchain.Attempt) []string {
 	last := make(map[string]string)
 	for _, a := range attempts {
 		word := wordOf(a)
-		if word == verdictOK { // it answered, and failed in its first bytes
+		if word == outcomeOK { // it answered, and failed in its first bytes
 			word = lastWord(e)
 		}
 		if wait := waitOf(a); wait > 0 {
@@ -88,8 +88,8 @@ func lastWord(e *pullchain.Error) string {
 	return e.Reason.String()
 }
 
-// verdictOK is the word for the attempt that served.
-const verdictOK = "ok"
+// outcomeOK is the word for the attempt that served.
+const outcomeOK = "ok"
 
 // wordOf is an attempt's outcome in one stable word: the code of its failure, or
 // the gate that kept it from being made.
@@ -103,7 +103,7 @@ func wordOf(a pullchain.Attempt) string {
 	case a.Err != nil:
 		return pullchain.ReasonOf(a.Err).String()
 	}
-	return verdictOK
+	return outcomeOK
 }
 
 // waitOf is when the upstream of a failed attempt may be asked again; 0 if it
