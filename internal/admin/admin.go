@@ -12,7 +12,7 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/pullchain/pullchain/internal/admin/phrase"
+	"github.com/pullchain/pullchain/internal/messages"
 )
 
 // New returns the handler of the operator's plane. snapshot is called for each
@@ -90,7 +90,7 @@ func (h *handler) ready(w http.ResponseWriter, r *http.Request) {
 	case pullable(list):
 		text(w, r, http.StatusOK, "ok\n")
 	case h.cfg.open() || h.authorized(r):
-		v := Judge(chains(list), nil, s.Now)
+		v := Summarize(chains(list), nil, s.Now)
 		text(w, r, http.StatusServiceUnavailable, "not ready: "+v.Text+"\n")
 	default: // which upstreams there are is not for everybody
 		text(w, r, http.StatusServiceUnavailable, "not ready\n")
@@ -153,7 +153,7 @@ func matches(header, tag string) bool {
 // table answers as `pullchain status` does, for people with curl.
 func (h *handler) table(w http.ResponseWriter, r *http.Request) {
 	var b strings.Builder
-	o := TableOptions{Book: phrase.In(r.URL.Query().Get("lang"))}
+	o := TableOptions{Messages: messages.In(r.URL.Query().Get("lang"))}
 	if err := WriteTable(&b, h.snapshot(), o); err != nil {
 		problem(w, r, http.StatusInternalServerError, "internal", "the table cannot be written")
 		return

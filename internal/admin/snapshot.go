@@ -23,7 +23,7 @@ type Snapshot struct {
 	Draining   bool        `json:"draining"` // the daemon is on its way out
 	Listen     string      `json:"listen"`   // the data listener, host:port
 	Config     ConfigState `json:"config"`
-	Verdict    Verdict     `json:"verdict"`
+	Summary    Summary     `json:"verdict"`
 	Registries []Registry  `json:"registries"` // in the configured order
 
 	// Cache is null when it is switched off. Of one that is wanted and cannot be
@@ -67,7 +67,7 @@ func (s *Snapshot) Find(name string) *Registry {
 	return nil
 }
 
-// Chains returns the snapshots of the chains alone, for [Judge].
+// Chains returns the snapshots of the chains alone, for [Summarize].
 func (s *Snapshot) Chains() []balancer.Snapshot { return chains(s.Registries) }
 
 func chains(registries []Registry) []balancer.Snapshot {

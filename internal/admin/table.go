@@ -3,33 +3,35 @@ package admin
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/healthcheck"
-	"github.com/pullchain/pullchain/internal/admin/phrase"
+	"github.com/pullchain/pullchain/internal/messages"
+	"github.com/pullchain/pullchain/internal/terminal"
 )
 
 // TableOptions say how a Snapshot is written for people. The zero value is the
 // whole of it, in English, without colour, in this machine's time zone.
 type TableOptions struct {
-	Book     *phrase.Book   // nil is English
-	Color    bool           // ANSI colours
-	Registry string         // only this one; empty is all
-	Zone     *time.Location // nil is time.Local
+	Messages *messages.Catalogue // nil is English
+	Color    bool                // ANSI colours
+	Registry string              // only this one; empty is all
+	Zone     *time.Location      // nil is time.Local
 }
 
 // maxFailovers is how many of the last failovers the table ends with.
 const maxFailovers = 5
 
-// WriteTable writes s for a person at a terminal: the verdict, one line for each
+// WriteTable writes s for a person at a terminal: the summary, one line for each
 // upstream, the quotas and the last failovers. Nothing that an upstream wrote
 // gets into it but words that we know.
 func WriteTable(w io.Writer, s Snapshot, o TableOptions) error {
-	t := table{Snapshot: s, book: o.Book, color: o.Color, zone: o.Zone}
-	if t.book == nil {
-		t.book = phrase.In(phrase.English)
+	t := table{Snapshot: s, messages: o.Messages, color: o.Color, zone: o.Zone}
+	if t.messages == nil {
+		t.messages = messages.In(messages.English)
 	}
 	if t.zone == nil {
 		t.zone = time.Local
@@ -40,7 +42,7 @@ func WriteTable(w io.Writer, s Snapshot, o TableOptions) error {
 			t.Registries = []Registry{*r}
 		}
 	}
-	t.verdict()
+	t.summary()
 	t.chains()
 	t.quotas()
 	t.kept()
@@ -52,39 +54,45 @@ func WriteTable(w io.Writer, s Snapshot, o TableOptions) error {
 
 type table struct {
 	Snapshot
-	book  *phrase.Book
-	color bool
-	zone  *time.Location
-	out   strings.Builder
+	messages *messages.Catalogue
+	color    bool
+	zone     *time.Location
+	out      strings.Builder
 }
 
 // line writes one line. What it says may come over the network, so whatever
-// could steer a terminal is taken out of the parts first, see [plain].
+// could steer a terminal is taken out of the parts first, see [terminal.Printable].
 func (t *table) line(text string) { t.out.WriteString(strings.TrimRight(text, " ") + "\n") }
 
-func (t *table) paint(color, text string) string {
-	if !t.color || color == "" || text == "" {
-		return text
-	}
-	return color + text + reset
+func (t *table) paint(color terminal.Color, text string) string {
+	return t.orPlain(color).Paint(text)
 }
 
-func (t *table) verdict() {
-	v := JudgeIn(t.book, chains(t.Registries), t.Cache, t.Now)
+// orPlain is color, or none where the reader wants none.
+func (t *table) orPlain(color terminal.Color) terminal.Color {
+	if !t.color {
+		return ""
+	}
+	return color
+}
+
+func (t *table) summary() {
+	s := SummarizeIn(t.messages, chains(t.Registries), t.Cache, t.Now)
 	if t.Draining {
-		t.line(t.paint(yellow, t.book.Say("level.draining")) + "  " + t.book.Say("verdict.draining"))
+		t.line(t.paint(terminal.Yellow, t.messages.Text("level.draining")) + "  " + t.messages.Text("summary.draining"))
 		return
 	}
-	t.line(t.paint(levelColors[v.Level], t.book.Say("level."+v.Level)) + "  " + plain(v.Text))
+	t.line(t.paint(levelColors[s.Level], t.messages.Text("level."+s.Level)) + "  " + terminal.Printable(s.Text))
 }
 
 // chains writes a line for each lane.
 func (t *table) chains() {
-	b := t.book
-	g := grid{rows: [][]cell{{
-		{text: b.Say("table.registry")}, {text: b.Say("table.path")}, {text: ""}, {text: b.Say("table.upstream")}, {text: b.Say("table.state")},
-		{text: b.Say("table.via")}, {text: b.Say("table.p95"), right: true}, {text: b.Say("table.ok"), right: true}, {text: b.Say("table.probes")}, {text: b.Say("table.why")},
-	}}}
+	m := t.messages
+	g := terminal.Grid{{
+		{Text: m.Text("table.registry")}, {Text: m.Text("table.path")}, {}, {Text: m.Text("table.upstream")}, {Text: m.Text("table.state")},
+		{Text: m.Text("table.via")}, {Text: m.Text("table.p95"), Right: true}, {Text: m.Text("table.ok"), Right: true},
+		{Text: m.Text("table.probes")}, {Text: m.Text("table.why")},
+	}}
 	for _, r := range t.Registries {
 		serving := servingLane(r.Snapshot)
 		for i := range r.Lanes {
@@ -96,24 +104,24 @@ func (t *table) chains() {
 			if serving == l {
 				arrow = "▶"
 			}
-			g.rows = append(g.rows, []cell{
-				{text: name}, {text: fmt.Sprint(l.Order)}, {text: arrow}, {text: l.Upstream},
-				{text: b.Say("state." + l.State), color: stateColors[l.State]},
-				{text: l.Via}, {text: p95(*l), right: true}, {text: success(*l), right: true},
-				{text: bars(&r, l.Upstream)}, {text: t.reason(*l)},
+			g = append(g, []terminal.Cell{
+				{Text: name}, {Text: fmt.Sprint(l.Order)}, {Text: arrow}, {Text: l.Upstream},
+				{Text: m.Text("state." + l.State), Color: t.orPlain(stateColors[l.State])},
+				{Text: l.Via}, {Text: p95(*l), Right: true}, {Text: success(*l), Right: true},
+				{Text: bars(&r, l.Upstream)}, {Text: t.reason(*l)},
 			})
 		}
 	}
-	g.write(t)
+	t.out.WriteString(g.String())
 }
 
 // reason says why a lane is in the state it is in, if that needs saying.
 func (t *table) reason(l balancer.LaneSnapshot) string {
 	switch {
 	case l.Code != "" || outOfOrderStates[l.State] || l.State == balancer.StateDegraded:
-		return strings.TrimSpace(why(t.book, l)) + until(t.book, l, t.Now)
+		return strings.TrimSpace(why(t.messages, l)) + until(t.messages, l, t.Now)
 	case l.State == balancer.StateUnknown:
-		return t.book.Say("table.not_probed")
+		return t.messages.Text("table.not_probed")
 	}
 	return ""
 }
@@ -171,7 +179,7 @@ func bars(r *Registry, upstream string) string {
 	return b.String() + count(p)
 }
 
-// count writes a verdict on its way to change as HAProxy does: 2 of 3 failures.
+// count writes a probe result on its way to change as HAProxy does: 2 of 3 failures.
 func count(p healthcheck.TargetSnapshot) string {
 	switch {
 	case p.Up && p.Falling > 0:
@@ -189,8 +197,8 @@ func (t *table) quotas() {
 				continue
 			}
 			q := l.Quota
-			t.line(plain(t.book.Say("table.quota", "registry", r.Registry, "upstream", l.Upstream,
-				"left", q.Remaining, "limit", q.Limit, "window", Wait(t.book, time.Duration(q.WindowS)*time.Second),
+			t.line(terminal.Printable(t.messages.Text("table.quota", "registry", r.Registry, "upstream", l.Upstream,
+				"left", q.Remaining, "limit", q.Limit, "window", Wait(t.messages, time.Duration(q.WindowS)*time.Second),
 				"at", q.At.In(t.zone).Format(time.TimeOnly))))
 		}
 	}
@@ -207,18 +215,18 @@ func (t *table) failovers() {
 	if total == 0 {
 		return
 	}
-	newestFirst(last)
-	t.line(t.book.Say("table.failovers", "count", total))
+	slices.SortStableFunc(last, func(a, b balancer.Failover) int { return b.At.Compare(a.At) })
+	t.line(t.messages.Text("table.failovers", "count", total))
 	for _, f := range last[:min(len(last), maxFailovers)] {
-		t.line("  " + plain(t.failover(f)))
+		t.line("  " + terminal.Printable(t.failover(f)))
 	}
 }
 
 func (t *table) failover(f balancer.Failover) string {
 	s := fmt.Sprintf("%s  %s → %s  %s  %s  +%d ms  %s", f.At.In(t.zone).Format(time.TimeOnly), f.From, f.To,
-		t.book.Say("phase."+f.Phase), f.Code, f.AddedMS, shortImage(f.Image))
+		t.messages.Text("phase."+f.Phase), f.Code, f.AddedMS, shortImage(f.Image))
 	if f.Phase == "blob_mid" {
-		s += "  " + t.book.Say("table.at_byte", "offset", f.Offset)
+		s += "  " + t.messages.Text("table.at_byte", "offset", f.Offset)
 	}
 	return s
 }
@@ -226,6 +234,15 @@ func (t *table) failover(f balancer.Failover) string {
 func (t *table) notes() {
 	c := t.Config
 	if c.LastReloadAt != nil && !c.LastReloadOK {
-		t.line(t.paint(yellow, "! "+t.book.Say("table.reload_failed", "at", c.LastReloadAt.In(t.zone).Format(time.TimeOnly), "error", plain(c.LastReloadError))))
+		t.line(t.paint(terminal.Yellow, "! "+t.messages.Text("table.reload_failed", "at", c.LastReloadAt.In(t.zone).Format(time.TimeOnly), "error", terminal.Printable(c.LastReloadError))))
 	}
+}
+
+// shortImage cuts the digest in an image's name to what people compare.
+func shortImage(image string) string {
+	name, sum, ok := strings.Cut(image, "@sha256:")
+	if !ok || len(sum) < 12 {
+		return image
+	}
+	return name + "@" + sum[:12]
 }

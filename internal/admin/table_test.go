@@ -11,9 +11,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pullchain/pullchain/internal/admin"
-	"github.com/pullchain/pullchain/internal/admin/phrase"
 	"github.com/pullchain/pullchain/internal/blobstore"
 	"github.com/pullchain/pullchain/internal/cache"
+	"github.com/pullchain/pullchain/internal/messages"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -26,7 +26,7 @@ func TestTable(t *testing.T) {
 		change func(*admin.Snapshot)
 	}{
 		{"all.txt", admin.TableOptions{}, nil},
-		{"all.zh.txt", admin.TableOptions{Book: phrase.In("zh")}, nil},
+		{"all.zh.txt", admin.TableOptions{Messages: messages.In("zh")}, nil},
 		{"color.txt", admin.TableOptions{Color: true}, nil},
 		{"one.txt", admin.TableOptions{Registry: "ghcr.io"}, nil},
 		{"draining.txt", admin.TableOptions{}, func(s *admin.Snapshot) { s.Draining = true; s.Registries = s.Registries[1:2] }},

@@ -29,7 +29,7 @@ func (h *handler) verify(w http.ResponseWriter, r *http.Request, ask CacheReques
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	out := lines{to: http.NewResponseController(w), enc: json.NewEncoder(w)}
 	out.open()
-	sum, told := CacheVerified{}, time.Now()
+	sum, last := CacheVerified{}, time.Now()
 	err := h.cache.Verify(r.Context(), func(f blobstore.Finding) {
 		sum.Objects++
 		sum.Bytes += f.Size
@@ -38,8 +38,8 @@ func (h *handler) verify(w http.ResponseWriter, r *http.Request, ask CacheReques
 			sum.Wrong++
 			line.Wrong, line.Digest, line.Size, line.Error = sum.Wrong, f.Digest, f.Size, f.Err.Error()
 		}
-		if f.Err != nil || sum.Objects%progressEvery == 0 || time.Since(told) > progressAfter {
-			told = time.Now()
+		if f.Err != nil || sum.Objects%progressEvery == 0 || time.Since(last) > progressAfter {
+			last = time.Now()
 			out.write(line)
 		}
 	})

@@ -15,13 +15,13 @@ import (
 )
 
 // banner tells in four lines what runs, where, for what, and what to do next.
-func (a *app) banner(cfg *config.Config, data, plane string) {
+func (a *app) banner(cfg *config.Config, data, operator string) {
 	scheme := "http"
 	if cfg.Server.TLSCert != "" {
 		scheme = "https"
 	}
 	mirror := scheme + "://" + reachable(data)
-	a.say("banner.what", "version", thisBuild().Version, "mirror", mirror, "admin", "http://"+reachable(plane), "file", cfg.File)
+	a.say("banner.what", "version", thisBuild().Version, "mirror", mirror, "admin", "http://"+reachable(operator), "file", cfg.File)
 	var names []string
 	for _, r := range cfg.Registries {
 		names = append(names, r.Name)
@@ -29,7 +29,7 @@ func (a *app) banner(cfg *config.Config, data, plane string) {
 	a.say("banner.registries", "names", strings.Join(names, " "))
 	a.say("banner.egress", "list", strings.Join(a.egresses(cfg), ", "))
 	status := "pullchain status --watch"
-	if here := reachable(plane); here != admin.DefaultListen {
+	if here := reachable(operator); here != admin.DefaultListen {
 		status += " --addr " + here
 	}
 	a.say("banner.next", "mirror", mirror, "status", status)
@@ -48,7 +48,7 @@ func (a *app) egresses(cfg *config.Config) []string {
 	for _, name := range slices.Sorted(maps.Keys(used)) {
 		switch e := used[name]; e.URL {
 		case "", egress.Direct:
-			out = append(out, a.book.Say("banner.direct"))
+			out = append(out, a.messages.Text("banner.direct"))
 		case egress.Environment:
 			out = append(out, a.environment())
 		default:
@@ -66,7 +66,7 @@ func (a *app) environment() string {
 			return fmt.Sprintf("%s=%s", name, redacted(value))
 		}
 	}
-	return a.book.Say("banner.no_proxy")
+	return a.messages.Text("banner.no_proxy")
 }
 
 // redacted returns a proxy's URL without its login. Proxies of the environment

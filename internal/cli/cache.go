@@ -13,6 +13,7 @@ import (
 
 	"github.com/pullchain/pullchain/internal/blobstore"
 	"github.com/pullchain/pullchain/internal/cache"
+	"github.com/pullchain/pullchain/internal/terminal"
 )
 
 type cacheCmd struct {
@@ -33,7 +34,7 @@ type cacheStatCmd struct{}
 
 // Run prints how the cache stands.
 func (cacheStatCmd) Run(ctx context.Context, a *app) error {
-	return a.withStash(ctx, func(s stash) error {
+	return a.withCache(ctx, func(s cacheClient) error {
 		snapshot, err := s.stat(ctx)
 		if err != nil {
 			return err
@@ -59,7 +60,7 @@ func (c *cacheLsCmd) Run(ctx context.Context, a *app) error {
 	if c.Limit < 0 {
 		return &exitError{exitUsage, errors.New("--limit must not be negative")}
 	}
-	return a.withStash(ctx, func(s stash) error {
+	return a.withCache(ctx, func(s cacheClient) error {
 		entries, total, err := s.list(ctx, c.Query, c.Limit)
 		if err != nil {
 			return err
@@ -82,7 +83,7 @@ type cachePinCmd struct {
 
 // Run keeps content from being evicted.
 func (c *cachePinCmd) Run(ctx context.Context, a *app) error {
-	return a.change(ctx, c.What, "cache.pinned", func(s stash, what string) (cache.Change, error) { return s.pin(ctx, what, true) })
+	return a.change(ctx, c.What, "cache.pinned", func(s cacheClient, what string) (cache.Change, error) { return s.pin(ctx, what, true) })
 }
 
 type cacheUnpinCmd struct {
@@ -91,7 +92,7 @@ type cacheUnpinCmd struct {
 
 // Run lets content be evicted again.
 func (c *cacheUnpinCmd) Run(ctx context.Context, a *app) error {
-	return a.change(ctx, c.What, "cache.unpinned", func(s stash, what string) (cache.Change, error) { return s.pin(ctx, what, false) })
+	return a.change(ctx, c.What, "cache.unpinned", func(s cacheClient, what string) (cache.Change, error) { return s.pin(ctx, what, false) })
 }
 
 type cacheEvictCmd struct {
@@ -100,7 +101,7 @@ type cacheEvictCmd struct {
 
 // Run removes content.
 func (c *cacheEvictCmd) Run(ctx context.Context, a *app) error {
-	return a.change(ctx, c.What, "cache.evicted", func(s stash, what string) (cache.Change, error) { return s.evict(ctx, what) })
+	return a.change(ctx, c.What, "cache.evicted", func(s cacheClient, what string) (cache.Change, error) { return s.evict(ctx, what) })
 }
 
 // A changed is how it went with one name. It is JSON for -o json.
@@ -112,8 +113,8 @@ type changed struct {
 
 // change does something to each of what, and says how it went. One that cannot be
 // done does not keep the others from it.
-func (a *app) change(ctx context.Context, whats []string, key string, do func(s stash, what string) (cache.Change, error)) error {
-	return a.withStash(ctx, func(s stash) error {
+func (a *app) change(ctx context.Context, whats []string, key string, do func(s cacheClient, what string) (cache.Change, error)) error {
+	return a.withCache(ctx, func(s cacheClient) error {
 		out := []changed{}
 		var errs []error
 		for _, what := range whats {
@@ -123,7 +124,7 @@ func (a *app) change(ctx context.Context, whats []string, key string, do func(s 
 				one.Change, err = do(s, name)
 			}
 			if errors.Is(err, blobstore.ErrNotFound) {
-				err = errors.New(a.book.Say("cache.not_there", "what", name))
+				err = errors.New(a.messages.Text("cache.not_there", "what", name))
 			}
 			if err != nil {
 				one.Error = err.Error()
@@ -152,7 +153,7 @@ var beginning = regexp.MustCompile(`^[0-9a-f]{12,63}$`)
 // fullName returns the name that the cache knows something by: a digest, also by
 // its beginning, or an image in full, "alpine" as docker.io/library/alpine. A name
 // without a tag is all of the repository.
-func fullName(ctx context.Context, s stash, what string) (string, error) {
+func fullName(ctx context.Context, s cacheClient, what string) (string, error) {
 	if beginning.MatchString(what) {
 		entries, _, err := s.list(ctx, ":"+what, 0) // which finds tags that begin so, too
 		if err != nil {
@@ -177,7 +178,7 @@ type cacheGCCmd struct{}
 
 // Run removes what nobody needs.
 func (cacheGCCmd) Run(ctx context.Context, a *app) error {
-	return a.withStash(ctx, func(s stash) error {
+	return a.withCache(ctx, func(s cacheClient) error {
 		freed, err := s.gc(ctx)
 		if err != nil {
 			return err
@@ -212,23 +213,23 @@ type finding struct {
 
 // Run hashes everything, and fails when something is wrong.
 func (cacheVerifyCmd) Run(ctx context.Context, a *app) error {
-	return a.withStash(ctx, func(s stash) error {
+	return a.withCache(ctx, func(s cacheClient) error {
 		now, err := s.stat(ctx)
 		if err != nil {
 			return err
 		}
 		live := a.flags.Output != "json" && isTerminal(a.Stdout)
-		told := 0
+		shown := 0
 		v, err := s.verify(ctx, func(v verified) {
 			if a.flags.Output == "json" {
 				return
 			}
 			var lines strings.Builder
-			for ; told < len(v.Wrong); told++ {
-				lines.WriteString(a.paint(red, a.book.Say("cache.wrong", "digest", v.Wrong[told].Digest, "size", size(v.Wrong[told].Size), "error", v.Wrong[told].Error)) + "\n")
+			for ; shown < len(v.Wrong); shown++ {
+				lines.WriteString(a.paint(terminal.Red, a.messages.Text("cache.wrong", "digest", v.Wrong[shown].Digest, "size", size(v.Wrong[shown].Size), "error", v.Wrong[shown].Error)) + "\n")
 			}
 			if live {
-				fmt.Fprint(a.Stdout, "\r\x1b[K"+lines.String()+a.book.Say("cache.verifying", "objects", v.Objects, "all", now.Objects, "size", size(v.Bytes)))
+				fmt.Fprint(a.Stdout, "\r\x1b[K"+lines.String()+a.messages.Text("cache.verifying", "objects", v.Objects, "all", now.Objects, "size", size(v.Bytes)))
 			} else {
 				fmt.Fprint(a.Stdout, lines.String())
 			}

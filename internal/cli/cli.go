@@ -15,7 +15,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"github.com/pullchain/pullchain/internal/admin/phrase"
+	"github.com/pullchain/pullchain/internal/messages"
 )
 
 // A Program is what a command line runs with.
@@ -52,13 +52,13 @@ type globals struct {
 // An app is what every command gets.
 type app struct {
 	Program
-	flags globals
-	book  *phrase.Book
+	flags    globals
+	messages *messages.Catalogue
 }
 
 // say writes a line of the catalogue to standard output.
 func (a *app) say(key string, pairs ...any) {
-	fmt.Fprintln(a.Stdout, a.book.Say(key, pairs...))
+	fmt.Fprintln(a.Stdout, a.messages.Text(key, pairs...))
 }
 
 // Main runs the process's own command line and returns its exit code. The first
@@ -72,16 +72,16 @@ func Main() int {
 
 // Run runs a command line and returns its exit code. ctx ends it.
 func Run(ctx context.Context, p Program) int {
-	a := &app{Program: p, book: phrase.Of(langOf(p.Args), p.Getenv)}
+	a := &app{Program: p, messages: messages.Of(langOf(p.Args), p.Getenv)}
 	var g grammar
 	exited := false
 	parser, err := kong.New(&g,
 		kong.Name("pullchain"),
-		kong.Description(a.book.Say("help.app")),
+		kong.Description(a.messages.Text("help.app")),
 		kong.Writers(p.Stdout, p.Stderr),
 		kong.Exit(func(int) { exited = true }), // after --help, which is all that calls it
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
-		helpTexts(a.book),
+		helpTexts(a.messages),
 		kong.Bind(a),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 	)
@@ -90,7 +90,7 @@ func Run(ctx context.Context, p Program) int {
 	}
 	if len(p.Args) == 0 {
 		p.Args = []string{"--help"}
-		defer a.complain(errors.New(a.book.Say("usage.command")))
+		defer a.complain(errors.New(a.messages.Text("usage.command")))
 		_, _ = parser.Parse(p.Args)
 		return exitUsage
 	}
@@ -100,7 +100,7 @@ func Run(ctx context.Context, p Program) int {
 	}
 	if err != nil {
 		a.complain(err)
-		fmt.Fprintln(p.Stderr, a.book.Say("usage.help"))
+		fmt.Fprintln(p.Stderr, a.messages.Text("usage.help"))
 		return exitUsage
 	}
 	a.flags = g.globals
@@ -122,11 +122,11 @@ func langOf(args []string) string {
 }
 
 // helpTexts makes the catalogue's help.… the grammar's ${help_…}.
-func helpTexts(b *phrase.Book) kong.Vars {
+func helpTexts(m *messages.Catalogue) kong.Vars {
 	vars := kong.Vars{}
-	for _, key := range b.Keys() {
+	for _, key := range m.Keys() {
 		if strings.HasPrefix(key, "help.") {
-			vars[strings.ReplaceAll(key, ".", "_")] = b.Say(key)
+			vars[strings.ReplaceAll(key, ".", "_")] = m.Text(key)
 		}
 	}
 	return vars

@@ -61,7 +61,7 @@ func (c configValidateCmd) Run(a *app) error {
 		upstreams += len(r.Upstreams)
 	}
 	for _, w := range cfg.Warnings {
-		fmt.Fprintln(a.Stderr, a.book.Say("config.warning", "text", w))
+		fmt.Fprintln(a.Stderr, a.messages.Text("config.warning", "text", w))
 	}
 	a.say("config.ok", "file", cfg.File, "registries", len(cfg.Registries), "upstreams", upstreams)
 	return nil
@@ -100,6 +100,6 @@ func (c configShowCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.Stdout, "# %s\n", a.book.Say("config.from", "file", cfg.File))
+	fmt.Fprintf(a.Stdout, "# %s\n", a.messages.Text("config.from", "file", cfg.File))
 	return cfg.Show(a.Stdout, c.Effective)
 }

@@ -23,7 +23,7 @@ func (c *demoCmd) Run(ctx context.Context, a *app) error {
 	if c.Speed <= 0 {
 		return &exitError{exitUsage, errors.New("--speed must be more than 0")}
 	}
-	at := addresses{data: "127.0.0.1:0", plane: "127.0.0.1:0"}
+	at := addresses{data: "127.0.0.1:0", admin: "127.0.0.1:0"}
 	for round := 1; ; round++ {
 		w, err := newWorld(at, c.Speed)
 		if err != nil {
@@ -56,9 +56,9 @@ func (c *demoCmd) Run(ctx context.Context, a *app) error {
 func (a *app) introduce(w *world) {
 	a.say("demo.intro")
 	for i, u := range w.chain() {
-		fmt.Fprintf(a.Stdout, "  %d %-14s %s\n", i+1, u.name, a.book.Say("demo.about."+u.name))
+		fmt.Fprintf(a.Stdout, "  %d %-14s %s\n", i+1, u.name, a.messages.Text("demo.about."+u.name))
 	}
-	a.say("demo.look", "admin", w.addresses().plane)
+	a.say("demo.look", "admin", w.addresses().admin)
 }
 
 // pause waits for d, or until ctx is done.

@@ -137,7 +137,7 @@ func (s *story) mended(ctx context.Context) {
 	})
 	s.tell.changes()
 	s.pull(ctx, nginx)
-	s.tell.verdict()
+	s.tell.summary()
 }
 
 // largest is a part of the path of an image's largest layer.

@@ -26,11 +26,11 @@ func newNarrator(a *app, w *world) *narrator {
 }
 
 func (n *narrator) act(title string) {
-	fmt.Fprintf(n.a.Stdout, "\n== %s\n", n.a.book.Say(title))
+	fmt.Fprintf(n.a.Stdout, "\n== %s\n", n.a.messages.Text(title))
 }
 
 // line writes one line under the last pull.
-func (n *narrator) line(key string, pairs ...any) { n.indent(n.a.book.Say(key, pairs...)) }
+func (n *narrator) line(key string, pairs ...any) { n.indent(n.a.messages.Text(key, pairs...)) }
 
 func (n *narrator) indent(text string) { fmt.Fprintf(n.a.Stdout, "     %s\n", text) }
 
@@ -75,15 +75,15 @@ func sources(blobs []answer) string {
 
 // troubles tells what went wrong on the way, each thing once.
 func (n *narrator) troubles(p pulled) {
-	told := map[trouble]bool{}
+	seen := map[trouble]bool{}
 	for _, one := range append([]answer{p.manifest}, p.blobs...) {
 		for _, t := range one.troubles {
-			if told[t] {
+			if seen[t] {
 				continue
 			}
-			told[t] = true
+			seen[t] = true
 			lane := balancer.LaneSnapshot{Upstream: t.upstream, Code: t.code}
-			n.indent(admin.Trouble(n.a.book, lane, time.Now()))
+			n.indent(admin.Trouble(n.a.messages, lane, time.Now()))
 		}
 	}
 }
@@ -113,7 +113,7 @@ func (n *narrator) changes() {
 		for i := fresh - 1; i >= 0; i-- { // newest first
 			if f := r.Failovers[i]; f.Phase == "blob_mid" {
 				lane := balancer.LaneSnapshot{Upstream: f.From, Code: f.Code}
-				n.line("demo.resumed", "trouble", admin.Trouble(n.a.book, lane, s.Now), "offset", f.Offset, "upstream", f.To)
+				n.line("demo.resumed", "trouble", admin.Trouble(n.a.messages, lane, s.Now), "offset", f.Offset, "upstream", f.To)
 			}
 		}
 		for _, l := range r.Lanes {
@@ -130,9 +130,9 @@ func (n *narrator) change(l balancer.LaneSnapshot, now time.Time) {
 	switch {
 	case before == "" || before == after || well(before) && well(after):
 	case well(after):
-		n.line("demo.back", "upstream", l.Upstream, "state", n.a.book.Say("state."+after))
+		n.line("demo.back", "upstream", l.Upstream, "state", n.a.messages.Text("state."+after))
 	default:
-		n.line("demo.state", "state", n.a.book.Say("state."+after), "trouble", admin.Trouble(n.a.book, l, now))
+		n.line("demo.state", "state", n.a.messages.Text("state."+after), "trouble", admin.Trouble(n.a.messages, l, now))
 	}
 }
 
@@ -146,10 +146,10 @@ func well(state string) bool {
 	return false
 }
 
-// verdict tells what `pullchain status` says now.
-func (n *narrator) verdict() {
+// summary tells what `pullchain status` says now.
+func (n *narrator) summary() {
 	s := n.w.daemon.Snapshot()
-	n.line("demo.verdict", "text", admin.JudgeIn(n.a.book, s.Chains(), s.Cache, s.Now).Text)
+	n.line("demo.summary", "text", admin.SummarizeIn(n.a.messages, s.Chains(), s.Cache, s.Now).Text)
 }
 
 // sum ends the round with the numbers of the servers' own books.

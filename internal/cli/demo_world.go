@@ -32,7 +32,7 @@ type world struct {
 }
 
 // addresses are where the daemon listens.
-type addresses struct{ data, plane string }
+type addresses struct{ data, admin string }
 
 // demoQuota is how many pulls the demo's registry allows. At a tenth of it a
 // chain begins to spare the registry by itself; the story wants to see a 429.
@@ -122,7 +122,7 @@ func (w *world) start(at addresses) error {
 // there is no cache, because that would answer where the story is about who does.
 func (w *world) toml(at addresses) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "[server]\nlisten = %q\ndrain_timeout = \"2s\"\n\n[admin]\nlisten = %q\n\n[cache]\nenabled = false # or it would answer what the upstreams are to be asked\n\n[[registry]]\nname = \"docker.io\"\n", at.data, at.plane)
+	fmt.Fprintf(&b, "[server]\nlisten = %q\ndrain_timeout = \"2s\"\n\n[admin]\nlisten = %q\n\n[cache]\nenabled = false # or it would answer what the upstreams are to be asked\n\n[[registry]]\nname = \"docker.io\"\n", at.data, at.admin)
 	for i, u := range w.chain() {
 		fmt.Fprintf(&b, "\n[[registry.upstream]]\nname = %q\nurl = %q\nauthoritative = %t\ntrust = \"resolve\"\nca_file = \"ca.pem\"\nallow_private = true\n", u.name, u.url, i == 0)
 		b.WriteString("[registry.upstream.probe]\ninterval = \"1s\"\nidle_interval = \"1s\"\n")
@@ -133,7 +133,7 @@ func (w *world) toml(at addresses) string {
 }
 
 func (w *world) addresses() addresses {
-	return addresses{data: w.daemon.Addr(), plane: w.daemon.AdminAddr()}
+	return addresses{data: w.daemon.Addr(), admin: w.daemon.AdminAddr()}
 }
 
 // scaled is how long d of the story takes at the speed that was asked for.

@@ -16,9 +16,9 @@ import (
 	"github.com/pullchain/pullchain/internal/config"
 )
 
-// terminal returns both ends of a pseudo-terminal: what a person sees, and what a
+// openTerminal returns both ends of a pseudo-terminal: what a person sees, and what a
 // program writes to.
-func terminal(t *testing.T) (screen, tty *os.File) {
+func openTerminal(t *testing.T) (screen, tty *os.File) {
 	t.Helper()
 	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
 	if err != nil {
@@ -42,7 +42,7 @@ func terminal(t *testing.T) (screen, tty *os.File) {
 // A person at a terminal sees each line as it comes, in colour. The clock stands
 // still while this test reads, so that a line that waits never comes.
 func TestLogAtTerminal(t *testing.T) {
-	screen, tty := terminal(t)
+	screen, tty := openTerminal(t)
 	synctest.Test(t, func(t *testing.T) {
 		a := &app{Program: Program{Stderr: tty, Getenv: func(string) string { return "" }}}
 		sink := a.openLog(config.Log{}, slog.LevelInfo)

@@ -45,7 +45,7 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 	}
 	if err := d.Listen(); err != nil {
 		if errors.Is(err, syscall.EADDRINUSE) {
-			err = fmt.Errorf("%w; %s", err, a.book.Say("run.in_use"))
+			err = fmt.Errorf("%w; %s", err, a.messages.Text("run.in_use"))
 		}
 		return err
 	}
@@ -109,7 +109,7 @@ func (c *runCmd) override(cfg *config.Config) {
 
 // check judges what the flags have changed, as loading judged the file.
 func (c *runCmd) check(cfg *config.Config) error {
-	plane := admin.Config{Listen: cfg.Admin.Listen, TokenFile: cfg.Admin.TokenFile, Token: cfg.Admin.Token}
+	adminCfg := admin.Config{Listen: cfg.Admin.Listen, TokenFile: cfg.Admin.TokenFile, Token: cfg.Admin.Token}
 	var errs []error
 	for _, one := range []struct {
 		flag string
@@ -117,7 +117,7 @@ func (c *runCmd) check(cfg *config.Config) error {
 	}{
 		{"--listen", cfg.Server.Validate()},
 		{"--listen", cfg.CheckLogins(cfg.Server.ListenAddr())},
-		{"--admin-listen", plane.Validate()},
+		{"--admin-listen", adminCfg.Validate()},
 		{"--egress", cfg.Egress[fromFlag].Validate()},
 	} {
 		if one.err != nil {

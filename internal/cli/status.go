@@ -22,7 +22,7 @@ const watchEvery = 2 * time.Second
 
 // Run prints how a running daemon is.
 func (c *statusCmd) Run(ctx context.Context, a *app) error {
-	p, err := a.plane()
+	p, err := a.adminClient()
 	if err != nil {
 		return err
 	}
@@ -43,7 +43,7 @@ func (c *statusCmd) Run(ctx context.Context, a *app) error {
 }
 
 // ask returns the snapshot of what the command line asks for.
-func (c *statusCmd) ask(ctx context.Context, a *app, p *plane) (admin.Snapshot, error) {
+func (c *statusCmd) ask(ctx context.Context, a *app, p *adminClient) (admin.Snapshot, error) {
 	s, err := p.snapshot(ctx)
 	if err != nil {
 		return s, a.unreachable(p, err)
@@ -57,10 +57,10 @@ func (c *statusCmd) ask(ctx context.Context, a *app, p *plane) (admin.Snapshot, 
 		for _, r := range s.Registries {
 			names = append(names, r.Registry)
 		}
-		return s, &exitError{exitUsage, errors.New(a.book.Say("status.no_registry", "name", c.Registry, "names", strings.Join(names, ", ")))}
+		return s, &exitError{exitUsage, errors.New(a.messages.Text("status.no_registry", "name", c.Registry, "names", strings.Join(names, ", ")))}
 	}
 	s.Registries = []admin.Registry{*r}
-	s.Verdict = admin.Judge(s.Chains(), s.Cache, s.Now)
+	s.Summary = admin.Summarize(s.Chains(), s.Cache, s.Now)
 	return s, nil
 }
 
@@ -71,7 +71,7 @@ func (c *statusCmd) write(a *app, s admin.Snapshot) error {
 		}
 		return a.json(s)
 	}
-	return admin.WriteTable(a.Stdout, s, admin.TableOptions{Book: a.book, Color: a.color(a.Stdout)})
+	return admin.WriteTable(a.Stdout, s, admin.TableOptions{Messages: a.messages, Color: a.color(a.Stdout)})
 }
 
 // clear moves to the top of a terminal and wipes it.
@@ -79,7 +79,7 @@ const clear = "\x1b[H\x1b[2J"
 
 // watch prints again and again until ctx is done. A daemon that does not answer
 // may be on its way back, so it is told and asked again.
-func (c *statusCmd) watch(ctx context.Context, a *app, p *plane) error {
+func (c *statusCmd) watch(ctx context.Context, a *app, p *adminClient) error {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {
@@ -113,7 +113,7 @@ func checkCode(s admin.Snapshot) int {
 			return exitNoPath
 		}
 	}
-	if s.Draining || s.Verdict.Level != admin.LevelOK {
+	if s.Draining || s.Summary.Level != admin.LevelOK {
 		return exitDegraded
 	}
 	return exitOK

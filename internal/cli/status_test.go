@@ -22,12 +22,12 @@ func chain(name, state string, code pullchain.Code) admin.Registry {
 	}}
 }
 
-// planeOf serves the operator's plane over registries and returns its address.
-func planeOf(t *testing.T, cfg admin.Config, registries ...admin.Registry) string {
+// adminOf serves the operator's plane over registries and returns its address.
+func adminOf(t *testing.T, cfg admin.Config, registries ...admin.Registry) string {
 	t.Helper()
 	s := httptest.NewServer(admin.New(cfg, func() admin.Snapshot {
 		s := admin.Snapshot{Schema: admin.Schema, Version: "1.2.3", Now: time.Now(), Registries: registries}
-		s.Verdict = admin.Judge(s.Chains(), s.Cache, s.Now)
+		s.Summary = admin.Summarize(s.Chains(), s.Cache, s.Now)
 		return s
 	}, nil))
 	t.Cleanup(s.Close)
@@ -39,10 +39,10 @@ func TestStatus(t *testing.T) {
 	fine := chain("ghcr.io", balancer.StateServing, "")
 	ailing := chain("docker.io", balancer.StateDegraded, pullchain.CodeStall)
 	dead := chain("quay.io", balancer.StateDown, pullchain.CodeConnRefused)
-	well := planeOf(t, admin.Config{}, fine)
-	ill := planeOf(t, admin.Config{}, fine, ailing)
-	worse := planeOf(t, admin.Config{}, fine, ailing, dead)
-	locked := planeOf(t, admin.Config{Token: "s3cret"}, fine)
+	well := adminOf(t, admin.Config{}, fine)
+	ill := adminOf(t, admin.Config{}, fine, ailing)
+	worse := adminOf(t, admin.Config{}, fine, ailing, dead)
+	locked := adminOf(t, admin.Config{Token: "s3cret"}, fine)
 	token, wrong := file(t, "token", "s3cret\n"), file(t, "wrong", "x")
 	html := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }))
 	t.Cleanup(html.Close)
@@ -86,13 +86,13 @@ func TestStatus(t *testing.T) {
 
 func TestStatusJSON(t *testing.T) {
 	t.Parallel()
-	addr := planeOf(t, admin.Config{}, chain("ghcr.io", balancer.StateServing, ""), chain("quay.io", balancer.StateDown, pullchain.CodeDNS))
+	addr := adminOf(t, admin.Config{}, chain("ghcr.io", balancer.StateServing, ""), chain("quay.io", balancer.StateDown, pullchain.CodeDNS))
 	got := run(t.Context(), []string{"status", "--addr", addr, "-o", "json", "ghcr.io"})
 	var s admin.Snapshot
 	if err := json.Unmarshal([]byte(got.out), &s); err != nil {
 		t.Fatalf("%v:\n%s", err, got.out)
 	}
-	if got.code != 0 || s.Schema != 1 || len(s.Registries) != 1 || s.Registries[0].Registry != "ghcr.io" || s.Verdict.Level != "ok" {
+	if got.code != 0 || s.Schema != 1 || len(s.Registries) != 1 || s.Registries[0].Registry != "ghcr.io" || s.Summary.Level != "ok" {
 		t.Errorf("exit code %d, got %+v", got.code, s)
 	}
 }
@@ -100,7 +100,7 @@ func TestStatusJSON(t *testing.T) {
 // The configuration says where the daemon is and what opens it.
 func TestStatusByConfiguration(t *testing.T) {
 	t.Parallel()
-	addr := planeOf(t, admin.Config{Token: "s3cret"}, chain("ghcr.io", balancer.StateServing, ""))
+	addr := adminOf(t, admin.Config{Token: "s3cret"}, chain("ghcr.io", balancer.StateServing, ""))
 	token := file(t, "token", "s3cret\n")
 	path := file(t, "pullchain.toml", "[admin]\nlisten = \""+addr+"\"\ntoken_file = \""+token+"\"\n")
 	if got := run(t.Context(), []string{"status", "-c", path}); got.code != 0 || !strings.Contains(got.out, "up-ghcr.io") {
@@ -137,7 +137,7 @@ func TestStatusKeepsItsToken(t *testing.T) {
 func TestStatusWithABrokenConfiguration(t *testing.T) {
 	t.Parallel()
 	path := file(t, "pullchain.toml", "nonsense = 1\n")
-	got := run(t.Context(), []string{"status", "-c", path, "--addr", planeOf(t, admin.Config{}, chain("ghcr.io", balancer.StateServing, ""))})
+	got := run(t.Context(), []string{"status", "-c", path, "--addr", adminOf(t, admin.Config{}, chain("ghcr.io", balancer.StateServing, ""))})
 	if got.code != 0 || !strings.Contains(got.out, "up-ghcr.io") {
 		t.Errorf("with --addr: exit code %d:\n%s%s", got.code, got.out, got.errors)
 	}
@@ -145,7 +145,7 @@ func TestStatusWithABrokenConfiguration(t *testing.T) {
 
 func TestStatusWatchEndsOnInterrupt(t *testing.T) {
 	t.Parallel()
-	addr := planeOf(t, admin.Config{}, chain("ghcr.io", balancer.StateServing, ""))
+	addr := adminOf(t, admin.Config{}, chain("ghcr.io", balancer.StateServing, ""))
 	got := runUntil(t, "\n", func(string) {}, []string{"status", "--watch", "--addr", addr, "-o", "json"})
 	if got.code != 130 || !strings.HasPrefix(got.out, `{"schema":1,`) {
 		t.Errorf("exit code %d:\n%s%s", got.code, got.out, got.errors)

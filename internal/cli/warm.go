@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/pullchain/pullchain/internal/cache"
+	"github.com/pullchain/pullchain/internal/terminal"
 )
 
 type warmCmd struct {
@@ -83,12 +84,12 @@ func (c *warmCmd) images(a *app) ([]image, error) {
 			errs = append(errs, err)
 		}
 		for _, note := range notes {
-			fmt.Fprintln(a.Stderr, a.book.Say("warm.note", "text", note))
+			fmt.Fprintln(a.Stderr, a.messages.Text("warm.note", "text", note))
 		}
 		images = append(images, some...)
 	}
 	if len(errs) == 0 && len(images) == 0 {
-		errs = append(errs, errors.New(a.book.Say("warm.nothing")))
+		errs = append(errs, errors.New(a.messages.Text("warm.nothing")))
 	}
 	return unique(images), errors.Join(errs...)
 }
@@ -119,10 +120,10 @@ func (c *warmCmd) tell(ctx context.Context, a *app, images []image, results []wa
 	}
 	switch {
 	case ctx.Err() != nil:
-		fmt.Fprintln(a.Stderr, a.book.Say("warm.stopped", "images", done, "all", len(images)))
+		fmt.Fprintln(a.Stderr, a.messages.Text("warm.stopped", "images", done, "all", len(images)))
 		return ctx.Err()
 	case failed > 0:
-		return &exitError{exitFailed, errors.New(a.book.Say("warm.incomplete", "images", done, "all", len(images)))}
+		return &exitError{exitFailed, errors.New(a.messages.Text("warm.incomplete", "images", done, "all", len(images)))}
 	case trouble != "":
 		return &exitError{exitFailed, errors.New(trouble)}
 	}
@@ -133,25 +134,25 @@ func (c *warmCmd) tell(ctx context.Context, a *app, images []image, results []wa
 func (a *app) shortfall(sum int64, after cache.Snapshot) string {
 	switch {
 	case after.Trouble != "":
-		return a.book.Say("cache.trouble", "why", printable(after.Trouble))
+		return a.messages.Text("cache.trouble", "why", terminal.Printable(after.Trouble))
 	case after.Limit > 0 && sum > after.Limit: // layers that images share count twice, so it may just fit
-		return a.book.Say("warm.too_much", "size", size(sum), "limit", size(after.Limit))
+		return a.messages.Text("warm.too_much", "size", size(sum), "limit", size(after.Limit))
 	}
 	return ""
 }
 
-// A passage is the data plane that images go through, for the time of a command.
-type passage struct {
+// A route is the data plane that images go through, for the time of a command.
+type route struct {
 	mirror *mirror
-	stash  func(ctx context.Context) (cache.Snapshot, error) // nil if nobody can be asked
+	cache  func(ctx context.Context) (cache.Snapshot, error) // nil if nobody can be asked
 	end    func() error                                      // ends what was started for it; nil if nothing was
 }
 
 // close ends it and says how the cache stands.
-func (p *passage) close(ctx context.Context) (after cache.Snapshot, err error) {
+func (p *route) close(ctx context.Context) (after cache.Snapshot, err error) {
 	p.mirror.close()
-	if p.stash != nil && ctx.Err() == nil {
-		after, err = p.stash(ctx)
+	if p.cache != nil && ctx.Err() == nil {
+		after, err = p.cache(ctx)
 	}
 	if p.end != nil {
 		err = errors.Join(err, p.end())
@@ -161,15 +162,15 @@ func (p *passage) close(ctx context.Context) (after cache.Snapshot, err error) {
 
 // through returns the way to the cache: --mirror, else the daemon that answers on
 // the operator's plane, else one in this process.
-func (c *warmCmd) through(ctx context.Context, a *app, images []image) (*passage, error) {
+func (c *warmCmd) through(ctx context.Context, a *app, images []image) (*route, error) {
 	if c.Mirror != "" {
 		base := c.Mirror
 		if !strings.Contains(base, "://") {
 			base = "http://" + base
 		}
-		return &passage{mirror: newMirror(base, &http.Transport{})}, nil
+		return &route{mirror: newMirror(base, &http.Transport{})}, nil
 	}
-	p, there, err := a.cachePlane(ctx)
+	p, there, err := a.cacheDaemon(ctx)
 	switch {
 	case err != nil:
 		return nil, err

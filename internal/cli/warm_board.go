@@ -13,19 +13,20 @@ import (
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/admin"
-	"github.com/pullchain/pullchain/internal/admin/phrase"
+	"github.com/pullchain/pullchain/internal/messages"
+	"github.com/pullchain/pullchain/internal/terminal"
 )
 
 // A board shows how a warming goes: on a terminal the blobs under way with a bar
 // each, below the lines of what has happened; elsewhere the lines alone. Its
 // methods may be called from several goroutines.
 type board struct {
-	out   io.Writer
-	book  *phrase.Book
-	live  bool              // out is a terminal that can move its cursor
-	quiet bool              // for programs: no lines
-	dry   bool              // nothing is fetched
-	size  func() (w, h int) // of the terminal
+	out      io.Writer
+	messages *messages.Catalogue
+	live     bool              // out is a terminal that can move its cursor
+	quiet    bool              // for programs: no lines
+	dry      bool              // nothing is fetched
+	size     func() (w, h int) // of the terminal
 
 	mu     sync.Mutex
 	bars   []*bar
@@ -46,7 +47,7 @@ type counts struct {
 const redrawEvery = 200 * time.Millisecond
 
 func (a *app) newBoard(images int, dry bool) *board {
-	b := &board{out: a.Stdout, book: a.book, quiet: a.flags.Output == "json", dry: dry, begun: time.Now()}
+	b := &board{out: a.Stdout, messages: a.messages, quiet: a.flags.Output == "json", dry: dry, begun: time.Now()}
 	b.counts.all = images
 	if f, ok := a.Stdout.(*os.File); ok && !b.quiet && isTerminal(f) && a.Getenv("TERM") != "dumb" {
 		b.live = true
@@ -121,7 +122,7 @@ func (b *board) skipped(d pullchain.Descriptor) {
 
 // missing tells of a blob that would be fetched.
 func (b *board) missing(img image, d pullchain.Descriptor) {
-	b.line(b.book.Say("warm.would", "image", img, "blob", short(d.Digest), "size", size(d.Size)))
+	b.line(b.messages.Text("warm.would", "image", img, "blob", short(d.Digest), "size", size(d.Size)))
 }
 
 func (b *board) begin(img image, d pullchain.Descriptor) *bar {
@@ -144,7 +145,7 @@ func (b *board) end(r *bar, word cached, took time.Duration, err error) {
 	}
 	b.mu.Unlock()
 	if err == nil && !word.there() && !b.live {
-		b.line(b.book.Say("warm.blob", "image", r.image, "blob", short(r.blob.Digest), "size", size(r.blob.Size), "speed", speed(r.got.Load(), took)))
+		b.line(b.messages.Text("warm.blob", "image", r.image, "blob", short(r.blob.Digest), "size", size(r.blob.Size), "speed", speed(r.got.Load(), took)))
 	}
 }
 
@@ -160,17 +161,17 @@ func (b *board) sentence(one warmed) string {
 	switch {
 	case one.err != nil:
 		if one.From != "" {
-			return b.book.Say("warm.failed_from", "image", one.Image, "from", one.From, "error", oneLine(one.Error))
+			return b.messages.Text("warm.failed_from", "image", one.Image, "from", one.From, "error", oneLine(one.Error))
 		}
-		return b.book.Say("warm.failed", "image", one.Image, "error", oneLine(one.Error))
+		return b.messages.Text("warm.failed", "image", one.Image, "error", oneLine(one.Error))
 	case b.dry:
-		return b.book.Say("warm.dry", "image", one.Image, "fetched", one.Fetched, "new", size(one.New), "blobs", one.Blobs, "size", size(one.Bytes))
+		return b.messages.Text("warm.dry", "image", one.Image, "fetched", one.Fetched, "new", size(one.New), "blobs", one.Blobs, "size", size(one.Bytes))
 	case one.Stale:
-		return b.book.Say("warm.stale", "image", one.Image, "blobs", one.Blobs, "size", size(one.Bytes))
+		return b.messages.Text("warm.stale", "image", one.Image, "blobs", one.Blobs, "size", size(one.Bytes))
 	case one.Fetched == 0:
-		return b.book.Say("warm.there", "image", one.Image, "blobs", one.Blobs, "size", size(one.Bytes))
+		return b.messages.Text("warm.there", "image", one.Image, "blobs", one.Blobs, "size", size(one.Bytes))
 	}
-	return b.book.Say("warm.done", "image", one.Image, "fetched", one.Fetched, "new", size(one.New), "blobs", one.Blobs, "size", size(one.Bytes))
+	return b.messages.Text("warm.done", "image", one.Image, "fetched", one.Fetched, "new", size(one.New), "blobs", one.Blobs, "size", size(one.Bytes))
 }
 
 func oneLine(s string) string { return strings.ReplaceAll(s, "\n", "; ") }
@@ -212,11 +213,11 @@ func (b *board) frame() string {
 	width, height := b.size()
 	var out strings.Builder
 	for _, r := range b.bars[:min(len(b.bars), max(0, height-2))] {
-		out.WriteString(clip(r.text(time.Now(), width), width-1) + "\n")
+		out.WriteString(terminal.Clip(r.text(time.Now(), width), width-1) + "\n")
 		b.drawn++
 	}
 	c := b.counts
-	out.WriteString(clip(b.book.Say("warm.total", "images", c.images, "all", c.all, "done", size(c.there+c.fetched), "size", size(c.bytes),
+	out.WriteString(terminal.Clip(b.messages.Text("warm.total", "images", c.images, "all", c.all, "done", size(c.there+c.fetched), "size", size(c.bytes),
 		"speed", speed(c.fetched, time.Since(b.begun))), width-1) + "\n")
 	b.drawn++
 	return out.String()

@@ -22,9 +22,9 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullchain/pullchain"
-	"github.com/pullchain/pullchain/internal/admin/phrase"
 	"github.com/pullchain/pullchain/internal/blobstore"
 	"github.com/pullchain/pullchain/internal/cache"
+	"github.com/pullchain/pullchain/internal/messages"
 )
 
 // update rewrites the golden files.
@@ -88,7 +88,7 @@ func TestBoardOnATerminal(t *testing.T) {
 		s := &screen{}
 		var film strings.Builder
 		width, height := 80, 24
-		b := &board{out: s, book: phrase.In("en"), live: true, begun: time.Now(), size: func() (int, int) { return width, height }}
+		b := &board{out: s, messages: messages.In("en"), live: true, begun: time.Now(), size: func() (int, int) { return width, height }}
 		b.counts.all = 2
 		shot := func(title string) {
 			synctest.Wait()
@@ -132,7 +132,7 @@ func TestBoardSentences(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	for _, lang := range []string{"en", "zh"} {
-		b := &board{out: &out, book: phrase.In(lang)}
+		b := &board{out: &out, messages: messages.In(lang)}
 		b.finished(warmed{Image: "a:1", Blobs: 4, Bytes: 3 << 20})
 		b.finished(warmed{Image: "a:1", Blobs: 4, Bytes: 3 << 20, Fetched: 3, New: 2 << 20})
 		b.finished(warmed{Image: "a:1", Blobs: 4, Bytes: 3 << 20, Stale: true})
@@ -151,7 +151,7 @@ func TestWriteStatAndEntries(t *testing.T) {
 	var out bytes.Buffer
 	used := time.Date(2026, 11, 21, 10, 42, 0, 0, time.Local)
 	for _, lang := range []string{"en", "zh"} {
-		a := &app{Program: Program{Stdout: &out, Getenv: func(string) string { return "" }}, book: phrase.In(lang)}
+		a := &app{Program: Program{Stdout: &out, Getenv: func(string) string { return "" }}, messages: messages.In(lang)}
 		a.writeStat(cache.Snapshot{
 			Stats: blobstore.Stats{Dir: "/var/cache/pullchain", Bytes: 18 << 30, Limit: 50 << 30, Free: 400 << 30, Objects: 1234, Partial: 2, PartialBytes: 5 << 20,
 				PinnedBytes: 1 << 30, Evictions: 7, Oldest: &used, Trouble: "disk full\x1b[31m"},
@@ -247,7 +247,7 @@ func TestVerifyOfADaemonThatStops(t *testing.T) {
 		`{"objects":1,"bytes":5}` + "\n" + `{"objects":2,"bytes":9,"error":"disk gone","done":true}`: "disk gone",
 		`<html>`: "another version of it",
 	} {
-		s := &planeStash{plane: &plane{base: "http://daemon", http: &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) {
+		s := &daemonCache{admin: &adminClient{base: "http://daemon", http: &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: 200, Body: readCloser{strings.NewReader(answer)}}, nil
 		})}}}
 		if _, err := s.verify(t.Context(), func(verified) {}); err == nil || !strings.Contains(err.Error(), want) {

@@ -22,27 +22,28 @@ import (
 	"github.com/pullchain/pullchain/internal/config"
 	"github.com/pullchain/pullchain/internal/daemon"
 	"github.com/pullchain/pullchain/internal/front"
+	"github.com/pullchain/pullchain/internal/terminal"
 )
 
 // running returns the way through the daemon of p.
-func (a *app) running(ctx context.Context, p *plane) (*passage, error) {
+func (a *app) running(ctx context.Context, p *adminClient) (*route, error) {
 	s, err := p.snapshot(ctx)
 	if err != nil {
 		return nil, a.unreachable(p, err)
 	}
 	address, ok := dataAddress(s.Listen, p.base)
 	if !ok {
-		return nil, errors.New(a.book.Say("warm.elsewhere", "listen", s.Listen, "address", p.base))
+		return nil, errors.New(a.messages.Text("warm.elsewhere", "listen", s.Listen, "address", p.base))
 	}
 	cfg, err := a.loadConfig()
 	if err != nil || cfg.Server.TLSCert == "" || a.flags.Addr != "" {
-		return &passage{mirror: newMirror("http://"+address, &http.Transport{}), stash: p.cacheSnapshot}, nil
+		return &route{mirror: newMirror("http://"+address, &http.Transport{}), cache: p.cacheSnapshot}, nil
 	}
 	transport, err := pinned(cfg.Server.TLSCert)
 	if err != nil {
 		return nil, err
 	}
-	return &passage{mirror: newMirror("https://"+address, transport), stash: p.cacheSnapshot}, nil
+	return &route{mirror: newMirror("https://"+address, transport), cache: p.cacheSnapshot}, nil
 }
 
 // dataAddress returns where the data plane is for who reaches the operator's
@@ -94,13 +95,13 @@ func pinned(file string) (*http.Transport, error) {
 
 // ownDaemon starts a daemon in this process, on ports of its own, which serves the
 // registries of images from the configuration's cache. address is where none was.
-func (a *app) ownDaemon(images []image, address string) (*passage, error) {
+func (a *app) ownDaemon(images []image, address string) (*route, error) {
 	cfg, err := a.readConfig()
 	if err != nil {
 		return nil, err
 	}
 	if !cfg.Cache.On() {
-		return nil, errors.New(a.book.Say("cache.off", "file", cfg.File))
+		return nil, errors.New(a.messages.Text("cache.off", "file", cfg.File))
 	}
 	cfg.Server = front.Config{Listen: loopbackPort, DrainTimeout: time.Second}
 	cfg.Admin = admin.Config{Listen: loopbackPort}
@@ -116,10 +117,10 @@ func (a *app) ownDaemon(images []image, address string) (*passage, error) {
 	var serving sync.WaitGroup
 	var failed error
 	serving.Go(func() { failed = d.Run(ctx) })
-	p := &plane{base: "http://" + d.AdminAddr(), http: &http.Client{Transport: &http.Transport{Proxy: nil, DisableKeepAlives: true}}}
-	way := &passage{
+	p := &adminClient{base: "http://" + d.AdminAddr(), http: &http.Client{Transport: &http.Transport{Proxy: nil, DisableKeepAlives: true}}}
+	way := &route{
 		mirror: newMirror("http://"+d.Addr(), &http.Transport{}),
-		stash:  p.cacheSnapshot,
+		cache:  p.cacheSnapshot,
 		end: func() error {
 			stop()
 			serving.Wait()
@@ -135,9 +136,9 @@ func (a *app) ownDaemon(images []image, address string) (*passage, error) {
 // noCache says why there is no cache to put anything into.
 func (a *app) noCache(c *cache.Snapshot, address string) error {
 	if strings.Contains(c.Trouble, blobstore.ErrLocked.Error()) {
-		return &exitError{exitUnreachable, errors.New(a.book.Say("cache.locked", "dir", c.Dir, "address", address))}
+		return &exitError{exitUnreachable, errors.New(a.messages.Text("cache.locked", "dir", c.Dir, "address", address))}
 	}
-	return errors.New(a.book.Say("cache.trouble", "why", printable(c.Trouble)))
+	return errors.New(a.messages.Text("cache.trouble", "why", terminal.Printable(c.Trouble)))
 }
 
 // loopbackPort is any port that only this machine reaches.

@@ -17,8 +17,8 @@ import (
 // cluster take a few MiB.
 const maxImageFile = 32 << 20
 
-// A mention is an image as a file names it.
-type mention struct {
+// An imageRef is an image as a file names it.
+type imageRef struct {
 	text string
 	line int
 }
@@ -43,7 +43,7 @@ func (a *app) readImages(path string) (images []image, notes []string, err error
 	}
 	d := document{name: name, env: a.composeEnv(path)}
 	d.read(data)
-	slices.SortStableFunc(d.found, func(a, b mention) int { return cmp.Compare(a.line, b.line) })
+	slices.SortStableFunc(d.found, func(a, b imageRef) int { return cmp.Compare(a.line, b.line) })
 	for _, m := range d.found {
 		img, err := parseImage(m.text)
 		if err != nil {
@@ -108,7 +108,7 @@ type document struct {
 	name   string
 	env    lookup // for Compose files
 	braces bool   // there is a "{{" in it
-	found  []mention
+	found  []imageRef
 	notes  []string
 	faults []error
 }
@@ -161,7 +161,7 @@ func (d *document) list(text string) {
 		case strings.ContainsAny(line, " \t"):
 			d.fault(number, "one image a line, please")
 		default:
-			d.found = append(d.found, mention{line, number})
+			d.found = append(d.found, imageRef{line, number})
 		}
 	}
 }

@@ -234,7 +234,7 @@ func (m *mirror) kept(ctx context.Context, img image, d digest.Digest) error {
 // blob fetches a blob and throws it away; got is told of each piece. A body that
 // is cut is resumed where it ended.
 func (m *mirror) blob(ctx context.Context, img image, d digest.Digest, got func(n int)) (word cached, err error) {
-	s := stretch{m: m, img: img, digest: d, got: got}
+	s := download{m: m, img: img, digest: d, got: got}
 	err = m.again(ctx, func() (int64, error) { return s.read(ctx) })
 	return s.word, err
 }
@@ -242,8 +242,8 @@ func (m *mirror) blob(ctx context.Context, img image, d digest.Digest, got func(
 // errNotKept is the error of a blob that passes through and leaves nothing.
 var errNotKept = errors.New("the cache does not keep it")
 
-// A stretch is how far the reading of a blob has come.
-type stretch struct {
+// A download is how far the reading of a blob has come.
+type download struct {
 	m      *mirror
 	img    image
 	digest digest.Digest
@@ -253,7 +253,7 @@ type stretch struct {
 }
 
 // read reads on to the blob's end, and returns how many bytes that brought.
-func (s *stretch) read(ctx context.Context) (int64, error) {
+func (s *download) read(ctx context.Context) (int64, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	resp, err := s.m.ask(ctx, http.MethodGet, s.img, "blobs", s.digest.String(), s.at)
@@ -292,7 +292,7 @@ func (s *stretch) read(ctx context.Context) (int64, error) {
 }
 
 // begins returns how many bytes at the beginning of an answer we have already.
-func (s *stretch) begins(resp *http.Response) (skip int64, err error) {
+func (s *download) begins(resp *http.Response) (skip int64, err error) {
 	if resp.StatusCode == http.StatusOK {
 		return s.at, nil
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 
-	"github.com/pullchain/pullchain/internal/admin/phrase"
+	"github.com/pullchain/pullchain/internal/messages"
 	"github.com/pullchain/pullchain/internal/simnet"
 )
 
@@ -111,7 +111,7 @@ func (f *fakeMirror) warm(t *testing.T, change func(*warming), refs ...string) (
 	m := newMirror(f.URL, &http.Transport{})
 	m.wait = time.Millisecond
 	defer m.close()
-	w := warming{mirror: m, slots: make(chan struct{}, 2), board: &board{out: &out, book: phrase.In("en"), begun: time.Now()}}
+	w := warming{mirror: m, slots: make(chan struct{}, 2), board: &board{out: &out, messages: messages.In("en"), begun: time.Now()}}
 	if change != nil {
 		change(&w)
 	}
@@ -337,7 +337,7 @@ func TestWarmInterrupted(t *testing.T) {
 	var out bytes.Buffer
 	m := newMirror(f.URL, &http.Transport{})
 	defer m.close()
-	w := warming{mirror: m, slots: make(chan struct{}, 1), board: &board{out: &out, book: phrase.In("en")}}
+	w := warming{mirror: m, slots: make(chan struct{}, 1), board: &board{out: &out, messages: messages.In("en")}}
 	got := w.run(ctx, []image{{registry: "quay.io", repo: "shop/web", reference: "v1"}, {registry: "quay.io", repo: "shop/web", reference: "v2"}})
 	if len(got) != 0 || out.String() != "" {
 		t.Errorf("%+v\n%s", got, out.String())

@@ -26,7 +26,7 @@ func (d *document) yaml(data []byte) {
 		}
 		if err != nil {
 			line, why := yamlError(err)
-			d.fault(line, "%v", d.guess(why))
+			d.fault(line, "%v", d.unreadable(why))
 			return
 		}
 		d.one(doc.Content[0])
@@ -37,10 +37,10 @@ func (d *document) yaml(data []byte) {
 // knows.
 var errTemplate = errors.New("this looks like a template; render it first, as in: helm template CHART | pullchain cache warm -f -")
 
-// guess says what is the matter with a document that cannot be read. Braces are
+// unreadable says what is the matter with a document that cannot be read. Braces are
 // no sign on their own, since dashboards and alerts in ConfigMaps are full of
 // them.
-func (d *document) guess(why string) error {
+func (d *document) unreadable(why string) error {
 	if d.braces {
 		return fmt.Errorf("%w (%s)", errTemplate, why)
 	}
@@ -80,7 +80,7 @@ func (d *document) one(n *yaml.Node) {
 		}
 		d.compose(&head.Services)
 	default:
-		d.fault(n.Line, "%v", d.guess("neither a Compose file (services:) nor a Kubernetes manifest (apiVersion:, kind:)"))
+		d.fault(n.Line, "%v", d.unreadable("neither a Compose file (services:) nor a Kubernetes manifest (apiVersion:, kind:)"))
 	}
 }
 
@@ -123,7 +123,7 @@ func (d *document) take(n *yaml.Node, env lookup) {
 	text := strings.TrimSpace(n.Value)
 	switch {
 	case n.Kind != yaml.ScalarNode, strings.Contains(text, "{{"):
-		d.fault(line, "image: %v", d.guess("not a name"))
+		d.fault(line, "image: %v", d.unreadable("not a name"))
 		return
 	case n.Tag == "!!null" || text == "":
 		return
@@ -135,7 +135,7 @@ func (d *document) take(n *yaml.Node, env lookup) {
 			return
 		}
 	}
-	d.found = append(d.found, mention{text, line})
+	d.found = append(d.found, imageRef{text, line})
 }
 
 // A podWalk looks for containers in Kubernetes objects of any kind: Pods,

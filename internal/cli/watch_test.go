@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/pullchain/pullchain/internal/admin/phrase"
+	"github.com/pullchain/pullchain/internal/messages"
 )
 
 // A roundTrip is a network with one answer.
@@ -24,9 +24,9 @@ func TestWatchOutlivesTheDaemon(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var out, errs bytes.Buffer
-		a := &app{Program: Program{Stdout: &out, Stderr: &errs, Getenv: func(string) string { return "" }}, book: phrase.In("en")}
+		a := &app{Program: Program{Stdout: &out, Stderr: &errs, Getenv: func(string) string { return "" }}, messages: messages.In("en")}
 		asked := 0
-		p := &plane{base: "http://daemon", http: &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) {
+		p := &adminClient{base: "http://daemon", http: &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) {
 			if asked++; asked == 2 {
 				return nil, errors.New("connection refused")
 			}

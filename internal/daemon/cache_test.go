@@ -276,8 +276,8 @@ func TestCache_Locked(t *testing.T) {
 	}
 	const why = "another pullchain uses this cache directory"
 	s := second.Daemon.Snapshot()
-	if s.Cache == nil || s.Cache.Dir != k.dir || !strings.Contains(s.Cache.Trouble, why) || s.Verdict.Level != admin.LevelDegraded || !strings.Contains(s.Verdict.Text, why) {
-		t.Errorf("people are told %+v, %+v", s.Cache, s.Verdict)
+	if s.Cache == nil || s.Cache.Dir != k.dir || !strings.Contains(s.Cache.Trouble, why) || s.Summary.Level != admin.LevelDegraded || !strings.Contains(s.Summary.Text, why) {
+		t.Errorf("people are told %+v, %+v", s.Cache, s.Summary)
 	}
 	if _, table := second.admin("/"); !strings.Contains(table, "There is no cache: ") {
 		t.Errorf("the table:\n%s", table)
@@ -310,8 +310,8 @@ func TestF33_NoDirectory(t *testing.T) {
 			p.blob(1)
 			p.blob(1)
 			s := p.Daemon.Snapshot()
-			if s.Cache == nil || s.Cache.Trouble == "" || s.Verdict.Level != admin.LevelDegraded {
-				t.Errorf("people are told %+v, %+v", s.Cache, s.Verdict)
+			if s.Cache == nil || s.Cache.Trouble == "" || s.Summary.Level != admin.LevelDegraded {
+				t.Errorf("people are told %+v, %+v", s.Cache, s.Summary)
 			}
 			if log := p.log.String(); strings.Count(log, "there is no cache") != 1 || !strings.Contains(log, "name another directory") {
 				t.Error("the log does not say, once, what to do about it")

@@ -39,8 +39,8 @@ func TestF33_FullDisk(t *testing.T) {
 		t.Errorf("%d bytes were fetched for three pulls of %d", n, len(content))
 	}
 	s := k.Daemon.Snapshot()
-	if !s.Cache.Full || !strings.Contains(s.Cache.Trouble, "is full") || s.Verdict.Level != admin.LevelDegraded {
-		t.Errorf("people are told %+v, %+v", s.Cache.Stats, s.Verdict)
+	if !s.Cache.Full || !strings.Contains(s.Cache.Trouble, "is full") || s.Summary.Level != admin.LevelDegraded {
+		t.Errorf("people are told %+v, %+v", s.Cache.Stats, s.Summary)
 	}
 	if _, table := k.admin("/"); !strings.Contains(table, "! The cache keeps nothing new: the disk of "+disk+" is full") {
 		t.Errorf("the table:\n%s", table)

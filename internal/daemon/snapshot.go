@@ -38,6 +38,6 @@ func (d *Daemon) Snapshot() admin.Snapshot {
 		s.Registries = append(s.Registries, admin.Registry{Snapshot: r.balancer.Snapshot(), Probes: r.checker.Snapshot()})
 	}
 	s.Cache = d.keep.snapshot()
-	s.Verdict = admin.Judge(s.Chains(), s.Cache, now)
+	s.Summary = admin.Summarize(s.Chains(), s.Cache, now)
 	return s
 }

@@ -1,7 +1,7 @@
-// Package phrase is the catalogue of what the program says to people, in
+// Package messages is the catalogue of what the program says to people, in
 // English and in Simplified Chinese. Log messages, JSON fields and the codes of
 // reasons are not in it: they are the same in every language.
-package phrase
+package messages
 
 import (
 	"embed"
@@ -23,14 +23,14 @@ const (
 	Chinese = "zh"
 )
 
-// A Book is the catalogue in one language. It never changes.
-type Book struct {
+// A Catalogue is all texts in one language. It never changes.
+type Catalogue struct {
 	lang  string
 	texts map[string]string // "status.registry" -> text with {placeholders}
 }
 
-var books = sync.OnceValue(func() map[string]*Book {
-	out := map[string]*Book{}
+var catalogues = sync.OnceValue(func() map[string]*Catalogue {
+	out := map[string]*Catalogue{}
 	for _, lang := range []string{English, Chinese} {
 		data, err := files.ReadFile(lang + ".toml")
 		if err != nil {
@@ -38,41 +38,41 @@ var books = sync.OnceValue(func() map[string]*Book {
 		}
 		tree := map[string]any{}
 		if err := toml.Unmarshal(data, &tree); err != nil {
-			panic(fmt.Sprintf("phrase: %s.toml: %v", lang, err)) // a test reads it
+			panic(fmt.Sprintf("messages: %s.toml: %v", lang, err)) // a test reads it
 		}
-		b := &Book{lang: lang, texts: map[string]string{}}
-		b.flatten("", tree)
-		out[lang] = b
+		c := &Catalogue{lang: lang, texts: map[string]string{}}
+		c.flatten("", tree)
+		out[lang] = c
 	}
 	return out
 })
 
-func (b *Book) flatten(prefix string, tree map[string]any) {
+func (c *Catalogue) flatten(prefix string, tree map[string]any) {
 	for key, value := range tree {
 		switch v := value.(type) {
 		case map[string]any:
-			b.flatten(prefix+key+".", v)
+			c.flatten(prefix+key+".", v)
 		case string:
-			b.texts[prefix+key] = v
+			c.texts[prefix+key] = v
 		default:
-			panic(fmt.Sprintf("phrase: %s%s is no text", prefix, key))
+			panic(fmt.Sprintf("messages: %s%s is no text", prefix, key))
 		}
 	}
 }
 
-// In returns the Book of a language or locale name, as in "zh", "zh-CN" or
+// In returns the Catalogue of a language or locale name, as in "zh", "zh-CN" or
 // "zh_CN.UTF-8". What is not Chinese is English.
-func In(locale string) *Book {
+func In(locale string) *Catalogue {
 	if isChinese(locale) {
-		return books()[Chinese]
+		return catalogues()[Chinese]
 	}
-	return books()[English]
+	return catalogues()[English]
 }
 
-// Of returns the Book for a person: explicit, if it is not empty, else the
+// Of returns the Catalogue for a person: explicit, if it is not empty, else the
 // first of LC_ALL, LC_MESSAGES and LANG that is set (POSIX, "Internationalization
 // Variables"). env is os.Getenv, but for tests.
-func Of(explicit string, env func(string) string) *Book {
+func Of(explicit string, env func(string) string) *Catalogue {
 	for _, locale := range []string{explicit, env("LC_ALL"), env("LC_MESSAGES"), env("LANG")} {
 		if locale != "" {
 			return In(locale)
@@ -88,19 +88,19 @@ func isChinese(locale string) bool {
 }
 
 // Lang returns the language, English or Chinese.
-func (b *Book) Lang() string { return b.lang }
+func (c *Catalogue) Lang() string { return c.lang }
 
 // Has reports whether there is a text for key.
-func (b *Book) Has(key string) bool { return b.texts[key] != "" }
+func (c *Catalogue) Has(key string) bool { return c.texts[key] != "" }
 
 // Keys returns all keys in order.
-func (b *Book) Keys() []string { return slices.Sorted(maps.Keys(b.texts)) }
+func (c *Catalogue) Keys() []string { return slices.Sorted(maps.Keys(c.texts)) }
 
-// Say returns the text for key with its {placeholders} filled in from pairs of
-// a name and a value, as in Say("back", "wait", "14 min"). A key without a text
+// Text returns the text for key with its {placeholders} filled in from pairs of
+// a name and a value, as in Text("back", "wait", "14 min"). A key without a text
 // is returned as it is, which people can still search for.
-func (b *Book) Say(key string, pairs ...any) string {
-	text, ok := b.texts[key]
+func (c *Catalogue) Text(key string, pairs ...any) string {
+	text, ok := c.texts[key]
 	if !ok {
 		return key
 	}

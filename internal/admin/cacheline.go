@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/pullchain/pullchain/internal/admin/phrase"
 	"github.com/pullchain/pullchain/internal/cache"
+	"github.com/pullchain/pullchain/internal/messages"
+	"github.com/pullchain/pullchain/internal/terminal"
 )
 
 // kept writes a line about the cache, and why it keeps nothing if it does not.
@@ -15,27 +16,27 @@ func (t *table) kept() {
 		return
 	}
 	if c.Limit > 0 { // else it could not be opened
-		parts := []string{t.book.Say("table.cache_size", "size", Fraction(c.Bytes, c.Limit))}
+		parts := []string{t.messages.Text("table.cache_size", "size", Fraction(c.Bytes, c.Limit))}
 		if c.Hits+c.Misses > 0 {
-			parts = append(parts, t.book.Say("table.cache_hits", "percent", int(100*c.HitRatio)))
+			parts = append(parts, t.messages.Text("table.cache_hits", "percent", int(100*c.HitRatio)))
 		}
 		if c.SavedBytes > 0 {
-			parts = append(parts, t.book.Say("table.cache_saved", "size", Amount(c.SavedBytes)))
+			parts = append(parts, t.messages.Text("table.cache_saved", "size", Amount(c.SavedBytes)))
 		}
-		t.line(strings.Join(parts, t.book.Say("verdict.comma")))
+		t.line(strings.Join(parts, t.messages.Text("summary.comma")))
 	}
 	if c.Trouble != "" {
-		t.line(t.paint(yellow, "! "+plain(ailment(t.book, c))))
+		t.line(t.paint(terminal.Yellow, "! "+terminal.Printable(ailment(t.messages, c))))
 	}
 }
 
 // ailment says what is the matter with a cache that keeps nothing. One without a
 // limit was never opened, and gives nothing out either.
-func ailment(b *phrase.Book, c *cache.Snapshot) string {
+func ailment(m *messages.Catalogue, c *cache.Snapshot) string {
 	if c.Limit == 0 {
-		return b.Say("verdict.no_cache", "trouble", c.Trouble)
+		return m.Text("summary.no_cache", "trouble", c.Trouble)
 	}
-	return b.Say("verdict.cache", "trouble", c.Trouble)
+	return m.Text("summary.cache", "trouble", c.Trouble)
 }
 
 var units = []string{"B", "KiB", "MiB", "GiB", "TiB"}

@@ -1,4 +1,4 @@
-package phrase_test
+package messages_test
 
 import (
 	"go/ast"
@@ -13,11 +13,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/pullchain/pullchain/internal/admin/phrase"
+	"github.com/pullchain/pullchain/internal/messages"
 )
 
 // sources are the folders whose programs speak by the catalogue.
-var sources = []string{"..", "../../cli"}
+var sources = []string{"../admin", "../cli"}
 
 // parseSources returns the programs' files, without their tests.
 func parseSources(t *testing.T) []*ast.File {
@@ -42,11 +42,11 @@ func parseSources(t *testing.T) []*ast.File {
 	return out
 }
 
-// Every key that a program says must exist, and every key that exists must be
+// Every key that a program names must exist, and every key that exists must be
 // said somewhere.
 func TestKeysAreUsedAndThere(t *testing.T) {
 	t.Parallel()
-	book := phrase.In(phrase.English)
+	catalogue := messages.In(messages.English)
 	used := map[string]bool{}
 	var prefixes []string // of keys that are put together
 	for _, f := range parseSources(t) {
@@ -60,20 +60,20 @@ func TestKeysAreUsedAndThere(t *testing.T) {
 				used[strings.Replace(m[1], "_", ".", 1)] = true
 			}
 			switch {
-			case isKey(book, text):
+			case isKey(catalogue, text):
 				used[text] = true
-			case strings.HasSuffix(text, ".") && isKey(book, text+"x"):
+			case strings.HasSuffix(text, ".") && isKey(catalogue, text+"x"):
 				prefixes = append(prefixes, text)
 			}
 			return true
 		})
 	}
 	for key := range used {
-		if !book.Has(key) {
+		if !catalogue.Has(key) {
 			t.Errorf("%s is said and has no text", key)
 		}
 	}
-	for _, key := range book.Keys() {
+	for _, key := range catalogue.Keys() {
 		composed := slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(key, p) })
 		if !used[key] && !composed {
 			t.Errorf("%s has a text and is never said", key)
@@ -83,18 +83,18 @@ func TestKeysAreUsedAndThere(t *testing.T) {
 
 // isKey reports whether a string is in the form of a key of one of the
 // catalogue's tables.
-func isKey(book *phrase.Book, s string) bool {
+func isKey(catalogue *messages.Catalogue, s string) bool {
 	if !regexp.MustCompile(`^[a-z]+(\.[a-z0-9_]+)+$`).MatchString(s) {
 		return false
 	}
 	table, _, _ := strings.Cut(s, ".")
-	return slices.ContainsFunc(book.Keys(), func(k string) bool { return strings.HasPrefix(k, table+".") })
+	return slices.ContainsFunc(catalogue.Keys(), func(k string) bool { return strings.HasPrefix(k, table+".") })
 }
 
 // The values that a program gives must be those that the text has places for.
 func TestPlaceholdersAreFilled(t *testing.T) {
 	t.Parallel()
-	book := phrase.In(phrase.English)
+	catalogue := messages.In(messages.English)
 	checked := 0
 	for _, f := range parseSources(t) {
 		ast.Inspect(f, func(n ast.Node) bool {
@@ -103,11 +103,11 @@ func TestPlaceholdersAreFilled(t *testing.T) {
 				return true
 			}
 			fun, ok := call.Fun.(*ast.SelectorExpr)
-			if !ok || !slices.Contains([]string{"Say", "say", "line"}, fun.Sel.Name) {
+			if !ok || !slices.Contains([]string{"Text", "say", "line"}, fun.Sel.Name) {
 				return true
 			}
 			key, ok := literal(call.Args[0])
-			if !ok || !book.Has(key) {
+			if !ok || !catalogue.Has(key) {
 				return true
 			}
 			checked++
@@ -117,7 +117,7 @@ func TestPlaceholdersAreFilled(t *testing.T) {
 				given = append(given, "{"+name+"}")
 			}
 			slices.Sort(given)
-			if diff := cmp.Diff(slices.Compact(append([]string{}, placeholders(book.Say(key))...)), given); diff != "" {
+			if diff := cmp.Diff(slices.Compact(append([]string{}, placeholders(catalogue.Text(key))...)), given); diff != "" {
 				t.Errorf("%s, places (-) and values (+):\n%s", key, diff)
 			}
 			return true

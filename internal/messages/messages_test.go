@@ -1,4 +1,4 @@
-package phrase_test
+package messages_test
 
 import (
 	"regexp"
@@ -7,12 +7,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/pullchain/pullchain/internal/admin/phrase"
+	"github.com/pullchain/pullchain/internal/messages"
 )
 
 func TestLanguagesHaveTheSameKeys(t *testing.T) {
 	t.Parallel()
-	en, zh := phrase.In("en"), phrase.In("zh")
+	en, zh := messages.In("en"), messages.In("zh")
 	if len(en.Keys()) == 0 {
 		t.Fatal("the catalogue is empty")
 	}
@@ -23,9 +23,9 @@ func TestLanguagesHaveTheSameKeys(t *testing.T) {
 
 func TestLanguagesHaveTheSamePlaceholders(t *testing.T) {
 	t.Parallel()
-	en, zh := phrase.In("en"), phrase.In("zh")
+	en, zh := messages.In("en"), messages.In("zh")
 	for _, key := range en.Keys() {
-		if diff := cmp.Diff(placeholders(en.Say(key)), placeholders(zh.Say(key))); diff != "" {
+		if diff := cmp.Diff(placeholders(en.Text(key)), placeholders(zh.Text(key))); diff != "" {
 			t.Errorf("%s, English (-) and Chinese (+):\n%s", key, diff)
 		}
 	}
@@ -56,7 +56,7 @@ func TestWhichLanguage(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			got := phrase.Of(tt.explicit, func(k string) string { return tt.env[k] }).Lang()
+			got := messages.Of(tt.explicit, func(k string) string { return tt.env[k] }).Lang()
 			if got != tt.want {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}
@@ -64,21 +64,21 @@ func TestWhichLanguage(t *testing.T) {
 	}
 }
 
-func TestSay(t *testing.T) {
+func TestText(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		lang, key string
 		pairs     []any
 		want      string
 	}{
-		{"en", "verdict.count", []any{"ok", 6, "all", 7}, "6 of 7 registries pullable."},
-		{"zh", "verdict.count", []any{"ok", 6, "all", 7}, "7 个仓库中 6 个可拉取。"},
-		{"en", "verdict.no_path", []any{"registry", "{upstream}"}, "{upstream} has no path."}, // values are not read again
+		{"en", "summary.count", []any{"ok", 6, "all", 7}, "6 of 7 registries pullable."},
+		{"zh", "summary.count", []any{"ok", 6, "all", 7}, "7 个仓库中 6 个可拉取。"},
+		{"en", "summary.no_path", []any{"registry", "{upstream}"}, "{upstream} has no path."}, // values are not read again
 		{"en", "no.such.key", nil, "no.such.key"},
 	}
 	for _, tt := range tests {
-		if got := phrase.In(tt.lang).Say(tt.key, tt.pairs...); got != tt.want {
-			t.Errorf("Say(%s, %s) = %q, want %q", tt.lang, tt.key, got, tt.want)
+		if got := messages.In(tt.lang).Text(tt.key, tt.pairs...); got != tt.want {
+			t.Errorf("Text(%s, %s) = %q, want %q", tt.lang, tt.key, got, tt.want)
 		}
 	}
 }

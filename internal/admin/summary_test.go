@@ -7,9 +7,9 @@ import (
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/internal/admin"
-	"github.com/pullchain/pullchain/internal/admin/phrase"
 	"github.com/pullchain/pullchain/internal/blobstore"
 	"github.com/pullchain/pullchain/internal/cache"
+	"github.com/pullchain/pullchain/internal/messages"
 )
 
 func TestJudge(t *testing.T) {
@@ -68,7 +68,7 @@ func TestJudge(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			if got := admin.Judge(tt.chains, nil, now); got.Level != tt.level || got.Text != tt.text {
+			if got := admin.Summarize(tt.chains, nil, now); got.Level != tt.level || got.Text != tt.text {
 				t.Errorf("got  %s: %s\nwant %s: %s", got.Level, got.Text, tt.level, tt.text)
 			}
 		})
@@ -96,7 +96,7 @@ func TestJudgeTheCache(t *testing.T) {
 		{"full, beside many remarks", []balancer.Snapshot{chain("a.io", false), chain("b.io", false), chain("c.io", false), chain("d.io", false), fine[0]}, full, "degraded",
 			"1 of 5 registries pullable. a.io has no path. b.io has no path. c.io has no path. And 1 more. The cache keeps nothing new: the disk is full."},
 	} {
-		if got := admin.Judge(tt.chains, tt.kept, now); got.Level != tt.level || got.Text != tt.text {
+		if got := admin.Summarize(tt.chains, tt.kept, now); got.Level != tt.level || got.Text != tt.text {
 			t.Errorf("%s:\ngot  %s: %s\nwant %s: %s", tt.name, got.Level, got.Text, tt.level, tt.text)
 		}
 	}
@@ -120,7 +120,7 @@ func TestAmounts(t *testing.T) {
 
 func TestWait(t *testing.T) {
 	t.Parallel()
-	en := phrase.In(phrase.English)
+	en := messages.In(messages.English)
 	for d, want := range map[time.Duration]string{
 		0: "1 s", 11500 * time.Millisecond: "12 s", 90 * time.Second: "90 s", 91 * time.Second: "2 min",
 		14 * time.Minute: "14 min", 6 * time.Hour: "6 h", 2*time.Hour + 9*time.Minute + time.Second: "2 h 10 min",
@@ -148,7 +148,7 @@ func TestEveryCodeAndStateHasWords(t *testing.T) {
 		balancer.StateServing, balancer.StateStandby, balancer.StateDegraded, balancer.StateCooling, balancer.StateOpen, balancer.StateHalfOpen,
 		balancer.StateDown, balancer.StateQuarantined, balancer.StateDrained, balancer.StateDisabled, balancer.StateUnknown,
 	}
-	en := phrase.In(phrase.English)
+	en := messages.In(messages.English)
 	for _, c := range codes {
 		if !en.Has("why." + string(c)) {
 			t.Errorf("no words for the code %s", c)

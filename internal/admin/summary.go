@@ -6,19 +6,19 @@ import (
 	"time"
 
 	"github.com/pullchain/pullchain/balancer"
-	"github.com/pullchain/pullchain/internal/admin/phrase"
 	"github.com/pullchain/pullchain/internal/cache"
+	"github.com/pullchain/pullchain/internal/messages"
 )
 
-// The levels of a Verdict.
+// The levels of a Summary.
 const (
 	LevelOK       = "ok"       // every registry is served as its configuration wants it
 	LevelDegraded = "degraded" // somebody should look, but there are pulls that work
 	LevelOutage   = "outage"   // no registry can be pulled from
 )
 
-// A Verdict is the state of everything in one word and one sentence.
-type Verdict struct {
+// A Summary is the state of everything in one word and one sentence.
+type Summary struct {
 	Level string `json:"level"`
 	Text  string `json:"text"` // in English
 }
@@ -26,7 +26,7 @@ type Verdict struct {
 // maxRemarks is how many registries the sentence speaks of one by one.
 const maxRemarks = 3
 
-// Judge returns the verdict on chains and on what is kept of them, nil if there
+// Summarize returns the verdict on chains and on what is kept of them, nil if there
 // is no cache, at the time now, as in "7 of 7 registries pullable. docker.io on
 // cf-worker: docker-hub is 429, back in 14 min."
 //
@@ -36,30 +36,30 @@ const maxRemarks = 3
 // is not, its table shows that; unless the spare was caught sending wrong bytes,
 // which somebody should know of at once. A cache that keeps nothing more breaks
 // no pull and is worth a look.
-func Judge(chains []balancer.Snapshot, kept *cache.Snapshot, now time.Time) Verdict {
-	return JudgeIn(phrase.In(phrase.English), chains, kept, now)
+func Summarize(chains []balancer.Snapshot, kept *cache.Snapshot, now time.Time) Summary {
+	return SummarizeIn(messages.In(messages.English), chains, kept, now)
 }
 
-// JudgeIn is Judge in the language of b.
-func JudgeIn(b *phrase.Book, chains []balancer.Snapshot, kept *cache.Snapshot, now time.Time) Verdict {
+// SummarizeIn is Summarize in the language of m.
+func SummarizeIn(m *messages.Catalogue, chains []balancer.Snapshot, kept *cache.Snapshot, now time.Time) Summary {
 	pullable := 0
 	var remarks []string
 	for _, c := range chains {
 		if c.Pullable {
 			pullable++
 		}
-		if r := remark(b, c, now); r != "" {
+		if r := remark(m, c, now); r != "" {
 			remarks = append(remarks, r)
 		}
 	}
-	parts := []string{b.Say("verdict.count", "ok", pullable, "all", len(chains))}
+	parts := []string{m.Text("summary.count", "ok", pullable, "all", len(chains))}
 	if extra := len(remarks) - maxRemarks; extra > 0 {
-		remarks = append(remarks[:maxRemarks], b.Say("verdict.more", "count", extra))
+		remarks = append(remarks[:maxRemarks], m.Text("summary.more", "count", extra))
 	}
 	if kept != nil && kept.Trouble != "" {
-		remarks = append(remarks, ailment(b, kept))
+		remarks = append(remarks, ailment(m, kept))
 	}
-	v := Verdict{Level: LevelOK, Text: strings.Join(append(parts, remarks...), b.Say("verdict.space"))}
+	v := Summary{Level: LevelOK, Text: strings.Join(append(parts, remarks...), m.Text("summary.space"))}
 	switch {
 	case pullable == 0:
 		v.Level = LevelOutage
@@ -70,25 +70,25 @@ func JudgeIn(b *phrase.Book, chains []balancer.Snapshot, kept *cache.Snapshot, n
 }
 
 // remark says what is wrong with a chain, or nothing.
-func remark(b *phrase.Book, c balancer.Snapshot, now time.Time) string {
+func remark(m *messages.Catalogue, c balancer.Snapshot, now time.Time) string {
 	serving := servingLane(c)
 	before, after := outOfOrder(c, serving)
 	switch {
 	case !c.Pullable && len(before) == 0:
-		return b.Say("verdict.no_path", "registry", c.Registry)
+		return m.Text("summary.no_path", "registry", c.Registry)
 	case !c.Pullable:
-		return b.Say("verdict.no_path_because", "registry", c.Registry, "troubles", troubles(b, before, now))
+		return m.Text("summary.no_path_because", "registry", c.Registry, "troubles", troubles(m, before, now))
 	case serving == nil:
 		return ""
 	case len(before) > 0:
-		return b.Say("verdict.on", "registry", c.Registry, "upstream", serving.Upstream, "troubles", troubles(b, before, now))
+		return m.Text("summary.on", "registry", c.Registry, "upstream", serving.Upstream, "troubles", troubles(m, before, now))
 	case serving.State == balancer.StateDegraded && !onlyIgnoresRange(*serving):
-		return b.Say("verdict.ailing", "registry", c.Registry, "trouble", Trouble(b, *serving, now))
+		return m.Text("summary.ailing", "registry", c.Registry, "trouble", Trouble(m, *serving, now))
 	case len(after) > 0 && len(after) == len(c.Lanes)-1:
-		return b.Say("verdict.last", "registry", c.Registry, "upstream", serving.Upstream, "troubles", troubles(b, after, now))
+		return m.Text("summary.last", "registry", c.Registry, "upstream", serving.Upstream, "troubles", troubles(m, after, now))
 	}
-	if liars := slices.DeleteFunc(after, func(l balancer.LaneSnapshot) bool { return l.State != balancer.StateQuarantined }); len(liars) > 0 {
-		return b.Say("verdict.ailing", "registry", c.Registry, "trouble", troubles(b, liars, now))
+	if quarantined := slices.DeleteFunc(after, func(l balancer.LaneSnapshot) bool { return l.State != balancer.StateQuarantined }); len(quarantined) > 0 {
+		return m.Text("summary.ailing", "registry", c.Registry, "trouble", troubles(m, quarantined, now))
 	}
 	return ""
 }
@@ -140,62 +140,62 @@ var outOfOrderStates = map[string]bool{
 	balancer.StateQuarantined: true, balancer.StateDrained: true, balancer.StateDisabled: true,
 }
 
-func troubles(b *phrase.Book, lanes []balancer.LaneSnapshot, now time.Time) string {
+func troubles(m *messages.Catalogue, lanes []balancer.LaneSnapshot, now time.Time) string {
 	var out []string
 	for _, l := range lanes {
-		out = append(out, Trouble(b, l, now))
+		out = append(out, Trouble(m, l, now))
 	}
-	return strings.Join(out, b.Say("verdict.comma"))
+	return strings.Join(out, m.Text("summary.comma"))
 }
 
 // Trouble says in a few words what is wrong with a lane and until when, as in
 // "docker-hub is 429, back in 14 min".
-func Trouble(b *phrase.Book, l balancer.LaneSnapshot, now time.Time) string {
-	return l.Upstream + b.Say("verdict.subject_space") + why(b, l) + until(b, l, now)
+func Trouble(m *messages.Catalogue, l balancer.LaneSnapshot, now time.Time) string {
+	return l.Upstream + m.Text("summary.subject_space") + why(m, l) + until(m, l, now)
 }
 
 // why is the predicate of the sentence about a lane: by its code, which says
 // most, else by its state.
-func why(b *phrase.Book, l balancer.LaneSnapshot) string {
-	if key := "why." + string(l.Code); l.Code != "" && b.Has(key) {
-		return b.Say(key)
+func why(m *messages.Catalogue, l balancer.LaneSnapshot) string {
+	if key := "why." + string(l.Code); l.Code != "" && m.Has(key) {
+		return m.Text(key)
 	}
 	if l.Code != "" {
-		return b.Say("why.other", "code", l.Code)
+		return m.Text("why.other", "code", l.Code)
 	}
 	switch {
 	case l.State == balancer.StateDegraded && l.Flapping:
-		return b.Say("why.flapping")
+		return m.Text("why.flapping")
 	case l.State == balancer.StateDegraded && l.IgnoresRange:
-		return b.Say("why.ignores_range")
+		return m.Text("why.ignores_range")
 	}
-	return b.Say("is." + l.State)
+	return m.Text("is." + l.State)
 }
 
 // until says when a lane will be asked again, if that is known.
-func until(b *phrase.Book, l balancer.LaneSnapshot, now time.Time) string {
+func until(m *messages.Catalogue, l balancer.LaneSnapshot, now time.Time) string {
 	if l.Until == nil || !l.Until.After(now) {
 		return ""
 	}
-	key := "verdict.next_try"
+	key := "summary.next_try"
 	if l.State == balancer.StateCooling {
-		key = "verdict.back"
+		key = "summary.back"
 	}
-	return b.Say(key, "wait", Wait(b, l.Until.Sub(now)))
+	return m.Text(key, "wait", Wait(m, l.Until.Sub(now)))
 }
 
 // Wait writes a duration as people say it: "12 s", "14 min", "2 h 10 min". It
 // rounds up: nobody should come back too early.
-func Wait(b *phrase.Book, d time.Duration) string {
+func Wait(m *messages.Catalogue, d time.Duration) string {
 	switch {
 	case d <= 90*time.Second:
-		return b.Say("wait.seconds", "s", max(1, int64((d+time.Second-1)/time.Second)))
+		return m.Text("wait.seconds", "s", max(1, int64((d+time.Second-1)/time.Second)))
 	case d <= 90*time.Minute:
-		return b.Say("wait.minutes", "min", int64((d+time.Minute-1)/time.Minute))
+		return m.Text("wait.minutes", "min", int64((d+time.Minute-1)/time.Minute))
 	}
 	minutes := int64((d + time.Minute - 1) / time.Minute)
 	if minutes%60 == 0 {
-		return b.Say("wait.whole_hours", "h", minutes/60)
+		return m.Text("wait.whole_hours", "h", minutes/60)
 	}
-	return b.Say("wait.hours", "h", minutes/60, "min", minutes%60)
+	return m.Text("wait.hours", "h", minutes/60, "min", minutes%60)
 }

@@ -13,9 +13,9 @@ import (
 	"github.com/pullchain/pullchain/internal/config"
 )
 
-// A stash is the cache as its commands see it: that of a running daemon, or the
+// A cacheClient is the cache as its commands see it: that of a running daemon, or the
 // directory that no daemon uses. What is not there is blobstore.ErrNotFound.
-type stash interface {
+type cacheClient interface {
 	where() string // for people
 	stat(ctx context.Context) (cache.Snapshot, error)
 	list(ctx context.Context, query string, limit int) (shown []cache.Entry, total int, err error) // limit 0 is none
@@ -26,10 +26,10 @@ type stash interface {
 	close() error
 }
 
-// withStash runs do with the cache that the command line means: that of the
+// withCache runs do with the cache that the command line means: that of the
 // daemon which answers, else, unless --addr named one, the directory.
-func (a *app) withStash(ctx context.Context, do func(stash) error) (err error) {
-	s, err := a.stash(ctx)
+func (a *app) withCache(ctx context.Context, do func(cacheClient) error) (err error) {
+	s, err := a.cacheClient(ctx)
 	if err != nil {
 		return err
 	}
@@ -37,26 +37,26 @@ func (a *app) withStash(ctx context.Context, do func(stash) error) (err error) {
 	return do(s)
 }
 
-func (a *app) stash(ctx context.Context) (stash, error) {
-	p, there, err := a.cachePlane(ctx)
+func (a *app) cacheClient(ctx context.Context) (cacheClient, error) {
+	p, there, err := a.cacheDaemon(ctx)
 	switch {
 	case err != nil:
 		return nil, err
 	case there:
-		return &planeStash{plane: p, app: a}, nil
+		return &daemonCache{admin: p, app: a}, nil
 	}
 	cfg, err := a.readConfig()
 	if err != nil {
 		return nil, err
 	}
-	return a.dirStash(cfg, p.base)
+	return a.dirCache(cfg, p.base)
 }
 
-// cachePlane returns the operator's plane of the daemon that has the cache. there
+// cacheDaemon returns the operator's plane of the daemon that has the cache. there
 // is false when no daemon is, and --addr named none: then its directory may be
 // used without one.
-func (a *app) cachePlane(ctx context.Context) (p *plane, there bool, err error) {
-	if p, err = a.plane(); err != nil {
+func (a *app) cacheDaemon(ctx context.Context) (p *adminClient, there bool, err error) {
+	if p, err = a.adminClient(); err != nil {
 		return nil, false, err
 	}
 	_, err = p.cacheSnapshot(ctx)
@@ -72,7 +72,7 @@ func (a *app) cachePlane(ctx context.Context) (p *plane, there bool, err error) 
 }
 
 // readConfig reads the configuration once more for who has no daemon: what is
-// wrong with it, [app.plane] has told.
+// wrong with it, [app.adminClient] has told.
 func (a *app) readConfig() (*config.Config, error) {
 	cfg, err := a.loadConfig()
 	if err != nil {
@@ -88,33 +88,33 @@ func nobodyThere(err error) bool {
 	return ok && dial.Op == "dial"
 }
 
-// A dirStash is the directory of a cache, opened as a daemon would open it.
-type dirStash struct {
+// A dirCache is the directory of a cache, opened as a daemon would open it.
+type dirCache struct {
 	app   *app
 	store *blobstore.Store
 	cache *cache.Cache
 }
 
-// dirStash opens the directory of cfg. address is where no daemon answered.
-func (a *app) dirStash(cfg *config.Config, address string) (stash, error) {
+// dirCache opens the directory of cfg. address is where no daemon answered.
+func (a *app) dirCache(cfg *config.Config, address string) (cacheClient, error) {
 	if !cfg.Cache.On() {
-		return nil, errors.New(a.book.Say("cache.off", "file", cfg.File))
+		return nil, errors.New(a.messages.Text("cache.off", "file", cfg.File))
 	}
 	dir, err := a.cacheDir(cfg)
 	if err != nil {
 		return nil, err
 	}
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		return nil, errors.New(a.book.Say("cache.none", "dir", dir, "address", address))
+		return nil, errors.New(a.messages.Text("cache.none", "dir", dir, "address", address))
 	}
 	store, err := blobstore.Open(blobstore.Config{Dir: dir, MaxSize: cfg.Cache.MaxSize})
 	if errors.Is(err, blobstore.ErrLocked) {
-		return nil, &exitError{exitUnreachable, errors.New(a.book.Say("cache.locked", "dir", dir, "address", address))}
+		return nil, &exitError{exitUnreachable, errors.New(a.messages.Text("cache.locked", "dir", dir, "address", address))}
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &dirStash{app: a, store: store, cache: cache.New(cache.Options{Store: store})}, nil
+	return &dirCache{app: a, store: store, cache: cache.New(cache.Options{Store: store})}, nil
 }
 
 // cacheDir returns the directory that cfg means.
@@ -128,19 +128,19 @@ func (a *app) cacheDir(cfg *config.Config) (string, error) {
 	})
 }
 
-func (s *dirStash) where() string { return s.app.book.Say("cache.in_dir") }
+func (s *dirCache) where() string { return s.app.messages.Text("cache.in_dir") }
 
-func (s *dirStash) close() error { return errors.Join(s.cache.Close(), s.store.Close()) }
+func (s *dirCache) close() error { return errors.Join(s.cache.Close(), s.store.Close()) }
 
 // stat waits until the directory has been read: nobody else has done so.
-func (s *dirStash) stat(ctx context.Context) (cache.Snapshot, error) {
+func (s *dirCache) stat(ctx context.Context) (cache.Snapshot, error) {
 	for range s.store.All(ctx) {
 		break
 	}
 	return s.cache.Snapshot(), ctx.Err()
 }
 
-func (s *dirStash) list(ctx context.Context, query string, limit int) ([]cache.Entry, int, error) {
+func (s *dirCache) list(ctx context.Context, query string, limit int) ([]cache.Entry, int, error) {
 	entries := s.cache.List(ctx, query)
 	shown := entries
 	if limit > 0 {
@@ -149,15 +149,15 @@ func (s *dirStash) list(ctx context.Context, query string, limit int) ([]cache.E
 	return shown, len(entries), ctx.Err()
 }
 
-func (s *dirStash) evict(ctx context.Context, what string) (cache.Change, error) {
+func (s *dirCache) evict(ctx context.Context, what string) (cache.Change, error) {
 	return s.cache.Evict(ctx, what)
 }
 
-func (s *dirStash) pin(ctx context.Context, what string, pinned bool) (cache.Change, error) {
+func (s *dirCache) pin(ctx context.Context, what string, pinned bool) (cache.Change, error) {
 	return s.cache.Pin(ctx, what, pinned)
 }
 
-func (s *dirStash) verify(ctx context.Context, report func(verified)) (verified, error) {
+func (s *dirCache) verify(ctx context.Context, report func(verified)) (verified, error) {
 	var v verified
 	err := s.cache.Verify(ctx, func(f blobstore.Finding) {
 		v.Objects++
@@ -170,4 +170,4 @@ func (s *dirStash) verify(ctx context.Context, report func(verified)) (verified,
 	return v, err
 }
 
-func (s *dirStash) gc(ctx context.Context) (int64, error) { return s.cache.GC(ctx) }
+func (s *dirCache) gc(ctx context.Context) (int64, error) { return s.cache.GC(ctx) }

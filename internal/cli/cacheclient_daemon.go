@@ -22,17 +22,17 @@ import (
 var errNoCache = errors.New("there is no cache")
 
 // cacheSnapshot asks how the daemon's cache stands.
-func (p *plane) cacheSnapshot(ctx context.Context) (s cache.Snapshot, err error) {
-	ctx, cancel := context.WithTimeout(ctx, planeTimeout)
+func (c *adminClient) cacheSnapshot(ctx context.Context) (s cache.Snapshot, err error) {
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
-	err = p.get(ctx, "/api/v1/cache", &s)
+	err = c.get(ctx, "/api/v1/cache", &s)
 	return s, cacheError(err)
 }
 
 // cacheError makes what the daemon says of its cache the errors that a cache in
 // this process would give.
 func cacheError(err error) error {
-	said, ok := errors.AsType[*rebuff](err)
+	said, ok := errors.AsType[*apiError](err)
 	switch {
 	case !ok:
 		return err
@@ -46,53 +46,53 @@ func cacheError(err error) error {
 	return said
 }
 
-// A planeStash is the cache of a running daemon.
-type planeStash struct {
-	plane *plane
+// A daemonCache is the cache of a running daemon.
+type daemonCache struct {
+	admin *adminClient
 	app   *app
 }
 
-func (s *planeStash) where() string {
-	return s.app.book.Say("cache.in_daemon", "address", s.plane.base)
+func (s *daemonCache) where() string {
+	return s.app.messages.Text("cache.in_daemon", "address", s.admin.base)
 }
 
-func (s *planeStash) close() error { return nil }
+func (s *daemonCache) close() error { return nil }
 
-func (s *planeStash) stat(ctx context.Context) (cache.Snapshot, error) {
-	return s.plane.cacheSnapshot(ctx)
+func (s *daemonCache) stat(ctx context.Context) (cache.Snapshot, error) {
+	return s.admin.cacheSnapshot(ctx)
 }
 
 // manyObjects is the most that a daemon lists at once.
 const manyObjects = 10_000
 
-func (s *planeStash) list(ctx context.Context, query string, limit int) ([]cache.Entry, int, error) {
+func (s *daemonCache) list(ctx context.Context, query string, limit int) ([]cache.Entry, int, error) {
 	if limit == 0 {
 		limit = manyObjects
 	}
 	values := url.Values{"q": {query}, "limit": {strconv.Itoa(min(limit, manyObjects))}}
 	var answer admin.CacheObjects
-	err := s.plane.get(ctx, "/api/v1/cache/objects?"+values.Encode(), &answer)
+	err := s.admin.get(ctx, "/api/v1/cache/objects?"+values.Encode(), &answer)
 	return answer.Objects, answer.Total, cacheError(err)
 }
 
-func (s *planeStash) evict(ctx context.Context, what string) (change cache.Change, err error) {
-	err = s.plane.post(ctx, "/api/v1/cache:evict", admin.CacheRequest{What: what}, &change)
+func (s *daemonCache) evict(ctx context.Context, what string) (change cache.Change, err error) {
+	err = s.admin.post(ctx, "/api/v1/cache:evict", admin.CacheRequest{What: what}, &change)
 	return change, cacheError(err)
 }
 
-func (s *planeStash) pin(ctx context.Context, what string, pinned bool) (change cache.Change, err error) {
-	err = s.plane.post(ctx, "/api/v1/cache:pin", admin.CacheRequest{What: what, Pinned: &pinned}, &change)
+func (s *daemonCache) pin(ctx context.Context, what string, pinned bool) (change cache.Change, err error) {
+	err = s.admin.post(ctx, "/api/v1/cache:pin", admin.CacheRequest{What: what, Pinned: &pinned}, &change)
 	return change, cacheError(err)
 }
 
-func (s *planeStash) gc(ctx context.Context) (int64, error) {
+func (s *daemonCache) gc(ctx context.Context) (int64, error) {
 	var freed admin.CacheFreed
-	err := s.plane.post(ctx, "/api/v1/cache:gc", admin.CacheRequest{}, &freed)
+	err := s.admin.post(ctx, "/api/v1/cache:gc", admin.CacheRequest{}, &freed)
 	return freed.Bytes, cacheError(err)
 }
 
-func (s *planeStash) verify(ctx context.Context, report func(verified)) (v verified, err error) {
-	body, err := s.plane.open(ctx, http.MethodPost, "/api/v1/cache:verify", admin.CacheRequest{})
+func (s *daemonCache) verify(ctx context.Context, report func(verified)) (v verified, err error) {
+	body, err := s.admin.open(ctx, http.MethodPost, "/api/v1/cache:verify", admin.CacheRequest{})
 	if err != nil {
 		return v, cacheError(err)
 	}
