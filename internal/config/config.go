@@ -89,10 +89,6 @@ func Default() *Config {
 	return c
 }
 
-// DefaultTOML returns the text of the embedded configuration, for people to
-// start from.
-func DefaultTOML() []byte { return append([]byte(nil), defaultTOML...) }
-
 // Parse reads a configuration from data. name stands for the file in errors.
 // env looks up the variables of ${NAME}; nil knows none. It opens no file: the
 // secrets that the configuration points at stay empty (see [Load]).

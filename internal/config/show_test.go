@@ -56,7 +56,11 @@ password_file = "päss/word"
 [registry.upstream.headers]
 "X.Odd|Name" = "***"
 `
-	for name, text := range map[string]string{"default": string(config.DefaultTOML()), "weird": weird} {
+	embedded, err := os.ReadFile("default.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"default": string(embedded), "weird": weird} {
 		before, err := config.Parse("x.toml", []byte(text), nil)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)

@@ -25,7 +25,6 @@ const (
 
 // A Catalogue is all texts in one language. It never changes.
 type Catalogue struct {
-	lang  string
 	texts map[string]string // "status.registry" -> text with {placeholders}
 }
 
@@ -40,7 +39,7 @@ var catalogues = sync.OnceValue(func() map[string]*Catalogue {
 		if err := toml.Unmarshal(data, &tree); err != nil {
 			panic(fmt.Sprintf("messages: %s.toml: %v", lang, err)) // a test reads it
 		}
-		c := &Catalogue{lang: lang, texts: map[string]string{}}
+		c := &Catalogue{texts: map[string]string{}}
 		c.flatten("", tree)
 		out[lang] = c
 	}
@@ -86,9 +85,6 @@ func isChinese(locale string) bool {
 	rest, ok := strings.CutPrefix(l, "zh")
 	return ok && (rest == "" || strings.ContainsRune("-_.@", rune(rest[0])))
 }
-
-// Lang returns the language, English or Chinese.
-func (c *Catalogue) Lang() string { return c.lang }
 
 // Has reports whether there is a text for key.
 func (c *Catalogue) Has(key string) bool { return c.texts[key] != "" }

@@ -56,9 +56,9 @@ func TestWhichLanguage(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			got := messages.Of(tt.explicit, func(k string) string { return tt.env[k] }).Lang()
-			if got != tt.want {
-				t.Errorf("got %s, want %s", got, tt.want)
+			got := messages.Of(tt.explicit, func(k string) string { return tt.env[k] })
+			if got != messages.In(tt.want) {
+				t.Errorf("not %s: %s", tt.want, got.Text("level.outage"))
 			}
 		})
 	}

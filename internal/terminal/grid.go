@@ -38,7 +38,7 @@ func (g Grid) String() string {
 				continue
 			}
 			text := Printable(c.Text)
-			pad := strings.Repeat(" ", widths[i]-Width(text))
+			pad := strings.Repeat(" ", widths[i]-width(text))
 			text = c.Color.Paint(text)
 			if c.Right {
 				line.WriteString(pad + text + gap)
@@ -59,7 +59,7 @@ func (g Grid) widths() []int {
 			if i == len(widths) {
 				widths = append(widths, 0)
 			}
-			widths[i] = max(widths[i], Width(Printable(c.Text)))
+			widths[i] = max(widths[i], width(Printable(c.Text)))
 		}
 	}
 	return widths

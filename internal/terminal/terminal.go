@@ -44,8 +44,8 @@ func Printable(s string) string {
 	}, s)
 }
 
-// Width returns how many columns of a terminal s takes.
-func Width(s string) int {
+// width returns how many columns of a terminal s takes.
+func width(s string) int {
 	n := 0
 	for _, r := range s {
 		n += columns(r)
