@@ -1,6 +1,6 @@
 // Package admin is the operator's plane: health, readiness, the snapshot as
 // JSON and as a table, and what an operator does to the cache. It reads values
-// that somebody else took; it has no listener of its own.
+// that the daemon took, and has no listener of its own.
 package admin
 
 import (
@@ -92,7 +92,7 @@ func (h *handler) ready(w http.ResponseWriter, r *http.Request) {
 	case h.cfg.open() || h.authorized(r):
 		v := Summarize(chains(list), nil, s.Now)
 		text(w, r, http.StatusServiceUnavailable, "not ready: "+v.Text+"\n")
-	default: // which upstreams there are is not for everybody
+	default: // which upstreams there are is for operators only
 		text(w, r, http.StatusServiceUnavailable, "not ready\n")
 	}
 }
@@ -175,7 +175,7 @@ func (h *handler) authorized(r *http.Request) bool {
 }
 
 // secure sets the headers of every answer. Nothing here is a page that runs
-// anything, and nobody may put it into a frame or into a cache.
+// anything, and no other page may put it into a frame, nor a proxy into a cache.
 func secure(h http.Header) {
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
 	h.Set("X-Content-Type-Options", "nosniff")

@@ -114,7 +114,7 @@ func checkSecured(t *testing.T, w *httptest.ResponseRecorder) {
 	}
 }
 
-// Who has no token learns that we are not ready, and of nobody's upstreams.
+// Without a token a client learns that we are not ready, and of no upstreams.
 func TestReadinessSaysNoMoreThanNeeded(t *testing.T) {
 	t.Parallel()
 	down := snapshot()

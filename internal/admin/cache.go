@@ -172,8 +172,8 @@ func changed(w http.ResponseWriter, r *http.Request, change cache.Change, err er
 	answer(w, r, change)
 }
 
-// failed answers with an error of the cache. Who may ask here may know the
-// daemon's paths, which it may hold.
+// failed answers with an error of the cache. It may hold paths of the daemon's
+// machine, which an operator may know.
 func failed(w http.ResponseWriter, r *http.Request, err error) {
 	status, code := http.StatusInternalServerError, "internal"
 	switch {

@@ -279,7 +279,7 @@ func TestCacheVerifyOutlivesTheTimeouts(t *testing.T) {
 			}
 		}
 		resp.Body.Close()
-		if err := <-ended; !errors.Is(err, context.Canceled) { // else it goes on, though nobody reads
+		if err := <-ended; !errors.Is(err, context.Canceled) { // else it goes on without a reader
 			t.Errorf("it ended with %v", err)
 		}
 	})

@@ -13,7 +13,7 @@ import (
 // The levels of a Summary.
 const (
 	LevelOK       = "ok"       // every registry is served as its configuration wants it
-	LevelDegraded = "degraded" // somebody should look, but there are pulls that work
+	LevelDegraded = "degraded" // worth a look, but there are pulls that work
 	LevelOutage   = "outage"   // no registry can be pulled from
 )
 
@@ -34,7 +34,7 @@ const maxRemarks = 3
 // one is out of order, when the serving one is itself ailing, or when only one
 // of several is left. A chain whose spare upstream is gone while others remain
 // is not, its table shows that; unless the spare was caught sending wrong bytes,
-// which somebody should know of at once. A cache that keeps nothing more breaks
+// which an operator should know of at once. A cache that keeps nothing more breaks
 // no pull and is worth a look.
 func Summarize(chains []balancer.Snapshot, kept *cache.Snapshot, now time.Time) Summary {
 	return SummarizeIn(messages.In(messages.English), chains, kept, now)
@@ -185,7 +185,7 @@ func until(m *messages.Catalogue, l balancer.LaneSnapshot, now time.Time) string
 }
 
 // Wait writes a duration as people say it: "12 s", "14 min", "2 h 10 min". It
-// rounds up: nobody should come back too early.
+// rounds up: better to come back late than too early.
 func Wait(m *messages.Catalogue, d time.Duration) string {
 	switch {
 	case d <= 90*time.Second:

@@ -21,7 +21,7 @@ const (
 )
 
 // verify hashes all that there is, which takes as long as it takes: it tells
-// line by line how far it is, and ends when the one who asked has left.
+// line by line how far it is, and ends when the client has left.
 func (h *handler) verify(w http.ResponseWriter, r *http.Request, ask CacheRequest) {
 	if !empty(w, r, ask) {
 		return
@@ -50,7 +50,7 @@ func (h *handler) verify(w http.ResponseWriter, r *http.Request, ask CacheReques
 	out.write(sum)
 }
 
-// gc removes what nobody needs, which may take a while too.
+// gc removes what is of no use any more, which may take a while too.
 func (h *handler) gc(w http.ResponseWriter, r *http.Request, ask CacheRequest) {
 	if !empty(w, r, ask) {
 		return
@@ -65,8 +65,8 @@ func (h *handler) gc(w http.ResponseWriter, r *http.Request, ask CacheRequest) {
 	answer(w, r, CacheFreed{freed})
 }
 
-// empty refuses a body that says more than the action can take: who sends an
-// image's name means that image.
+// empty refuses a body that says more than the action can take: a request with an
+// image's name means that image, and must not have all of the cache worked on.
 func empty(w http.ResponseWriter, r *http.Request, ask CacheRequest) bool {
 	if ask == (CacheRequest{}) {
 		return true
@@ -88,8 +88,8 @@ func (l *lines) open() {
 	_ = l.to.SetWriteDeadline(time.Now().Add(patience))
 }
 
-// write sends one line. Who does not read it has left, and ends the request's
-// context.
+// write sends one line. A client that does not read it has left, and that ends the
+// request's context.
 func (l *lines) write(v any) {
 	_ = l.to.SetWriteDeadline(time.Now().Add(patience))
 	_ = l.enc.Encode(v)

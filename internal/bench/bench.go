@@ -81,7 +81,7 @@ func (b *bench) close() {
 	_ = os.RemoveAll(b.dir) // what is left lies among temporary files
 }
 
-// progress tells the person who waits.
+// progress says how far the run is.
 func (b *bench) progress(format string, args ...any) {
 	fmt.Fprintf(b.stderr, "bench: "+format+"\n", args...)
 }

@@ -52,7 +52,7 @@ func (b *bench) coldTurns(c *contest, st *stage, img *simnet.Content, measure st
 }
 
 // coldRest are the rows of coldTurns besides the time. Bytes are counted when the
-// registry has written them: those still on their way when somebody hangs up, too.
+// registry has written them: those still on their way when a client hangs up, too.
 func (c *contest) coldRest(measure string) []row {
 	rows := c.rows(measure, "first byte", "ms", everyone, nil)
 	return append(rows, c.rows(measure, "upstream", "MiB", everyone, goals{direct: ratioAtMost(1.05)})...)
@@ -154,7 +154,7 @@ func (w *narrowWriter) Write(p []byte) (int, error) {
 }
 
 // throttledBlob is a blob of a CDN that gives each connection 256 KiB/s. All
-// wait for it at the same time: nobody needs the processor.
+// wait for it at the same time: none needs the processor.
 func (b *bench) throttledBlob() ([]row, error) {
 	st, err := b.stage(false)
 	if err != nil {

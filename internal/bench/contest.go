@@ -7,7 +7,7 @@ import "fmt"
 // direct is the name of a client that asks the registry itself.
 const direct = "direct"
 
-// A side is one of those who take turns in a contest.
+// A side is one of the servers that take turns in a contest.
 type side struct {
 	name string
 	turn func(round int) error
@@ -19,7 +19,7 @@ type contest struct {
 	missing map[string]string               // side -> why it is out
 }
 
-// newContest begins with those who cannot take part.
+// newContest begins with the sides that cannot take part.
 func newContest(absent map[string]string) *contest {
 	c := &contest{samples: map[string]map[string][]float64{}, missing: map[string]string{}}
 	for name, why := range absent {

@@ -57,7 +57,7 @@ func repeated(path string, n int) []string {
 	return all
 }
 
-// crowd is what 200 clients who want the same cold blob cost the registry.
+// crowd is what 200 clients that want the same cold blob cost the registry.
 func (b *bench) crowd() ([]row, error) {
 	st, err := b.stage(false)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 )
 
 // startAndIdle is the time from the start of a program to its first answer, and
-// the memory that it has when nobody asks anything.
+// the memory that it has when no request comes.
 func (b *bench) startAndIdle() ([]row, error) {
 	net := simnet.New(simnet.Config{})
 	defer net.Close()

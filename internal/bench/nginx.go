@@ -103,7 +103,7 @@ http {
 
 type nginxValues struct{ User, Dir, Host, Scheme, Listen, Cert, Key string }
 
-// nginxConfig is the text of nginx.conf. User is who the workers are to be when
+// nginxConfig is the text of nginx.conf. User is what the workers run as when
 // nginx is started as root.
 func nginxConfig(v nginxValues) string {
 	var text strings.Builder

@@ -120,7 +120,7 @@ func (t target) ping(ctx context.Context) error {
 	return errors.New(string(line))
 }
 
-// freeAddr returns a port that nobody listens on right now.
+// freeAddr returns a port that nothing listens on right now.
 func freeAddr() (string, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -33,7 +33,7 @@ func (b *bench) build() (string, error) {
 	return b.program, b.buildErr
 }
 
-// pullchainConfig is a configuration as anybody would write it. The addresses
+// pullchainConfig is a configuration as a user would write it. The addresses
 // of a simulated internet are private ones, which takes a permission.
 func pullchainConfig(s *server, admin string, up setup) string {
 	var b strings.Builder

@@ -155,7 +155,7 @@ func (st *stage) idle(ctx context.Context) error {
 	return st.net.Ledger().WaitIdle(ctx)
 }
 
-// push adds a repository of n layers that nobody has seen yet.
+// push adds a repository of n layers that no cache has seen yet.
 func (st *stage) push(n int, size int64) *simnet.Content {
 	st.used++
 	image := simnet.Image{Repo: fmt.Sprintf("bench/cold-%d", st.used), Tags: []string{"1"}}
@@ -200,7 +200,7 @@ func (b *bench) leave(at **stage) {
 	st.net.Close()
 }
 
-// sameCipher makes sure that nobody is measured with a cheaper or dearer cipher
+// sameCipher makes sure that no side is measured with a cheaper or dearer cipher
 // than the others. Servers may have ideas of their own.
 func (s *server) sameCipher(ctx context.Context) error {
 	if s.target.tls == nil {

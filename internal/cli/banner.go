@@ -83,7 +83,7 @@ func redacted(raw string) string {
 }
 
 // reachable returns an address that this machine can dial for one that was
-// listened on: nobody can dial "every address".
+// listened on: "every address" cannot be dialled.
 func reachable(addr string) string {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {

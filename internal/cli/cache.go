@@ -176,7 +176,7 @@ func fullName(ctx context.Context, s cacheClient, what string) (string, error) {
 
 type cacheGCCmd struct{}
 
-// Run removes what nobody needs.
+// Run removes what is of no use any more.
 func (cacheGCCmd) Run(ctx context.Context, a *app) error {
 	return a.withCache(ctx, func(s cacheClient) error {
 		freed, err := s.gc(ctx)

@@ -31,7 +31,7 @@ type shelf struct {
 	content *simnet.Content
 	config  string // path
 	dir     string // of the cache
-	nobody  string // the admin.listen of config: nobody answers there
+	nobody  string // the admin.listen of config: nothing answers there
 }
 
 func newShelf(t *testing.T) *shelf {
@@ -47,7 +47,7 @@ func newShelf(t *testing.T) *shelf {
 // toml is a configuration with the operator's plane at admin.
 func (s *shelf) toml(admin string) string {
 	text := strings.Replace(configOf(s.hub.URL(), ""), "enabled = false", fmt.Sprintf("dir = %q", s.dir), 1)
-	text += "metered = true\n" // nobody helps a slow fetch, so that what is fetched can be counted to the byte
+	text += "metered = true\n" // no second connection helps a slow fetch, so that what is fetched can be counted to the byte
 	return strings.Replace(text, "[admin]\nlisten = \"127.0.0.1:0\"", fmt.Sprintf("[admin]\nlisten = %q", admin), 1)
 }
 
@@ -236,7 +236,7 @@ func TestCacheRefuses(t *testing.T) {
 	}
 }
 
-// Who is interrupted goes on with the same command, from the byte where it was.
+// The same command goes on after an interrupt, from the byte where it was.
 func TestWarmGoesOnWhereItWasStopped(t *testing.T) {
 	t.Parallel()
 	s := newShelf(t)

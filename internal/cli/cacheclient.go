@@ -65,13 +65,13 @@ func (a *app) cacheDaemon(ctx context.Context) (p *adminClient, there bool, err 
 		return p, true, nil
 	case errors.Is(err, errNoCache):
 		return nil, false, fmt.Errorf("%s: %w", p.base, err)
-	case a.flags.Addr != "" || !nobodyThere(err):
+	case a.flags.Addr != "" || !nothingListens(err):
 		return nil, false, a.unreachable(p, err)
 	}
 	return p, false, nil
 }
 
-// readConfig reads the configuration once more for who has no daemon: what is
+// readConfig reads the configuration once more where no daemon answered: what is
 // wrong with it, [app.adminClient] has told.
 func (a *app) readConfig() (*config.Config, error) {
 	cfg, err := a.loadConfig()
@@ -81,9 +81,9 @@ func (a *app) readConfig() (*config.Config, error) {
 	return cfg, nil
 }
 
-// nobodyThere reports whether nobody listens at an address at all: then nobody
-// can be in the way of looking into the directory.
-func nobodyThere(err error) bool {
+// nothingListens reports whether nothing listens at an address at all: then no
+// daemon can be in the way of looking into the directory.
+func nothingListens(err error) bool {
 	dial, ok := errors.AsType[*net.OpError](err)
 	return ok && dial.Op == "dial"
 }
@@ -132,7 +132,7 @@ func (s *dirCache) where() string { return s.app.messages.Text("cache.in_dir") }
 
 func (s *dirCache) close() error { return errors.Join(s.cache.Close(), s.store.Close()) }
 
-// stat waits until the directory has been read: nobody else has done so.
+// stat waits until the directory has been read, which no daemon has done before us.
 func (s *dirCache) stat(ctx context.Context) (cache.Snapshot, error) {
 	for range s.store.All(ctx) {
 		break

@@ -12,7 +12,7 @@ type demoCmd struct {
 	Speed float64 `default:"1" help:"${help_demo_speed}"`
 }
 
-// errPullFailed ends a demo in which somebody would have noticed.
+// errPullFailed ends a demo in which a user would have noticed.
 var errPullFailed = errors.New("a pull of the demo did not come through")
 
 // Run plays the story again and again, each time with fresh servers and a fresh

@@ -44,7 +44,7 @@ type pulled struct {
 	took     time.Duration
 }
 
-// An answer is one thing that was pulled: who served it, according to the
+// An answer is one thing that was pulled: the upstream that served it, by the
 // Proxy-Status header, and what had gone wrong before.
 type answer struct {
 	via      string

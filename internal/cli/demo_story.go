@@ -105,7 +105,7 @@ func (s *story) cut(ctx context.Context) {
 
 // relayDies takes the relay away for good. Between the pulls the probes find
 // that out: a pull alone holds the relay for a quarter of a second, and on a busy
-// machine that is over before anybody looks.
+// machine that is over before a reader looks.
 func (s *story) relayDies(ctx context.Context) {
 	s.relay.Break(simnet.ConnRefused)
 	s.pull(ctx, nginx)

@@ -54,7 +54,7 @@ func (n *narrator) pull(p pulled) {
 	}
 }
 
-// sources says who sent the blobs, as in "mirror, second-mirror (2)"; only the
+// sources says which upstreams sent the blobs, as in "mirror, second-mirror (2)"; only the
 // name if it was one.
 func sources(blobs []answer) string {
 	var names []string

@@ -35,7 +35,7 @@ func TestDemo(t *testing.T) {
 	}
 }
 
-// Whoever looks in sees the daemon of the demo, and Ctrl-C ends both.
+// A second program sees the daemon of the demo, and Ctrl-C ends both.
 func TestDemoInterrupted(t *testing.T) {
 	t.Parallel()
 	var addr string

@@ -88,7 +88,7 @@ func (w *world) chain() []demoUpstream {
 	}
 }
 
-// start starts the daemon, by a configuration file as anybody would write it.
+// start starts the daemon, by a configuration file as a user would write it.
 func (w *world) start(at addresses) error {
 	dir, err := os.MkdirTemp("", "pullchain-demo-")
 	if err != nil {
@@ -119,7 +119,7 @@ func (w *world) start(at addresses) error {
 }
 
 // toml is the configuration. Its waits are short because the story is, and
-// there is no cache, because that would answer where the story is about who does.
+// there is no cache, because that would answer where the story is about which upstream does.
 func (w *world) toml(at addresses) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "[server]\nlisten = %q\ndrain_timeout = \"2s\"\n\n[admin]\nlisten = %q\n\n[cache]\nenabled = false # or it would answer what the upstreams are to be asked\n\n[[registry]]\nname = \"docker.io\"\n", at.data, at.admin)
@@ -127,7 +127,7 @@ func (w *world) toml(at addresses) string {
 		fmt.Fprintf(&b, "\n[[registry.upstream]]\nname = %q\nurl = %q\nauthoritative = %t\ntrust = \"resolve\"\nca_file = \"ca.pem\"\nallow_private = true\n", u.name, u.url, i == 0)
 		b.WriteString("[registry.upstream.probe]\ninterval = \"1s\"\nidle_interval = \"1s\"\n")
 		b.WriteString("[registry.upstream.breaker]\nopen = \"2s\"\nopen_max = \"2s\"\n")
-		b.WriteString("[registry.upstream.patience]\nconnect = \"1m\"\nmanifest = \"1m\"\n") // who serves is told by the story, not by how busy the machine is
+		b.WriteString("[registry.upstream.patience]\nconnect = \"1m\"\nmanifest = \"1m\"\n") // which upstream serves is for the story to decide, and not for how busy the machine is
 	}
 	return b.String()
 }

@@ -25,7 +25,7 @@ type runCmd struct {
 
 // Run serves until ctx is done, which is an orderly end and no failure.
 func (c *runCmd) Run(ctx context.Context, a *app) error {
-	hangups := make(chan os.Signal, 1) // from the very start: a SIGHUP that nobody waits for kills
+	hangups := make(chan os.Signal, 1) // from the very start: a SIGHUP kills a process that does not wait for it
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
 	cfg, err := c.load(a)

@@ -144,7 +144,7 @@ func (a *app) shortfall(sum int64, after cache.Snapshot) string {
 // A route is the data plane that images go through, for the time of a command.
 type route struct {
 	mirror *mirror
-	cache  func(ctx context.Context) (cache.Snapshot, error) // nil if nobody can be asked
+	cache  func(ctx context.Context) (cache.Snapshot, error) // nil if there is no daemon to ask
 	end    func() error                                      // ends what was started for it; nil if nothing was
 }
 

@@ -214,7 +214,7 @@ func TestPinned(t *testing.T) {
 	ours := server.Certificate()
 	other := *ours
 	other.Raw = append([]byte{}, ours.Raw...)
-	other.Raw[len(other.Raw)-1] ^= 1 // its signature, which nobody looks at
+	other.Raw[len(other.Raw)-1] ^= 1 // its signature, which no check reads
 	for cert, want := range map[*x509.Certificate]bool{ours: true, &other: false} {
 		path := filepath.Join(t.TempDir(), "cert.pem")
 		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}), 0o600); err != nil {

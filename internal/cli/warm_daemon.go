@@ -46,9 +46,9 @@ func (a *app) running(ctx context.Context, p *adminClient) (*route, error) {
 	return &route{mirror: newMirror("https://"+address, transport), cache: p.cacheSnapshot}, nil
 }
 
-// dataAddress returns where the data plane is for who reaches the operator's
-// plane at base. One that listens for its own machine alone, on another machine,
-// cannot be reached.
+// dataAddress returns where this machine reaches the data plane of a daemon whose
+// operator's plane it reaches at base. A data plane that listens for its own
+// machine alone, on another machine, cannot be reached.
 func dataAddress(listen, base string) (address string, ok bool) {
 	host, port, err := net.SplitHostPort(listen)
 	u, errURL := url.Parse(base)

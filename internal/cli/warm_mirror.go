@@ -54,9 +54,9 @@ type cached string
 
 const (
 	cachedHit    cached = "hit"    // it is there
-	cachedStale  cached = "stale"  // it is there, and nobody could say whether it is still right
+	cachedStale  cached = "stale"  // it is there, and no upstream could say whether it is still right
 	cachedStored cached = "stored" // it is being fetched and will be kept
-	cachedShared cached = "shared" // it is being fetched for somebody else too
+	cachedShared cached = "shared" // it is being fetched for another client too
 	cachedNot    cached = "not"    // it is fetched past the cache
 )
 

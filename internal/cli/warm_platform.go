@@ -75,7 +75,7 @@ func (p platform) normal() platform {
 	return p
 }
 
-// wants reports whether an image for q serves who asked for p: without a variant
+// wants reports whether an image for q is one of those asked for by p: without a variant
 // that is every one of them.
 func (p platform) wants(q platform) bool {
 	q = q.normal()

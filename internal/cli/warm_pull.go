@@ -43,7 +43,7 @@ type warmed struct {
 	Digest  digest.Digest `json:"digest"`
 	OK      bool          `json:"ok"`
 	Error   string        `json:"error"`
-	Stale   bool          `json:"stale"` // nobody could be asked whether the tag has moved
+	Stale   bool          `json:"stale"` // no upstream could say whether the tag has moved
 	Blobs   int           `json:"blobs"` // all that it needs
 	Bytes   int64         `json:"bytes"`
 	Fetched int           `json:"fetched_blobs"` // of these, what the cache did not have; with --dry-run, does not
@@ -156,7 +156,7 @@ func (w *warming) transfer(ctx context.Context, img image, d pullchain.Descripto
 	t := &transfer{done: make(chan struct{})}
 	w.blobs[key] = t
 	w.board.expect(d)
-	go func() { // ends when its blob does, and whoever asked for it waits for that
+	go func() { // ends when its blob does, and each image that wants the blob waits for that
 		defer close(t.done)
 		t.cached, t.err = w.blob(ctx, img, d)
 	}()

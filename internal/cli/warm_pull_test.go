@@ -318,7 +318,7 @@ func TestWarmSharesBlobs(t *testing.T) {
 	}
 }
 
-// Who is stopped knows what is there, and what was begun does not count.
+// An interrupted command says what is there; what was only begun does not count.
 func TestWarmInterrupted(t *testing.T) {
 	t.Parallel()
 	f := newFakeMirror(t, shop)

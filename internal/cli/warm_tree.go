@@ -15,7 +15,7 @@ import (
 )
 
 // maxNesting is how deep an index may lie in an index. The specification says
-// nothing of it, and nobody goes beyond two.
+// nothing of it; no builder goes beyond two.
 const maxNesting = 4
 
 // A tree is an image's manifests, from the root down, and the blobs that they

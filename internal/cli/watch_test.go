@@ -19,7 +19,7 @@ type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// A daemon that is restarted is gone for a moment; who watches goes on watching.
+// A daemon that is restarted is gone for a moment; a watching status goes on watching.
 func TestWatchOutlivesTheDaemon(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

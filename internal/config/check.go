@@ -75,7 +75,7 @@ func (c *checker) cache(at place) {
 			c.doc.blame(here, "must be more than 0")
 		}
 	}
-	if strings.HasPrefix(c.cfg.Cache.Dir, "~") { // a folder of that name is what nobody wants
+	if strings.HasPrefix(c.cfg.Cache.Dir, "~") { // a folder of that name is never what is wanted
 		c.doc.blame(at.child("dir"), "~ has no meaning here: write ${HOME} for your home directory")
 	}
 }

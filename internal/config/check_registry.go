@@ -28,7 +28,7 @@ func (c *checker) registries(at place) {
 	}
 }
 
-// registryNames checks that r's names can be names, and are nobody else's.
+// registryNames checks that r's names can be names, and are no other registry's.
 func (c *checker) registryNames(at place, r *Registry, owner map[string]string) {
 	if r.Name == "" {
 		c.doc.blame(at, "name is required, as in \"docker.io\"")
@@ -81,12 +81,12 @@ func (c *checker) registry(at place, r *Registry) {
 	}
 }
 
-// trust makes sure that somebody may say what a tag means.
+// trust makes sure that one upstream at least may say what a tag means.
 func (c *checker) trust(at place, r *Registry) {
 	var called []string
 	for _, u := range r.Upstreams {
 		if u.Trust != upstreams.TrustPull || u.URL == "" {
-			return // without its URL nobody knows whether it is the origin
+			return // without its URL it may be the origin, or not
 		}
 		called = append(called, u.Name)
 	}
@@ -136,7 +136,7 @@ func (c *checker) headers(at place, u *Upstream) {
 }
 
 // secretHeader is how headers are called that hold a login, and relayHeader is the
-// one of our own relay, which reads as anybody does (examples/worker).
+// one of our own relay, which reads as any anonymous client does (examples/worker).
 var secretHeader = regexp.MustCompile(`(?i)(auth|cookie|credential|key|passw|secret|session|token)`)
 
 const relayHeader = "X-Pullchain-Key"
@@ -151,7 +151,7 @@ func (c *checker) noEgress(at place, name string) {
 }
 
 // login checks what an upstream's login means for others. A mirror with a login
-// serves to everybody whatever the login may read, private images too, as the
+// serves to every client whatever the login may read, private images too, as the
 // documentation of the distribution registry's mirror mode warns (FAULTS.md 5).
 func (c *checker) login(at place, u *Upstream) {
 	if !u.login() {
@@ -172,7 +172,7 @@ func (c *checker) login(at place, u *Upstream) {
 
 // CheckLogins returns an error for each upstream whose login must not be served
 // on listen, an address as in [server]. Loading has checked the address of the
-// file; who listens on another one checks that.
+// file; a caller that listens on another one checks that.
 func (c *Config) CheckLogins(listen string) error {
 	var errs []error
 	for _, r := range c.Registries {
@@ -190,7 +190,7 @@ func (c *Config) CheckLogins(listen string) error {
 func (u *Upstream) login() bool { return u.TokenFile != "" || u.PasswordFile != "" }
 
 // exposed reports whether others than this machine could use u's login by way
-// of listen, and nobody said that they may.
+// of listen, and the file does not say that they may.
 func (u *Upstream) exposed(listen string) bool { return u.login() && !u.IKnow && !loopback(listen) }
 
 // withPort gives a host the port that loopback wants to see.

@@ -66,7 +66,7 @@ type Upstream struct {
 	Egress   string                 `toml:"egress"`  // a name from [egress], "direct" or "env"; direct if unset
 	Metered  bool                   `toml:"metered"` // sorted after those that cost nothing
 	Weight   float64                `toml:"weight"`  // its share where a strategy uses it; 0 means 1
-	IKnow    bool                   `toml:"i_know"`  // serve what its login can read to everybody who can reach us
+	IKnow    bool                   `toml:"i_know"`  // serve what its login can read to every client that can reach us
 	CASum    string                 `toml:"-"`       // SHA-256 of what CAFile holds, so that a new CA is a new upstream
 	Probe    healthcheck.Config     `toml:"probe"`
 	Breaker  balancer.BreakerConfig `toml:"breaker"`

@@ -125,7 +125,7 @@ func (p place) child(name string) place {
 }
 
 // named returns the place of an entry in the map at p, whose key is a name that
-// somebody chose.
+// the file chose.
 func (p place) named(name string) place {
 	return place{key: p.key + "." + strconv.Quote(name), words: p.words + " " + strconv.Quote(name)}
 }

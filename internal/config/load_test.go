@@ -92,7 +92,7 @@ FILE:11:3: registry "ghcr.io": upstream "ghcr": insecure_skip_verify: anybody on
 }
 
 // TestHeaderThatLooksLikeALogin warns of a header that may open what is not
-// everybody's, unless somebody has said whose it is.
+// for every client, unless the file says whose it is.
 func TestHeaderThatLooksLikeALogin(t *testing.T) {
 	t.Parallel()
 	const upstream = "[[registry]]\nname = \"quay.io\"\n[[registry.upstream]]\nname = \"quay\"\nurl = \"https://quay.io\"\n"
@@ -108,7 +108,7 @@ func TestHeaderThatLooksLikeALogin(t *testing.T) {
 		{"X-Auth", "private = true\n", false},
 		{"X-Auth", "private = false\n", false},
 		{"X-Auth", "token_file = \"token\"\n", false},
-		{"X-Pullchain-Key", "", false}, // of our own relay, which reads as anybody does
+		{"X-Pullchain-Key", "", false}, // of our own relay, which reads as any anonymous client does
 		{"X-Team", "", false},
 	} {
 		cfg, err := config.Parse("x.toml", []byte(upstream+"headers = { "+tt.header+" = \"hunter2\" }\n"+tt.more), nil)

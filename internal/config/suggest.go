@@ -2,7 +2,7 @@ package config
 
 import "strings"
 
-// suggest returns the known word that somebody who wrote word most likely
+// suggest returns the known word that the writer of word most likely
 // meant, or nothing.
 func suggest(word string, known []string) string {
 	word = strings.ToLower(word)

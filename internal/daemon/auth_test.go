@@ -8,7 +8,7 @@ import (
 )
 
 // F15 A registry that refuses fresh tokens: one token is fetched, the next
-// upstream serves, and for half a minute nobody asks again for that image.
+// upstream serves, and for half a minute it is not asked again for that image.
 func TestF15_RefusedTokens(t *testing.T) {
 	t.Parallel()
 	other := simnet.Image{Repo: "library/busybox", Tags: []string{"1"}}

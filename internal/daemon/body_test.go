@@ -119,7 +119,7 @@ func TestF18_TruncatedBody(t *testing.T) {
 	}
 }
 
-// A chunked body that ends early in order, of a blob whose length nobody knows,
+// A chunked body that ends early in order, of a blob whose length is not known,
 // cannot be told from a whole one but by its digest.
 func TestF18_TruncatedBodyOfUnknownSize(t *testing.T) {
 	t.Parallel()
@@ -145,12 +145,12 @@ func TestF19_WrongContentLength(t *testing.T) {
 			p.wantCode(got, "a", pullchain.CodeWrongSize)
 			p.wantAsked("a", http.MethodGet, simnet.Blobs, 1)
 			p.wantAsked("b", http.MethodGet, simnet.Blobs, 1)
-			p.wantOpen("a", "blob") // it may be the manifest that lies, and anybody can push one
+			p.wantOpen("a", "blob") // it may be the manifest that lies, and any user can push one
 		})
 	}
 }
 
-// When nobody knows the length, the client learns the wrong one; what it gets is
+// When the length is not known, the client learns the wrong one; what it gets is
 // never a whole, and the path that was right is not blamed for it.
 func TestF19_WrongContentLengthUnknown(t *testing.T) {
 	t.Parallel()

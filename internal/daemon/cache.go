@@ -61,7 +61,7 @@ func (k *keep) open() error {
 	return nil
 }
 
-// fixOf says what somebody can do about a cache that cannot be had.
+// fixOf says what an operator can do about a cache that cannot be had.
 func fixOf(err error) string {
 	if errors.Is(err, blobstore.ErrLocked) {
 		return "give each pullchain a directory of its own: dir under [cache], or enabled = false there"

@@ -180,8 +180,8 @@ func TestCache_Restart(t *testing.T) {
 	})
 }
 
-// F34 What the disk has spoilt is found out before anybody gets it whole, set
-// aside, and fetched within the same request.
+// F34 What the disk has spoilt is found out before a client gets it whole,
+// quarantined, and fetched within the same request.
 func TestF34_CorruptFile(t *testing.T) {
 	t.Parallel()
 	k := newKept(t, nil)
@@ -251,7 +251,7 @@ func TestCache_Reload(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !strings.Contains(k.log.String(), "takes a restart") {
-		t.Error("nobody is told that another directory takes a restart")
+		t.Error("the log does not tell that another directory takes a restart")
 	}
 	k.wantNoMore("a blob of the directory that was", func() { k.blob(1) })
 }

@@ -83,7 +83,7 @@ func TestF19_WrongLengthCache(t *testing.T) {
 	}
 }
 
-// F19 When nobody knows the length, no client gets a whole that is wrong, no path
+// F19 When no source tells the length, no client gets a whole that is wrong, no path
 // that was right is blamed, and the layer can be had as soon as one sends it.
 func TestF19_WrongLengthUnknownCache(t *testing.T) {
 	t.Parallel()
@@ -95,7 +95,7 @@ func TestF19_WrongLengthUnknownCache(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			k := newKept(t, nil)
-			k.image = k.a.Push(large) // whose manifest nobody has asked for
+			k.image = k.a.Push(large) // whose manifest has not been asked for
 			k.b.Push(large)
 			fault.On = simnet.Blobs
 			undo := k.a.Inject(fault)
@@ -112,8 +112,8 @@ func TestF19_WrongLengthUnknownCache(t *testing.T) {
 	}
 }
 
-// F21 A body that stalls goes on elsewhere after the stall time, for all who read
-// it, and the connection that stalls is let go.
+// F21 A body that stalls goes on elsewhere after the stall time, for all of its
+// readers, and the connection that stalls is let go.
 func TestF21_StallCache(t *testing.T) {
 	t.Parallel()
 	const size = 3 << 20
@@ -144,7 +144,7 @@ func TestF46_RangeOfAResumeCache(t *testing.T) {
 	const size = 3 << 20
 	for name, tc := range map[string]struct {
 		fault  simnet.Fault
-		serves string         // who goes on from a
+		serves string         // goes on from a
 		code   pullchain.Code // why b did not; "" if it did
 	}{
 		"ignored":             {simnet.Fault{IgnoreRange: true}, "b", ""},
@@ -181,7 +181,7 @@ func TestF46_RangeOfAResumeCache(t *testing.T) {
 	}
 }
 
-// F46 A part is asked for of a blob that nobody has yet, and the path sends all
+// F46 A part is asked for of a blob that is nowhere yet, and the path sends all
 // of it: the client gets its part, and nothing of what came is thrown away.
 func TestF46_IgnoredRangeIsKept(t *testing.T) {
 	t.Parallel()

@@ -58,7 +58,7 @@ func spoil(rng *rand.Rand, s *simnet.Server, lies bool) string {
 }
 
 // Whatever goes wrong on two paths, with a third in order: no client ever gets a
-// whole that is wrong, nothing wrong is kept, and unless somebody lied nobody
+// whole that is wrong, nothing wrong is kept, and unless an upstream lied none
 // notices anything.
 func TestCache_AnyFaults(t *testing.T) {
 	t.Parallel()

@@ -9,7 +9,7 @@ import (
 	"github.com/pullchain/pullchain/internal/simnet"
 )
 
-// huge is an image whose layer is too large to be finished for nobody.
+// huge is an image whose layer is too large to be finished without a reader.
 var huge = simnet.Image{Repo: "library/huge", Tags: []string{"1"}, Layers: []simnet.Layer{simnet.BigLayer(80<<20, 31)}}
 
 // take reads n bytes of a body and fails the test unless they come and are these.
@@ -77,7 +77,7 @@ func TestF31_AbortSuspendsCache(t *testing.T) {
 	undo()
 	k.wantBytes(path, content)
 	k.layerStored()
-	// A connection that is closed has sent what nobody reads.
+	// A connection that is closed has sent what is not read.
 	all := k.asked("", http.MethodGet, simnet.Blobs)
 	most := int64(len(content)) + int64(len(content))/20 + int64(connections)*inFlight
 	if n := k.sent(); n < int64(len(content)) || n > most {
@@ -87,8 +87,8 @@ func TestF31_AbortSuspendsCache(t *testing.T) {
 	k.wantHit()
 }
 
-// F32 A client that reads nothing holds nobody up: neither the upstream's
-// connection nor who else reads.
+// F32 A client that reads nothing holds up neither the upstream's connection nor
+// the other readers.
 func TestF32_SlowClientCache(t *testing.T) {
 	t.Parallel()
 	k := newKeptOf(t, simnet.Image{Repo: "library/slow", Tags: []string{"1"}, Layers: []simnet.Layer{simnet.BigLayer(40<<20, 32)}}, nil)

@@ -167,7 +167,7 @@ func TestF20_CorruptSmallCache(t *testing.T) {
 	k.wantNoMore("once more", func() { k.wantCache(k.blob(0), "hit") })
 }
 
-// F20 Two paths have sent parts of a blob that is wrong: who lied shows when a
+// F20 Two paths have sent parts of a blob that is wrong: which of them lied shows when a
 // right copy is there to compare with, and that one alone is blamed.
 func TestF20_TwoSourcesCache(t *testing.T) {
 	t.Parallel()
@@ -182,11 +182,11 @@ func TestF20_TwoSourcesCache(t *testing.T) {
 		liar   string
 		served bool
 	}{
-		"the second":                           {cut, lie(size / 2), true, "b", false},
-		"the second, in the held end":          {cut, lie(size - 10), true, "b", true},
-		"the second, and there is no third":    {cut, lie(size - 10), false, "b", true},
-		"the first":                            {lyingCut, simnet.Fault{}, true, "a", false},
-		"the first, who is right from then on": {lyingCut, simnet.Fault{}, false, "a", false},
+		"the second":                             {cut, lie(size / 2), true, "b", false},
+		"the second, in the held end":            {cut, lie(size - 10), true, "b", true},
+		"the second, and there is no third":      {cut, lie(size - 10), false, "b", true},
+		"the first":                              {lyingCut, simnet.Fault{}, true, "a", false},
+		"the first, which is right from then on": {lyingCut, simnet.Fault{}, false, "a", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -213,7 +213,7 @@ func TestF20_TwoSourcesCache(t *testing.T) {
 	}
 }
 
-// F20 When every path lies, nobody gets a whole and nothing is kept.
+// F20 When every path lies, no client gets a whole and nothing is kept.
 func TestF20_AllLieCache(t *testing.T) {
 	t.Parallel()
 	k := newKeptOf(t, large, nil)
@@ -221,7 +221,7 @@ func TestF20_AllLieCache(t *testing.T) {
 		m.Inject(simnet.Fault{On: simnet.Blobs, Flip: true, FlipAt: 3<<20 - 10 - int64(i)})
 	}
 	if k.pullUnlessBroken() {
-		t.Error("the client got a whole, and nobody has it")
+		t.Error("the client got a whole, and no upstream has it")
 	}
 	k.eventually("nothing is under way", func() bool { return k.Daemon.Snapshot().Cache.Fills.Active == 0 })
 	for _, name := range []string{"a", "b"} {

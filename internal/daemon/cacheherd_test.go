@@ -14,7 +14,7 @@ import (
 	"github.com/pullchain/pullchain/internal/simnet"
 )
 
-// herdSize is the blob that everybody wants at once.
+// herdSize is the blob that all clients want at once.
 const herdSize = 8 << 20
 
 // oneConnection is a key of an upstream that keeps connections from being added
@@ -124,11 +124,11 @@ func TestF40_Herd(t *testing.T) {
 	got := readAll(late)
 	got.TTFB += headers
 	if got.Err != nil || !bytes.Equal(got.Body, content) {
-		t.Errorf("who came late got %d bytes, %v", len(got.Body), got.Err)
+		t.Errorf("the late client got %d bytes, %v", len(got.Body), got.Err)
 	}
-	t.Logf("who came late had the first byte after %v, and all after %v", got.TTFB, time.Since(began))
+	t.Logf("the late client had the first byte after %v, and all after %v", got.TTFB, time.Since(began))
 	if status := late.Header.Get("Cache-Status"); !strings.Contains(status, "collapsed") && !strings.Contains(status, "hit") {
-		t.Errorf("who came late is told %q", status)
+		t.Errorf("the late client is told %q", status)
 	}
 	wg.Wait()
 	k.layerStored()
@@ -146,7 +146,7 @@ func TestF40_Herd(t *testing.T) {
 	k.wantHit()
 }
 
-// F40 Who comes late does not wait for the end of the fill, nor for the slowness
+// F40 A late client does not wait for the end of the fill, nor for the slowness
 // of the upstream: what is there comes at once.
 func TestF40_FollowerIsServedAtOnce(t *testing.T) {
 	t.Parallel()
@@ -186,7 +186,7 @@ func TestF40_FollowerIsServedAtOnce(t *testing.T) {
 	k.wantHit()
 }
 
-// F40 The leader leaves, and whoever follows gets all of it: from the same
+// F40 The leader leaves, and the client behind it gets all of it: from the same
 // request.
 func TestF40_LeaderLeaves(t *testing.T) {
 	t.Parallel()

@@ -41,7 +41,7 @@ var (
 const killedEnv = "PULLCHAIN_TEST_KILLED"
 
 // runKilled is the process that TestKill9 kills. It prints its address, and ends
-// when whoever started it is gone.
+// when its parent is gone.
 func runKilled(path string) error {
 	cfg, err := config.Load(path)
 	if err != nil {
@@ -92,7 +92,7 @@ const (
 	slayerLife    = 16 << 20 // bytes of blobs that a daemon may be sent before it is killed, at most
 
 	// What a kill may cost for each connection whose blob is not finished: what
-	// has not been journaled, and what the upstream had sent that nobody had read.
+	// has not been journaled, and what the upstream had sent and was not read yet.
 	unjournaled = 1 << 20
 	inFlight    = 2 << 20
 
@@ -176,7 +176,7 @@ func (s *slayer) start() *victim {
 // kill ends the daemon as kill -9 does.
 func (v *victim) kill() { _ = v.cmd.Process.Kill() }
 
-// pull lets clients pull what nobody has got yet, until all is there or the
+// pull lets clients pull what has not come yet, until all is there or the
 // daemon is dead. Whatever comes whole must be right.
 func (s *slayer) pull(addr string) {
 	client := &http.Client{Transport: &http.Transport{DisableCompression: true}, Timeout: time.Minute}

@@ -87,7 +87,7 @@ func TestF30_TokenExpiresMidPull(t *testing.T) {
 	}
 }
 
-// A client that goes away is nobody's fault, before the headers and after.
+// A client that goes away is no upstream's fault, before the headers and after.
 func TestF31_ClientAbort(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]simnet.Fault{

@@ -52,8 +52,9 @@ func TestF01_ConnectRefused(t *testing.T) {
 	}
 }
 
-// impatientDialler waits for a's connections as long as people do who set
-// nothing, and would go on dialling for a minute.
+// impatientDialler waits for a's connections as long as a configuration without a
+// patience table does,
+// and would go on dialling for a minute.
 func impatientDialler(c *rigConfig) {
 	c.Chain[0].Patience = asShipped
 	c.Chain[0].Tables = "[registry.upstream.timeouts]\nconnect = \"60s\""

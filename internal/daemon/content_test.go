@@ -51,7 +51,7 @@ func TestF17_LaggingMirror(t *testing.T) {
 	}
 }
 
-// Without anybody who may say what a tag means there is no answer, and not
+// Without an upstream that may say what a tag means there is no answer, and not
 // yesterday's.
 func TestF17_NobodyToResolve(t *testing.T) {
 	t.Parallel()
@@ -241,7 +241,7 @@ func TestF28_WrongDigest(t *testing.T) {
 	}
 }
 
-// A digest that nobody claims is computed.
+// A digest that no upstream claims is computed.
 func TestF28_NoDigest(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, nil)

@@ -133,7 +133,7 @@ func (d *Daemon) Addr() string { return d.data.Addr().String() }
 func (d *Daemon) AdminAddr() string { return d.operator.Addr().String() }
 
 // lameDuck is how long a load balancer gets to see that we are no longer ready
-// before we stop accepting (FAULTS.md F36). Nobody balances a loopback.
+// before we stop accepting (FAULTS.md F36). A loopback has no load balancer.
 const lameDuck = 5 * time.Second
 
 // minClose is what the cache gets to close when the pulls have taken all of
@@ -239,7 +239,7 @@ func (d *Daemon) Reload(cfg *config.Config) error {
 }
 
 // rebuild builds the chain of cfg for the listener that we have: that stays,
-// whatever the new file says of it, and decides who can use an upstream's login.
+// whatever the new file says of it, and decides which clients can use an upstream's login.
 func (d *Daemon) rebuild(cfg *config.Config, old *chain) (*chain, error) {
 	if d.data != nil {
 		if err := cfg.CheckLogins(d.Addr()); err != nil {

@@ -60,7 +60,7 @@ func (x *tunnelled) manifest() reply {
 	return x.wantBytes(x.image.Path(), x.image.Manifest())
 }
 
-// knocks is how often somebody connected to the proxy.
+// knocks is how often the proxy was connected to.
 func (x *tunnelled) knocks() int { return x.net.Ledger().Connections("proxy") }
 
 // wantSkipped pulls n times and fails the test unless b serves all of them, and

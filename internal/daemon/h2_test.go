@@ -42,7 +42,7 @@ func (p *pair) wantUnblamed() {
 }
 
 // A server that is on its way out says which requests it has not looked at:
-// those are sent again, on a new connection, and nobody is the wiser.
+// those are sent again, on a new connection, and no client notices.
 func TestF45_GoAway(t *testing.T) {
 	t.Parallel()
 	p := newH2(t)

@@ -12,7 +12,7 @@ import (
 // eager is a probe table that probes as often as the configuration allows.
 const eager = "interval = \"1s\"\nidle_interval = \"1s\"\nurgent_interval = \"1s\""
 
-// F06 A 429 that says when: nobody asks before, neither users nor the prober,
+// F06 A 429 that says when: no request goes there before, neither of users nor of the prober,
 // and only for the class that was limited.
 func TestF06_LimitedUntil(t *testing.T) {
 	t.Parallel()
@@ -226,7 +226,7 @@ func TestF08_MalformedQuota(t *testing.T) {
 }
 
 // F09 A ban for abuse is one of the whole upstream, for a minute at the least,
-// and nobody asks on: not users, not the prober, not as a last resort.
+// and no request goes there any more: not for users, not for the prober, not as a last resort.
 func TestF09_Abuse(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]simnet.Fault{
@@ -256,7 +256,7 @@ func TestF09_Abuse(t *testing.T) {
 				rounds := p.probes("a")
 				p.eventually("the prober has had two rounds", func() bool { return p.probes("a") >= rounds+2 })
 				if got := p.asked("a", "", 0); got != asked {
-					t.Errorf("%d more requests were sent to who had banned us", got-asked)
+					t.Errorf("%d more requests were sent to the one that had banned us", got-asked)
 				}
 			})
 		}

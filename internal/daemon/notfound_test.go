@@ -67,7 +67,7 @@ func TestF16_MirrorBeforeTheOrigin(t *testing.T) {
 }
 
 // F16 When all lack it the answer is 404, and stays so for half a minute
-// without asking anybody.
+// without asking any upstream.
 func TestF16_NobodyHasIt(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, nil)

@@ -100,7 +100,7 @@ func TestF38_ForcedTryThatGoesWell(t *testing.T) {
 	}
 }
 
-// The last verdict is the client's at once: nobody waits for better times. The
+// The final error is the client's at once, without a wait for better times. The
 // goal is 50 ms, and a second is far less than anything that could be waited for.
 func TestF38_AnswersAtOnce(t *testing.T) {
 	t.Parallel()

@@ -39,7 +39,7 @@ func TestF46_RangeOfAResume(t *testing.T) {
 	for name, tc := range map[string]struct {
 		fault   simnet.Fault
 		known   bool
-		serves  string         // who goes on from a
+		serves  string         // goes on from a
 		code    pullchain.Code // why b did not; "" if it did
 		ignores bool           // b is known not to do ranges from now on
 	}{
@@ -102,7 +102,7 @@ func TestF46_IgnoringRangesIsRemembered(t *testing.T) {
 	p.wantOpen("a", "blob")
 }
 
-// A part for somebody who asked for the whole is not taken for the whole.
+// A part for a client that asked for the whole is not taken for the whole.
 func TestF46_PartForTheWhole(t *testing.T) {
 	t.Parallel()
 	p := newBig(t, true, nil)
@@ -113,7 +113,7 @@ func TestF46_PartForTheWhole(t *testing.T) {
 }
 
 // A resume that is another object, right in everything but its bytes, must not
-// end as a whole layer; and since two paths sent parts of it, nobody can tell
+// end as a whole layer; and since two paths sent parts of it, there is no telling
 // which of them lied, so none is shut out.
 func TestF46_SpliceOfAnotherObject(t *testing.T) {
 	t.Parallel()

@@ -49,7 +49,7 @@ func TestF22_RedirectLoop(t *testing.T) {
 }
 
 // guarded is a pair whose first path may not be led into private networks, and
-// a server in there that nobody may reach.
+// a server in there that must not be reached.
 func guarded(t *testing.T) (*pair, *simnet.Server) {
 	t.Helper()
 	var internal *simnet.Server
@@ -62,7 +62,7 @@ func guarded(t *testing.T) (*pair, *simnet.Server) {
 	return p, internal
 }
 
-// wantUntouched fails the test if anybody as much as connected to the server.
+// wantUntouched fails the test if the server saw as much as a connection.
 func (r *rig) wantUntouched(s *simnet.Server) {
 	r.t.Helper()
 	if n := r.net.Ledger().Connections(s.Name()); n != 0 {
@@ -168,7 +168,7 @@ func TestF24_DowngradeOfTheRealm(t *testing.T) {
 	r.wantUntouched(plain.Server)
 }
 
-// Plain http is for those who wrote it into the configuration.
+// Plain http is for upstreams that the configuration writes so.
 func TestF24_PlainWhereConfigured(t *testing.T) {
 	t.Parallel()
 	n := newNet(t)

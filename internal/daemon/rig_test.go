@@ -44,7 +44,7 @@ type lane struct {
 	Keys   string // further TOML keys of the upstream, one a line
 	Tables string // TOML sub-tables: "[registry.upstream.timeouts]\nheader = \"1s\""
 	Probe  string // keys of its probe table; unset: one probe at the start
-	// Keys of its patience table; unset: nobody is asked beside it, so that no
+	// Keys of its patience table; unset: no other is asked beside it, so that no
 	// machine is too slow for the test.
 	Patience string
 }

@@ -152,7 +152,7 @@ func (r *rig) wantOpen(name, class string) {
 func (r *rig) wantUntil(g balancer.GateSnapshot, least, most time.Duration) {
 	r.t.Helper()
 	if g.Until == nil {
-		r.t.Errorf("nobody knows when the gate %q opens, want in %v to %v", g.Gate, least, most)
+		r.t.Errorf("it is not known when the gate %q opens, want in %v to %v", g.Gate, least, most)
 		return
 	}
 	if wait := time.Until(*g.Until); g.Until.Sub(r.born) < least || wait > most {

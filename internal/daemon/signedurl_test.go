@@ -7,7 +7,7 @@ import (
 )
 
 // F14 A CDN that finds its presigned URL too old: the registry is asked for
-// another, once, and it is nobody's failure.
+// another, once, and it counts as no failure.
 func TestF14_ExpiredURL(t *testing.T) {
 	t.Parallel()
 	p := newHubPair(t, simnet.Quota{}, nil)

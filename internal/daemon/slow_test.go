@@ -11,7 +11,7 @@ import (
 // impatient is a table of timeouts that tests have the time for.
 const impatient = "[registry.upstream.timeouts]\nheader = \"300ms\""
 
-// Patience tables: what people have who set nothing, and without what is done
+// Patience tables: what holds when nothing is set, and without what is done
 // beside a connection that is slow to come.
 const (
 	asShipped  = "connect = \"1s\""
@@ -88,7 +88,7 @@ func TestF05_SlowBlobIsNotHedged(t *testing.T) {
 	p.wantAsked("b", "GET", simnet.Blobs, 0)
 }
 
-// F05 Where requests cost money nobody hedges.
+// F05 Where requests cost money there is no hedge.
 func TestF05_NoHedgeWhereItCosts(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, func(c *rigConfig) { c.Chain[0].Patience, c.Chain[1].Keys = onlyHedges, "metered = true" })
@@ -120,7 +120,7 @@ func TestF05_SilentServer(t *testing.T) {
 			p.manifest()
 			p.blob(0)
 			if n := p.net.Ledger().Connections("a"); n != 0 {
-				t.Errorf("who came later made %d connections to a", n)
+				t.Errorf("the later client made %d connections to a", n)
 			}
 		})
 	}

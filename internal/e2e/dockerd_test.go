@@ -50,7 +50,7 @@ func startDockerd(t *testing.T, ns *namespace) client {
 }
 
 // command is the docker command line. It runs outside the namespace: it speaks
-// to the daemon over its unix socket and to nobody else.
+// to the daemon over its unix socket and to nothing else.
 func (d *dockerd) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, d.docker, append([]string{"--host", d.socket}, args...)...)
 	cmd.Env = clientEnv(d.home)

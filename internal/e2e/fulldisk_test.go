@@ -16,7 +16,7 @@ import (
 	"github.com/pullchain/pullchain/internal/simnet"
 )
 
-// TestFullDisk has a cache on a disk that somebody else fills in the middle of
+// TestFullDisk has a cache on a disk that another process fills in the middle of
 // a layer, and that then is too small for another: the pulls succeed, people
 // are told, and when there is room the cache is used again (FAULTS.md F33).
 func TestFullDisk(t *testing.T) {
@@ -63,7 +63,7 @@ func TestFullDisk(t *testing.T) {
 	d.end(t)
 }
 
-// pullWhileFilling pulls an image that fits, and has somebody fill the disk when
+// pullWhileFilling pulls an image that fits, and has the disk filled when
 // a part of its layer has come.
 func pullWhileFilling(t *testing.T, w *world, others string, pull func(), img *image) {
 	t.Helper()
@@ -75,7 +75,7 @@ func pullWhileFilling(t *testing.T, w *world, others string, pull func(), img *i
 		case <-g.reached.done:
 			filled <- fill(others)
 		case <-t.Context().Done():
-			filled <- errors.New("nobody has asked for the layer")
+			filled <- errors.New("no client has asked for the layer")
 		}
 	}()
 	pull()

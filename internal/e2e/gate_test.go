@@ -19,7 +19,7 @@ import (
 type gate struct {
 	blob    blob
 	part    int64
-	reached *signal // somebody stands before it
+	reached *signal // a request stands before it
 	opened  *signal
 }
 

@@ -19,7 +19,7 @@ import (
 // herd is how many cranes pull at once in TestHerd.
 const herd = 50
 
-// TestHerd has fifty clients pull one image that nobody has yet: the upstream
+// TestHerd has fifty clients pull one image that is not cached yet: the upstream
 // is asked once for each part of it.
 func TestHerd(t *testing.T) {
 	t.Parallel()
@@ -117,6 +117,6 @@ func wantHerd(t *testing.T, d *daemon, img *image) {
 		}
 	}
 	if n := results["blob coalesced"]; n < herd-1 {
-		t.Errorf("%d times somebody shared a fetch, want %d at least: that the fetches were few proves little", n, herd-1)
+		t.Errorf("%d times a fetch was shared, want %d at least: that the fetches were few proves little", n, herd-1)
 	}
 }

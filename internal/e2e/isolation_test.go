@@ -12,7 +12,7 @@ import (
 
 // wantShutIn proves that a program in the namespace has no way but the
 // mirror's address: no default route, no resolver, no service of this machine
-// on loopback, and, with nobody listening on the mirror's address, no image.
+// on loopback, and, with nothing listening on the mirror's address, no image.
 func wantShutIn(t *testing.T, ns *namespace, c client, o *origin, img *image) {
 	t.Helper()
 	routes, err := exec.Command("ip", "-n", ns.name, "-oneline", "route", "show").CombinedOutput()

@@ -56,7 +56,7 @@ func reapLeftovers() {
 	}
 }
 
-// orphanOfOurs reports whether a process has nobody any more that waits for it,
+// orphanOfOurs reports whether a process has lost the parent that would wait for it,
 // and was started with a folder of a test process that is gone.
 func orphanOfOurs(pid string) bool {
 	args, err := os.ReadFile(filepath.Join("/proc", pid, "cmdline"))

@@ -23,7 +23,7 @@ type namespace struct {
 	name string
 	host netip.Addr // the mirror's address, on this side
 	peer netip.Addr // the client's own address, inside
-	self netip.Addr // a loopback address of this machine that nobody else uses
+	self netip.Addr // a loopback address of this machine that no other process uses
 }
 
 // namespaces counts those of this process.
@@ -98,7 +98,7 @@ func (ns *namespace) admin() string { return net.JoinHostPort(ns.self.String(), 
 
 // command prepares a program that will run inside. It inherits nothing of the
 // test's environment: a proxy variable, a login or a HOME of this machine would
-// make the answer depend on who runs the test.
+// make the answer depend on the user that runs the test.
 func (ns *namespace) command(ctx context.Context, env []string, name string, args ...string) *exec.Cmd {
 	args = append([]string{"--net=/run/netns/" + ns.name, "--", name}, args...)
 	cmd := exec.CommandContext(ctx, "nsenter", args...)

@@ -63,7 +63,7 @@ func TestOffline(t *testing.T) {
 }
 
 // wantFromCache wants every answer to have come from the cache, and the tag's
-// to have been called stale: nobody could be asked.
+// to have been called stale: no upstream could be asked.
 func wantFromCache(t *testing.T, d *daemon, img *image) {
 	t.Helper()
 	stale := 0

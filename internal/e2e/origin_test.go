@@ -51,7 +51,7 @@ http: {addr: "%s", secret: "of a test"}
 // ports counts those that ownAddr has given away.
 var ports atomic.Int64
 
-// ownAddr is a loopback address that nobody else listens on: the host is this
+// ownAddr is a loopback address that nothing else listens on: the host is this
 // process's alone (process ids have 22 bits), and the port is not among those
 // that systems give away. One that was only found free might be taken by the time
 // it is used.

@@ -152,7 +152,7 @@ func allDown(t *testing.T, w *world) ([]upstream, func(*testing.T)) {
 }
 
 // deadProxy is the URL of a SOCKS5 proxy that refuses connections. Its port
-// stays taken, so that nobody else can turn up there.
+// stays taken, so that no other process can turn up there.
 func (w *world) deadProxy() string {
 	s := w.net.AddOrigin(simnet.Origin{Name: "dead-proxy", Handler: http.NotFoundHandler()})
 	s.Break(simnet.ConnRefused)

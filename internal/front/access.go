@@ -57,7 +57,7 @@ func (x *exchange) log() {
 	}
 	attrs = x.appendTrace(attrs)
 	attrs = append(attrs, slog.String("id", x.id()))
-	// What LogAttrs does, without looking up who called it, and without a copy: the
+	// What LogAttrs does, without looking up its caller, and without a copy: the
 	// attributes of a group without a name stand for themselves (see slog.Handler).
 	record := slog.NewRecord(now, level, "request", 0)
 	record.AddAttrs(slog.Attr{Value: slog.GroupValue(attrs...)})
@@ -91,7 +91,7 @@ func (x *exchange) appendTrace(attrs []slog.Attr) []slog.Attr {
 	return attrs
 }
 
-// levelOf is debug for a client that left, which is nobody's trouble; warn for an
+// levelOf is debug for a client that left, which an operator can do nothing about; warn for an
 // error answer or one that was cut; info for the rest.
 func levelOf(status int, err error) slog.Level {
 	switch {

@@ -162,7 +162,7 @@ func length(resp *pullchain.Response) int64 {
 }
 
 // contentType returns the type to declare. No client reads that of a blob, but a
-// browser would, and the bytes are whatever somebody pushed.
+// browser would, and the bytes are whatever was pushed.
 func contentType(op pullchain.Op, mediaType string) string {
 	if op == pullchain.Blob || mediaType == "" {
 		return "application/octet-stream"

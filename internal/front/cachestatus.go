@@ -15,7 +15,7 @@ func (x *exchange) setTrace() {
 	trouble, server := degraded(x.resp.Attempts), x.server(x.resp.Attempts)
 	x.rec.setHeader("Cache-Status", cacheStatus(&x.resp, server))
 	if server == "" && x.resp.Age > 0 {
-		// Nobody was asked, or nobody could say (RFC 9111 5.1). A digest has no
+		// No upstream was asked, or none could say (RFC 9111 5.1). A digest has no
 		// age: then the cache gives none.
 		x.rec.setHeader("Age", strconv.FormatInt(seconds(x.resp.Age), 10))
 	}
@@ -31,7 +31,7 @@ func (x *exchange) setTrace() {
 		// may have had one in store.
 		x.rec.setHeader("Proxy-Status", proxyError(http.StatusServiceUnavailable, x.resp.Attempts))
 	}
-	// containerd and podman show it to whoever pulls (distribution-spec,
+	// containerd and podman show it to the user of a pull (distribution-spec,
 	// "Warnings"). On manifests only: once for each image, not for each layer.
 	if text := warning(&x.resp, trouble, server); text != "" && x.req.Op == pullchain.Manifest {
 		x.rec.setHeader("Warning", "299 - "+sfString(text))
@@ -67,12 +67,12 @@ func warning(resp *pullchain.Response, trouble, server string) string {
 	return clip(trouble, room-len(", served by ")-len(server)) + ", served by " + server
 }
 
-// cacheStatus writes Cache-Status (RFC 9211). server is who answered, if anybody
-// was asked. Without a cache, every answer for which somebody was went past it.
+// cacheStatus writes Cache-Status (RFC 9211). server is the upstream that answered,
+// if one was asked. Without a cache, every answer for which one was went past it.
 func cacheStatus(resp *pullchain.Response, server string) string {
 	switch resp.Cache {
 	case pullchain.CacheHit:
-		if server != "" { // who said that it is still right: no hit, by 2.1
+		if server != "" { // which said that it is still right: no hit, by 2.1
 			return "pullchain; fwd=stale; stored"
 		}
 		return "pullchain; hit"

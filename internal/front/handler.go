@@ -69,8 +69,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.serve()
 }
 
-// admit checks what has nothing to do with the registry asked for: who may talk
-// to us, and how.
+// admit checks what has nothing to do with the registry asked for: which clients
+// may talk to us, and how.
 func (h *Handler) admit(r *http.Request) (problem, bool) {
 	if !h.hosts.allows(r.Host, h.routes.Load()) {
 		return problem{
@@ -95,7 +95,7 @@ func (h *Handler) admit(r *http.Request) (problem, bool) {
 			message: "pullchain is for pulls only; push to the registry itself",
 		}, false
 	}
-	// No client sends one; whoever does may be hiding a second request in it
+	// No client of ours sends one. A request with a body may hide a second one in it
 	// (FAULTS.md 6, smuggling).
 	if hasBody(r) {
 		return problem{

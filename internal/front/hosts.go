@@ -17,7 +17,7 @@ type hostPolicy struct {
 
 func newHostPolicy(c Config) hostPolicy {
 	// People reach a team's mirror by names that it cannot know (DNS aliases,
-	// service names of a cluster), and whoever is on that network can pull
+	// service names of a cluster), and every client on that network can pull
 	// through it without any rebinding. So a listener that is open to a network
 	// is strict only when it is told the names.
 	p := hostPolicy{any: len(c.AllowedHosts) == 0 && !c.loopback()}
@@ -75,5 +75,5 @@ func isLocalhost(host string) bool {
 // isInternalName reports whether host is under .internal, as the names by which
 // containers and VMs reach their host are (host.docker.internal,
 // host.containers.internal, host.minikube.internal). The domain is reserved for
-// private use, so nobody can register a name there to rebind it.
+// private use, so no attacker can register a name there to rebind it.
 func isInternalName(host string) bool { return strings.HasSuffix(host, ".internal") }

@@ -151,7 +151,7 @@ func TestNo401WithoutChallenge(t *testing.T) {
 }
 
 // F38: all upstreams down is a 503 at once that lists each path's reason, and
-// quotes nobody.
+// quotes no upstream.
 func TestF38AllUpstreamsDown(t *testing.T) {
 	t.Parallel()
 	attempts := append(tried(quota, refused),

@@ -79,7 +79,7 @@ func TestClientForms(t *testing.T) {
 	}
 }
 
-// An unknown registry is a 404 at once, and nobody is asked.
+// An unknown registry is a 404 at once, and no upstream is asked.
 func TestUnknownRegistry(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ name, url, host, want string }{

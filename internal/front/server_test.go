@@ -168,7 +168,7 @@ func TestF36DrainObeysContext(t *testing.T) {
 	}
 }
 
-// F44: too many headers are a 431, and reach nobody.
+// F44: too many headers are a 431, and reach no handler.
 func TestF44OversizeHeaders(t *testing.T) {
 	t.Parallel()
 	f := &fakeFetcher{fetch: healthy}

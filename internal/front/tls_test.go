@@ -56,7 +56,7 @@ func writeCert(t *testing.T, dir, name string) Config {
 	return c
 }
 
-// The names in the certificates tell them apart; nobody needs to trust them.
+// The names in the certificates tell them apart; no client needs to trust them.
 var anyCert = &tls.Config{InsecureSkipVerify: true}
 
 // peer shakes hands and returns the name in the certificate and the protocol.
@@ -193,7 +193,7 @@ func inBubbleHTTP2(t *testing.T, window int, fetcher pullchain.Fetcher, f func(t
 	})
 }
 
-// F32 over HTTP/2, where a deadline ends the stream even when nobody writes: an
+// F32 over HTTP/2, where a deadline ends the stream even when nothing is written: an
 // upstream's time is not held against the client there either.
 func TestF32SlowUpstreamOverHTTP2(t *testing.T) {
 	inBubbleHTTP2(t, 4<<20, slowUpstream(), func(t *testing.T, cl *http.Client) {

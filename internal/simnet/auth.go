@@ -123,7 +123,7 @@ func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // check says whether a token is valid, and whether it allows pulling repo. An
-// empty repo is allowed to everybody with a token.
+// empty repo is allowed to every holder of a token.
 func (a *Auth) check(token, repo string) (g grant, valid, allowed bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -22,7 +22,7 @@ const (
 	ConnClose                   // accepted, then a FIN
 	ConnExpiredCert             // certificate ended an hour ago
 	ConnWrongHost               // certificate for another host
-	ConnUnknownCA               // certificate from a CA that nobody trusts
+	ConnUnknownCA               // certificate from a CA that no client trusts
 	ConnNotTLS                  // answers a TLS hello with a plain HTTP 400
 	ConnRawSettings             // HTTP/2 SETTINGS frame on an HTTP/1.1 connection
 	ConnH2GoAway                // h2: GOAWAY(NO_ERROR, last stream 0) at the first request

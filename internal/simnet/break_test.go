@@ -162,7 +162,7 @@ func TestBlackhole(t *testing.T) {
 	}
 }
 
-// TestRefusedKeepsThePort opens and closes many times: nobody may take the
+// TestRefusedKeepsThePort opens and closes many times: no other process may take the
 // port meanwhile.
 func TestRefusedKeepsThePort(t *testing.T) {
 	t.Parallel()

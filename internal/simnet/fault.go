@@ -17,7 +17,7 @@ const (
 	EndFIN           // the connection is closed (h2: the stream is reset)
 	EndRST           // the connection is reset
 	EndStall         // nothing more comes until the client leaves or the fault is lifted
-	EndClean         // the body just ends, as if complete (needs NoLength to fool anybody)
+	EndClean         // the body just ends, as if complete (needs NoLength to fool a client)
 )
 
 // A Fault is something that a server does wrong, given to [Server.Inject].

@@ -7,7 +7,7 @@ import (
 	"net"
 )
 
-// holdPort does nothing here: the port may go to somebody else while it is
+// holdPort does nothing here: the port may go to another process while it is
 // closed, which Mend then reports.
 func holdPort(string) (io.Closer, error) { return io.NopCloser(nil), nil }
 

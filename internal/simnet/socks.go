@@ -176,7 +176,7 @@ func socksRequest(r io.Reader) (target string, ok bool) {
 	return net.JoinHostPort(host, strconv.Itoa(int(binary.BigEndian.Uint16(port[:])))), err == nil
 }
 
-// socksReply answers the request; the bound address is of no use to anybody.
+// socksReply answers the request; the bound address is of no use to a client.
 func socksReply(w io.Writer, code byte) error {
 	_, err := w.Write([]byte{socksVersion, code, 0, socksIPv4, 0, 0, 0, 0, 0, 0})
 	return err
