@@ -13,7 +13,7 @@ import (
 const Schema = 1
 
 // A Snapshot is the daemon as it stands, as plain values: what the API, the
-// table and the verdict are made of. All fields are always present in JSON.
+// table and the summary are made of. All fields are always present in JSON.
 type Snapshot struct {
 	Schema     int         `json:"schema"` // the constant Schema
 	Version    string      `json:"version"`

@@ -26,7 +26,7 @@ type Summary struct {
 // maxRemarks is how many registries the sentence speaks of one by one.
 const maxRemarks = 3
 
-// Summarize returns the verdict on chains and on what is kept of them, nil if there
+// Summarize returns the summary of chains and of the cache before them, nil if there
 // is no cache, at the time now, as in "7 of 7 registries pullable. docker.io on
 // cf-worker: docker-hub is 429, back in 14 min."
 //

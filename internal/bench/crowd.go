@@ -101,7 +101,7 @@ func (b *bench) streams(secure bool) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	measure := fmt.Sprintf("200 streams of %d MiB, %s", b.sizes.stream/mib, leg(secure))
+	measure := fmt.Sprintf("200 streams of %d MiB, %s", b.sizes.stream/mib, transport(secure))
 	c := newContest(st.absent)
 	err = b.takeTurns(c, min(b.opts.rounds, 2), sides(st.servers, func(_ int, s *server) error {
 		var took time.Duration

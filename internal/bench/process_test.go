@@ -105,8 +105,8 @@ func TestAbsentPeersHaveRows(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, text.String())
 		}
 	}
-	if rows[0].verdict() != "" || rows[1].verdict() != "met" {
-		t.Errorf("verdicts %q and %q", rows[0].verdict(), rows[1].verdict())
+	if rows[0].outcome() != "" || rows[1].outcome() != "met" {
+		t.Errorf("outcomes %q and %q", rows[0].outcome(), rows[1].outcome())
 	}
 }
 

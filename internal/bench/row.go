@@ -32,8 +32,8 @@ func (r row) ratio() float64 {
 	return ours / theirs
 }
 
-// verdict is "met", "missed", or nothing where there is no goal or no figure.
-func (r row) verdict() string {
+// outcome is "met", "missed", or nothing where there is no goal or no figure.
+func (r row) outcome() string {
 	value := r.ratio()
 	ours, theirs := r.figures()
 	switch r.goal.of {

@@ -33,7 +33,7 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-func TestVerdict(t *testing.T) {
+func TestOutcome(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name         string
@@ -58,7 +58,7 @@ func TestVerdict(t *testing.T) {
 		{"no goal", []float64{1}, []float64{100}, goal{}, ""},
 		{"a peer that did nothing", []float64{1}, []float64{0}, ratioAtLeast(1), ""},
 	} {
-		if got := (row{ours: tt.ours, theirs: tt.theirs, goal: tt.goal}).verdict(); got != tt.want {
+		if got := (row{ours: tt.ours, theirs: tt.theirs, goal: tt.goal}).outcome(); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
 	}
@@ -118,8 +118,8 @@ func TestJSON(t *testing.T) {
 	var doc struct {
 		Rows []struct {
 			Pullchain, Ratio *float64
-			PeerValue        *float64 `json:"peer_value"`
-			Verdict          string
+			PeerValue        *float64  `json:"peer_value"`
+			Outcome          string    `json:"verdict"`
 			Samples          []float64 `json:"pullchain_samples"`
 		}
 	}
@@ -130,10 +130,10 @@ func TestJSON(t *testing.T) {
 		t.Fatalf("%d rows, want 5:\n%s", len(doc.Rows), text.String())
 	}
 	first, absent := doc.Rows[0], doc.Rows[1]
-	if *first.Pullchain != 2200 || *first.Ratio != 1.1 || first.Verdict != "met" || len(first.Samples) != 3 {
+	if *first.Pullchain != 2200 || *first.Ratio != 1.1 || first.Outcome != "met" || len(first.Samples) != 3 {
 		t.Errorf("first row: %+v", first)
 	}
-	if absent.PeerValue != nil || absent.Ratio != nil || absent.Verdict != "" || *absent.Pullchain != 2200 {
+	if absent.PeerValue != nil || absent.Ratio != nil || absent.Outcome != "" || *absent.Pullchain != 2200 {
 		t.Errorf("row of an absent peer: %+v", absent)
 	}
 }

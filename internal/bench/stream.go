@@ -107,8 +107,8 @@ func (f flow) share() float64 {
 }
 
 const (
-	// settle is how long a load runs before it is measured.
-	settle = 200 * time.Millisecond
+	// warmUp is how long a load runs before it is measured.
+	warmUp = 200 * time.Millisecond
 
 	// longest is how long anything is waited for that should come at once.
 	longest = time.Minute
@@ -142,11 +142,11 @@ func (s *server) streamFor(ctx context.Context, path string, n int, d time.Durat
 	}
 }
 
-// window lets the load settle and then measures d of it, or as much more as it
+// window lets the load warm up and then measures d of it, or as much more as it
 // takes for something to come: the machine may be busy. bytes tells what has come
 // so far.
 func (s *server) window(ctx context.Context, d time.Duration, bytes func() int64, failed <-chan error) (flow, error) {
-	if err := wait(ctx, settle); err != nil {
+	if err := wait(ctx, warmUp); err != nil {
 		return flow{}, err
 	}
 	before, err := treeCPU(s.proc.pid())

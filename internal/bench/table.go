@@ -24,7 +24,7 @@ func writeTable(w io.Writer, rows []row) error {
 		last = r.measure
 		ours, theirs := r.figures()
 		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", name, figure(ours, r.unit),
-			r.peer, peerFigure(theirs, r), ratioText(r.ratio()), r.goal.text(r.unit), r.verdict(), r.remark())
+			r.peer, peerFigure(theirs, r), ratioText(r.ratio()), r.goal.text(r.unit), r.outcome(), r.remark())
 	}
 	return tw.Flush()
 }
@@ -62,7 +62,7 @@ type rowDoc struct {
 	PeerValue *float64  `json:"peer_value"`
 	Ratio     *float64  `json:"ratio"`
 	Goal      string    `json:"goal,omitempty"`
-	Verdict   string    `json:"verdict,omitempty"`
+	Outcome   string    `json:"verdict,omitempty"`
 	Missing   string    `json:"missing,omitempty"`
 	Note      string    `json:"note,omitempty"`
 	Samples   []float64 `json:"pullchain_samples"`
@@ -81,7 +81,7 @@ func writeJSON(w io.Writer, conditions []string, rows []row) error {
 		ours, theirs := r.figures()
 		doc.Rows = append(doc.Rows, rowDoc{
 			Measure: r.measure, Unit: r.unit, Pullchain: present(ours), Peer: r.peer, PeerValue: present(theirs),
-			Ratio: present(r.ratio()), Goal: r.goal.text(r.unit), Verdict: r.verdict(), Missing: r.missing, Note: r.note,
+			Ratio: present(r.ratio()), Goal: r.goal.text(r.unit), Outcome: r.outcome(), Missing: r.missing, Note: r.note,
 			Samples: r.ours, Theirs: r.theirs,
 		})
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/pullchain/pullchain/internal/simnet"
 )
 
-func leg(secure bool) string {
+func transport(secure bool) string {
 	if secure {
 		return "TLS"
 	}
@@ -25,7 +25,7 @@ func (b *bench) warmBlob(secure bool) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	measure := "warm blob, " + leg(secure)
+	measure := "warm blob, " + transport(secure)
 	c := newContest(st.absent)
 	err = b.takeTurns(c, b.opts.rounds, sides(st.warmServers(), func(_ int, s *server) error {
 		// Whatever has pushed it out of the page cache, it is back now.
@@ -63,7 +63,7 @@ func (b *bench) warmManifest(secure bool) ([]row, error) {
 		{"HEAD by digest", "HEAD", byDigest},
 		{"HEAD by tag", "HEAD", st.warm.Path()},
 	} {
-		more, err := b.manifestCalls(st, kind.name+", "+leg(secure), kind.method, kind.path)
+		more, err := b.manifestCalls(st, kind.name+", "+transport(secure), kind.method, kind.path)
 		rows = append(rows, more...)
 		if err != nil {
 			return rows, err

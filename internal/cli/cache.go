@@ -201,7 +201,7 @@ type verified struct {
 	Schema  int       `json:"schema"`
 	Objects int       `json:"objects"` // that were looked at
 	Bytes   int64     `json:"bytes"`   // in them
-	Wrong   []finding `json:"wrong"`   // and set aside
+	Wrong   []finding `json:"wrong"`   // and quarantined
 }
 
 // A finding is one object that is not what its name says.

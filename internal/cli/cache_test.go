@@ -127,7 +127,7 @@ func TestCacheWithoutDaemon(t *testing.T) {
 	s.cache(t, "stat").want(t, "stat after", 0, `^content     0 B of .* in 0 objects`)
 }
 
-// What is wrong is found, told and set aside, and the next warm fetches it alone.
+// What is wrong is found, reported and quarantined, and the next warm fetches it alone.
 func TestCacheVerifyFindsWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	s := newShelf(t)

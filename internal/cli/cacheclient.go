@@ -72,7 +72,7 @@ func (a *app) cacheDaemon(ctx context.Context) (p *adminClient, there bool, err 
 }
 
 // readConfig reads the configuration once more where no daemon answered: what is
-// wrong with it, [app.adminClient] has told.
+// wrong with it, [app.adminClient] has said.
 func (a *app) readConfig() (*config.Config, error) {
 	cfg, err := a.loadConfig()
 	if err != nil {

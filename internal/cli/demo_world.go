@@ -38,7 +38,7 @@ type addresses struct{ data, admin string }
 // chain begins to spare the registry by itself; the story wants to see a 429.
 const demoQuota = 20
 
-// minRetryAfter is how long the registry stays shut at least. It is to outlast
+// minRetryAfter is how long the registry refuses at least. It is to outlast
 // the acts in between: a daemon that finds the quota still spent when the time
 // is up stays away for longer.
 const minRetryAfter = 5 * time.Second

@@ -92,8 +92,8 @@ func (c *checker) oneOf(at place, word string, words ...string) {
 	}
 }
 
-// label is what names in metrics, logs and URLs may be.
-var label = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$`)
+// plainName is what names in metrics, logs and URLs may be.
+var plainName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$`)
 
 func (c *checker) egresses(at place) {
 	used := map[string]bool{}
@@ -107,7 +107,7 @@ func (c *checker) egresses(at place) {
 		switch {
 		case name == egress.Direct || name == egress.Environment:
 			c.doc.blame(here, "%q is a name that is always there and means what it says", name)
-		case !label.MatchString(name):
+		case !plainName.MatchString(name):
 			c.doc.blame(here, "a name has letters, digits, dots and dashes only, 64 at most")
 		case e.URL == "":
 			c.doc.blame(here, "url is required, as in \"socks5://127.0.0.1:1080\"")

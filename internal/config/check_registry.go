@@ -99,7 +99,7 @@ func (c *checker) upstream(at place, u *Upstream) {
 	c.room(at.child("probe"), u.Probe.Validate())
 	c.room(at.child("breaker"), u.Breaker.Validate())
 	c.room(at.child("patience"), u.Patience.Validate())
-	if u.Name != "" && !label.MatchString(u.Name) {
+	if u.Name != "" && !plainName.MatchString(u.Name) {
 		c.doc.blame(at.child("name"), "a name has letters, digits, dots and dashes only, 64 at most")
 	}
 	if u.Weight < 0 {

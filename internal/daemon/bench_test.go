@@ -192,7 +192,7 @@ func newPlainProxy(b *testing.B, n *simnet.Net, to string) string {
 func BenchmarkFailoverTTFB(b *testing.B) {
 	for name, tt := range map[string]struct {
 		fault func(*simnet.Mirror)
-		gate  bool // let the fault be met before measuring, so that a gate is shut
+		gate  bool // let the fault happen before measuring, so that a gate is closed
 	}{
 		"answers_429": {func(m *simnet.Mirror) { m.Inject(simnet.HubQuota429()) }, false},
 		"is_refused":  {func(m *simnet.Mirror) { m.Break(simnet.ConnRefused); m.CloseConnections() }, false},
@@ -234,7 +234,7 @@ func failoverPair(b *testing.B, fault func(*simnet.Mirror), gate bool) (with, wi
 	if !gate {
 		return []time.Duration{firstByte(b, client, at)}, without
 	}
-	r.eventually("a gate is shut", func() bool {
+	r.eventually("a gate is closed", func() bool {
 		firstByte(b, client, at)
 		gate := r.gate("a", "manifest").Gate
 		return gate == "cooldown" || gate == "breaker"

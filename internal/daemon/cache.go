@@ -13,9 +13,9 @@ import (
 	"github.com/pullchain/pullchain/internal/cache"
 )
 
-// A keep is the cache of a daemon's whole life and the store below it: reloads
-// build new chains behind it. A nil keep has no cache.
-type keep struct {
+// A storage is the cache of a daemon's whole life and the store below it: reloads
+// build new chains behind it. A nil storage has no cache.
+type storage struct {
 	log    *slog.Logger
 	cfg    cache.Config // what is in force; guarded by the daemon's mutex
 	wanted bool         // [cache] is not switched off
@@ -26,38 +26,38 @@ type keep struct {
 	trouble string           // why there is none although it is wanted
 }
 
-// openKeep opens the cache that cfg wants. One that cannot be had stops no
+// openStorage opens the cache that cfg wants. One that cannot be had stops no
 // daemon: pulls then go through as if it were switched off, and people are told
 // (FAULTS.md F33). Of a disk that fills up later the store itself tells.
-func openKeep(cfg cache.Config, log *slog.Logger) *keep {
-	k := &keep{log: log, cfg: cfg, wanted: cfg.On(), dir: cfg.Dir}
-	if !k.wanted {
-		return k
+func openStorage(cfg cache.Config, log *slog.Logger) *storage {
+	s := &storage{log: log, cfg: cfg, wanted: cfg.On(), dir: cfg.Dir}
+	if !s.wanted {
+		return s
 	}
-	if err := k.open(); err != nil {
-		k.trouble = err.Error()
-		log.Warn("there is no cache, everything is fetched anew each time", "dir", k.dir, "error", err, "fix", fixOf(err))
-		return k
+	if err := s.open(); err != nil {
+		s.trouble = err.Error()
+		log.Warn("there is no cache, everything is fetched anew each time", "dir", s.dir, "error", err, "fix", fixOf(err))
+		return s
 	}
-	log.Info("cache", "dir", k.dir, "limit", admin.Amount(k.store.Stats().Limit))
-	return k
+	log.Info("cache", "dir", s.dir, "limit", admin.Amount(s.store.Stats().Limit))
+	return s
 }
 
-func (k *keep) open() error {
-	if k.dir == "" {
+func (s *storage) open() error {
+	if s.dir == "" {
 		dir, err := cache.DefaultDir(os.LookupEnv)
 		if err != nil {
 			return err
 		}
-		k.dir = dir
+		s.dir = dir
 	}
-	store, err := blobstore.Open(blobstore.Config{Dir: k.dir, MaxSize: k.cfg.MaxSize, Log: k.log})
+	store, err := blobstore.Open(blobstore.Config{Dir: s.dir, MaxSize: s.cfg.MaxSize, Log: s.log})
 	if err != nil {
 		return err
 	}
-	k.store, k.dir = store, store.Stats().Dir // in full
-	k.cache = cache.New(cache.Options{Store: store, TagTTL: k.cfg.TagTTL, StaleIfError: k.cfg.StaleIfError, Log: k.log})
-	k.cache.Scrub()
+	s.store, s.dir = store, store.Stats().Dir // in full
+	s.cache = cache.New(cache.Options{Store: store, TagTTL: s.cfg.TagTTL, StaleIfError: s.cfg.StaleIfError, Log: s.log})
+	s.cache.Scrub()
 	return nil
 }
 
@@ -69,68 +69,69 @@ func fixOf(err error) string {
 	return "let the user that runs pullchain write there, or name another directory: dir under [cache]"
 }
 
-// before returns what answers for a registry: b, behind the cache if there is one.
-func (k *keep) before(name string, b *balancer.Balancer) pullchain.Fetcher {
-	if k == nil || k.cache == nil {
+// behindCache returns what answers for a registry: b, behind the cache if there is
+// one.
+func (s *storage) behindCache(name string, b *balancer.Balancer) pullchain.Fetcher {
+	if s == nil || s.cache == nil {
 		return b
 	}
-	return k.cache.Chain(cache.Registry{Name: name, Next: b, Blame: b.Blame, Holds: b.Holds, Knows: b.Knows})
+	return s.cache.Chain(cache.Registry{Name: name, Next: b, Blame: b.Blame, Holds: b.Holds, Knows: b.Knows})
 }
 
-// operated is the cache as operators see it; nil when there is none.
-func (k *keep) operated() admin.Cache {
-	if k.cache == nil {
+// forOperators is the cache as operators see it; nil when there is none.
+func (s *storage) forOperators() admin.Cache {
+	if s.cache == nil {
 		return nil // and not an interface that holds a nil
 	}
-	return k.cache
+	return s.cache
 }
 
 // snapshot is the cache as it stands, or why there is none; nil when it is
 // switched off.
-func (k *keep) snapshot() *cache.Snapshot {
-	if k == nil || !k.wanted {
+func (s *storage) snapshot() *cache.Snapshot {
+	if s == nil || !s.wanted {
 		return nil
 	}
-	if k.cache == nil {
-		return &cache.Snapshot{Stats: blobstore.Stats{Dir: k.dir, Trouble: k.trouble}}
+	if s.cache == nil {
+		return &cache.Snapshot{Stats: blobstore.Stats{Dir: s.dir, Trouble: s.trouble}}
 	}
-	s := k.cache.Snapshot()
-	return &s
+	now := s.cache.Snapshot()
+	return &now
 }
 
 // reload takes over what a new configuration can change while the cache is open.
 // The daemon's mutex is held.
-func (k *keep) reload(cfg cache.Config) {
-	if cfg.On() != k.wanted || cfg.Dir != k.cfg.Dir {
-		k.log.Warn("[cache] enabled or dir has changed: that takes a restart")
+func (s *storage) reload(cfg cache.Config) {
+	if cfg.On() != s.wanted || cfg.Dir != s.cfg.Dir {
+		s.log.Warn("[cache] enabled or dir has changed: that takes a restart")
 	}
-	if k.cache == nil {
+	if s.cache == nil {
 		return
 	}
-	if cfg.TagTTL != k.cfg.TagTTL || cfg.StaleIfError != k.cfg.StaleIfError {
-		k.cache.SetTimes(cfg.TagTTL, cfg.StaleIfError)
+	if cfg.TagTTL != s.cfg.TagTTL || cfg.StaleIfError != s.cfg.StaleIfError {
+		s.cache.SetTimes(cfg.TagTTL, cfg.StaleIfError)
 	}
-	if cfg.MaxSize != k.cfg.MaxSize {
-		k.store.SetMaxSize(cfg.MaxSize)
+	if cfg.MaxSize != s.cfg.MaxSize {
+		s.store.SetMaxSize(cfg.MaxSize)
 	}
-	k.cfg.TagTTL, k.cfg.StaleIfError, k.cfg.MaxSize = cfg.TagTTL, cfg.StaleIfError, cfg.MaxSize
+	s.cfg.TagTTL, s.cfg.StaleIfError, s.cfg.MaxSize = cfg.TagTTL, cfg.StaleIfError, cfg.MaxSize
 }
 
 // close ends the fills that go on without a client, so that the next start finds
 // what they had. What that does not finish within the time is not waited for: the
 // store is made to be left at any moment (FAULTS.md F35).
-func (k *keep) close(within time.Duration) {
-	if k == nil || k.cache == nil {
+func (s *storage) close(within time.Duration) {
+	if s == nil || s.cache == nil {
 		return
 	}
 	closed := make(chan error, 1)
-	go func() { closed <- errors.Join(k.cache.Close(), k.store.Close()) }()
+	go func() { closed <- errors.Join(s.cache.Close(), s.store.Close()) }()
 	select {
 	case err := <-closed:
 		if err != nil {
-			k.log.Warn("closing the cache", "error", err)
+			s.log.Warn("closing the cache", "error", err)
 		}
 	case <-time.After(within):
-		k.log.Warn("the cache was left as it is", "after", within)
+		s.log.Warn("the cache was left as it is", "after", within)
 	}
 }

@@ -105,7 +105,7 @@ func TestF19_WrongLengthUnknownCache(t *testing.T) {
 			k.eventually("it can be had", k.pullUnlessBroken)
 			k.layerStored()
 			if l := k.lane("b"); l.State == balancer.StateQuarantined {
-				t.Error("b is shut out, and has always been right")
+				t.Error("b is quarantined, and has always been right")
 			}
 			k.wantHit()
 		})

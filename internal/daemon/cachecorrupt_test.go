@@ -107,7 +107,7 @@ func (k *kept) pullUnlessBroken() bool {
 	return true
 }
 
-// wantBlamed fails the test unless this lane, and no other, is shut out for wrong
+// wantBlamed fails the test unless this lane, and no other, is quarantined for wrong
 // bytes.
 func (k *kept) wantBlamed(liar string) {
 	k.t.Helper()
@@ -122,7 +122,7 @@ func (k *kept) wantBlamed(liar string) {
 
 // F20 One wrong bit: the client never gets a complete wrong blob. Where it had no
 // wrong byte yet, it gets the right ones in the same request; the path that lied
-// is shut out, and what is stored is right.
+// is quarantined, and what is stored is right.
 func TestF20_CorruptCache(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

@@ -96,8 +96,8 @@ const (
 	unjournaled = 1 << 20
 	inFlight    = 2 << 20
 
-	// What is asked for of a blob of which nothing is missing but the proof.
-	proofBytes = 64 << 10
+	// What is asked for of a blob that is whole, and was not yet verified.
+	unverifiedBytes = 64 << 10
 )
 
 func newSlayer(t *testing.T) *slayer {
@@ -372,7 +372,7 @@ func TestKill9(t *testing.T) {
 	if all > most {
 		t.Errorf("%d bytes were fetched of %d, want %d at most", all, sizes, most)
 	}
-	if last := all - killed; last < missing || last > missing+missing/10+slayerLayers*proofBytes {
+	if last := all - killed; last < missing || last > missing+missing/10+slayerLayers*unverifiedBytes {
 		t.Errorf("the last pull fetched %d bytes, of which %d were missing", last, missing)
 	}
 	if s.midway < *kills/4 || s.resumed == 0 {

@@ -69,11 +69,11 @@ func build(cfg *config.Config, old *chain) (*chain, error) {
 }
 
 // routes returns the way from what clients call the registries to their chains,
-// through the cache of k.
-func (c *chain) routes(k *keep) (*front.Routes, error) {
+// through the cache of s.
+func (c *chain) routes(s *storage) (*front.Routes, error) {
 	var served []front.Registry
 	for _, r := range c.registries {
-		served = append(served, front.Registry{Name: r.name, Aliases: r.aliases, Fetcher: k.before(r.name, r.balancer)})
+		served = append(served, front.Registry{Name: r.name, Aliases: r.aliases, Fetcher: s.behindCache(r.name, r.balancer)})
 	}
 	return front.NewRoutes(served)
 }

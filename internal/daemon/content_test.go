@@ -156,8 +156,8 @@ func TestF26_ProbeOfACaptivePortal(t *testing.T) {
 	p.eventually("a is let back", func() bool { return p.gate("a", "manifest").Gate == "" })
 }
 
-// A manifest under a wrong type is served under its own, if its digest proves
-// it; by tag there is no proof.
+// A manifest under a wrong type is served under its own, if its digest verifies
+// it; by tag there is nothing to verify it by.
 func TestF27_WrongType(t *testing.T) {
 	t.Parallel()
 	for name, contentType := range map[string]string{

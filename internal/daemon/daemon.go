@@ -40,7 +40,7 @@ type Daemon struct {
 	started time.Time
 
 	data, operator net.Listener
-	keep           *keep // from Listen on
+	storage        *storage // from Listen on
 	draining       atomic.Bool
 
 	mu     sync.Mutex      // serialises reloads
@@ -104,8 +104,8 @@ func (d *Daemon) Listen() error {
 		operator.Close()
 		return err
 	}
-	d.keep = openKeep(d.cfg.Cache, d.log) // last: a port that is taken is no reason to take a directory
-	routes, err := d.chain.Load().routes(d.keep)
+	d.storage = openStorage(d.cfg.Cache, d.log) // last: a port that is taken is no reason to take a directory
+	routes, err := d.chain.Load().routes(d.storage)
 	if err != nil {
 		return err // New has made them before
 	}
@@ -116,7 +116,7 @@ func (d *Daemon) Listen() error {
 
 func (d *Daemon) adminServer() *http.Server {
 	return &http.Server{
-		Handler:           admin.New(d.cfg.Admin, d.Snapshot, d.keep.operated()),
+		Handler:           admin.New(d.cfg.Admin, d.Snapshot, d.storage.forOperators()),
 		ReadHeaderTimeout: 10 * time.Second, // these are FAULTS.md 6's; its answers are small
 		ReadTimeout:       30 * time.Second,
 		WriteTimeout:      30 * time.Second,
@@ -164,10 +164,10 @@ func (d *Daemon) Run(ctx context.Context) error {
 	case <-ctx.Done():
 	case err = <-failed:
 	}
-	told := time.Now()
+	stopping := time.Now()
 	d.drain()
 	serving.Wait()
-	d.keep.close(max(minClose, d.cfg.Server.DrainTimeout-time.Since(told)))
+	d.storage.close(max(minClose, d.cfg.Server.DrainTimeout-time.Since(stopping)))
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.chain.Load().close(nil)
@@ -214,7 +214,7 @@ func (d *Daemon) Reload(cfg *config.Config) error {
 	next, err := d.rebuild(cfg, old)
 	var routes *front.Routes
 	if err == nil {
-		routes, err = next.routes(d.keep)
+		routes, err = next.routes(d.storage)
 	}
 	if err != nil {
 		d.reload.err = err
@@ -228,13 +228,13 @@ func (d *Daemon) Reload(cfg *config.Config) error {
 	d.chain.Store(next)
 	if d.handler != nil {
 		d.handler.SetRoutes(routes)
-		d.keep.reload(cfg.Cache)
+		d.storage.reload(cfg.Cache)
 	}
 	old.close(next)
 	if d.ctx != nil {
 		next.start(d.ctx)
 	}
-	d.log.Info("configuration reloaded", "registries", len(next.registries), "kept", next.kept(old))
+	d.log.Info("configuration reloaded", "registries", len(next.registries), "kept", next.reused(old))
 	return nil
 }
 
@@ -257,8 +257,8 @@ func (d *Daemon) ReloadFailed(err error) {
 	d.log.Error("reload failed, the old configuration stays", "error", err)
 }
 
-// kept counts the paths taken over from old.
-func (c *chain) kept(old *chain) int {
+// reused counts the paths taken over from old.
+func (c *chain) reused(old *chain) int {
 	n := 0
 	for id, p := range c.paths {
 		if old.known(id) == p {

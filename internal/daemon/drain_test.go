@@ -81,13 +81,13 @@ func TestF36_DrainCuts(t *testing.T) {
 	path, content := p.layer()
 	resp := p.open(path)
 	defer resp.Body.Close()
-	told := time.Now()
+	stopped := time.Now()
 	p.stop()
 	body, err := io.ReadAll(resp.Body)
 	if !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Fatalf("the body ended with %v after %d bytes, want an unexpected end in order", err, len(body))
 	}
-	if took := time.Since(told); took < 800*time.Millisecond || took > tooLong {
+	if took := time.Since(stopped); took < 800*time.Millisecond || took > tooLong {
 		t.Errorf("cut after %v, want the drain_timeout of a second", took)
 	}
 	if len(body) == 0 || string(body) != string(content[:len(body)]) {

@@ -93,7 +93,7 @@ func TestF06_AllLimited(t *testing.T) {
 	p.wantAsked("b", "", simnet.Manifests, 1)
 }
 
-// F07 A 429 that says nothing shuts the class for half a minute, on a guess:
+// F07 A 429 that says nothing closes the class for half a minute, overridably:
 // with nothing else left the lane is tried all the same.
 func TestF07_LimitedWithoutHeader(t *testing.T) {
 	t.Parallel()
@@ -117,7 +117,7 @@ func TestF07_LimitedWithoutHeader(t *testing.T) {
 
 	lift()
 	p.b.Break(simnet.ConnRefused)
-	p.eventually("a wrong guess is no outage", func() bool {
+	p.eventually("a wrong default is no outage", func() bool {
 		return p.get(p.image.Path()).Status == 200
 	})
 	p.wantOpen("a", "manifest")
@@ -278,7 +278,7 @@ func TestF10_WorkerQuota(t *testing.T) {
 			for _, class := range []string{"manifest", "blob"} {
 				g := p.wantGate("a", class, "cooldown", pullchain.CodeWorkerQuota)
 				if g.Until == nil || g.Until.Sub(midnight).Abs() > time.Minute {
-					t.Errorf("%s: shut until %v, want %v", class, g.Until, midnight)
+					t.Errorf("%s: closed until %v, want %v", class, g.Until, midnight)
 				}
 			}
 			p.manifest()

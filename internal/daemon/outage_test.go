@@ -48,11 +48,11 @@ func (p *pair) wantOutage(got reply, code string) {
 		p.t.Errorf("Retry-After %q, want some seconds", got.Header.Get("Retry-After"))
 	}
 	for _, name := range []string{"a", "b"} {
-		told := false
+		recorded := false
 		for _, a := range e.Detail.Attempts {
-			told = told || a.Upstream == name && a.Code == code
+			recorded = recorded || a.Upstream == name && a.Code == code
 		}
-		if !told {
+		if !recorded {
 			p.t.Errorf("the detail does not say that %s failed by %s: %+v", name, code, e.Detail.Attempts)
 		}
 		if !strings.Contains(e.Message, name+" "+code) {
@@ -61,7 +61,7 @@ func (p *pair) wantOutage(got reply, code string) {
 	}
 }
 
-// When every path is shut on a guess, a burst of pulls makes one try at each,
+// When every path is closed and may be overridden, a burst of pulls makes one try at each,
 // and all of them learn what came of it.
 func TestF38_OneForcedTry(t *testing.T) {
 	t.Parallel()
@@ -79,7 +79,7 @@ func TestF38_OneForcedTry(t *testing.T) {
 		p.wantAsked(name, "", simnet.Manifests, before[name]+1)
 	}
 	if s := p.Daemon.Snapshot(); s.Find("docker.io").Pullable {
-		t.Error("the chain calls itself pullable, with every path shut")
+		t.Error("the chain calls itself pullable, with every path closed")
 	}
 }
 
@@ -118,7 +118,7 @@ func TestF38_AnswersAtOnce(t *testing.T) {
 	}
 }
 
-// What is shut for wrong bytes, or until a time that it named, is not forced.
+// What is closed for wrong bytes, or until a time that it named, is not forced.
 func TestF38_NotEverythingIsForced(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]simnet.Fault{
@@ -153,7 +153,7 @@ func probing(t *testing.T, open time.Duration) *pair {
 }
 
 // A path that fails again at every second look is left alone for longer each
-// time and is told apart; users see none of it.
+// time and is recorded apart; users see none of it.
 func TestF39_Flapping(t *testing.T) {
 	t.Parallel()
 	const open = 500 * time.Millisecond

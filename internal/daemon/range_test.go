@@ -64,7 +64,7 @@ func TestF46_RangeOfAResume(t *testing.T) {
 			if b.IgnoresRange != tc.ignores {
 				t.Errorf("b is taken to ignore ranges: %t, want %t", b.IgnoresRange, tc.ignores)
 			}
-			if !tc.known { // it is a's word against b's: neither is shut out for it
+			if !tc.known { // it is a's word against b's: neither is quarantined for it
 				x.wantOpen("b", "blob")
 			}
 			if tc.serves == "b" {
@@ -114,7 +114,7 @@ func TestF46_PartForTheWhole(t *testing.T) {
 
 // A resume that is another object, right in everything but its bytes, must not
 // end as a whole layer; and since two paths sent parts of it, there is no telling
-// which of them lied, so none is shut out.
+// which of them lied, so none is quarantined.
 func TestF46_SpliceOfAnotherObject(t *testing.T) {
 	t.Parallel()
 	p := newBig(t, true, nil)

@@ -175,7 +175,7 @@ func TestF37_UnderWay(t *testing.T) {
 }
 
 // A shared egress that refused the login is tried again at once when its
-// settings change, and stays shut over a reload that does not touch it.
+// settings change, and stays closed over a reload that does not touch it.
 func TestF43_OpenUntilReload(t *testing.T) {
 	t.Parallel()
 	x := newTunnelled(t, "SOCKS5", "marker-of-a-wrong-password", "")

@@ -260,7 +260,7 @@ func (r *rig) breaker(name, class string) balancer.BreakerSnapshot {
 	return balancer.BreakerSnapshot{}
 }
 
-// gate returns the gate that is shut for a class; its Gate is empty if none is.
+// gate returns the gate that is closed for a class; its Gate is empty if none is.
 func (r *rig) gate(name, class string) balancer.GateSnapshot {
 	r.t.Helper()
 	for _, g := range r.lane(name).Gates {

@@ -128,7 +128,7 @@ func (r *rig) wantCode(got reply, name string, code pullchain.Code) {
 	}
 }
 
-// wantGate fails the test unless this gate of the lane is shut for the class,
+// wantGate fails the test unless this gate of the lane is closed for the class,
 // for that reason. It returns it.
 func (r *rig) wantGate(name, class, gate string, code pullchain.Code) balancer.GateSnapshot {
 	r.t.Helper()
@@ -139,16 +139,16 @@ func (r *rig) wantGate(name, class, gate string, code pullchain.Code) balancer.G
 	return got
 }
 
-// wantOpen fails the test unless no gate of the lane is shut for the class.
+// wantOpen fails the test unless no gate of the lane is closed for the class.
 func (r *rig) wantOpen(name, class string) {
 	r.t.Helper()
 	if got := r.gate(name, class); got.Gate != "" {
-		r.t.Errorf("%s's %s gate is shut: %q for %q", name, class, got.Gate, got.Code)
+		r.t.Errorf("%s's %s gate is closed: %q for %q", name, class, got.Gate, got.Code)
 	}
 }
 
 // wantUntil fails the test unless the gate opens at least so long after the test
-// began, and at most so long from now: between them it was shut.
+// began, and at most so long from now: between them it was closed.
 func (r *rig) wantUntil(g balancer.GateSnapshot, least, most time.Duration) {
 	r.t.Helper()
 	if g.Until == nil {

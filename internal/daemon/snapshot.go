@@ -37,7 +37,7 @@ func (d *Daemon) Snapshot() admin.Snapshot {
 	for _, r := range d.chain.Load().registries {
 		s.Registries = append(s.Registries, admin.Registry{Snapshot: r.balancer.Snapshot(), Probes: r.checker.Snapshot()})
 	}
-	s.Cache = d.keep.snapshot()
+	s.Cache = d.storage.snapshot()
 	s.Summary = admin.Summarize(s.Chains(), s.Cache, now)
 	return s
 }

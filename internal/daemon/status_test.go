@@ -54,7 +54,7 @@ func TestF11_F12_F13_ServerErrors(t *testing.T) {
 			g := p.wantGate("a", "manifest", "breaker", tt.code)
 			p.wantUntil(g, 30*time.Second, 30*time.Second)
 			if blob := p.gate("a", "blob"); (blob.Gate != "") != tt.wide {
-				t.Errorf("the gate for blobs is %q; shut should be %v", blob.Gate, tt.wide)
+				t.Errorf("the gate for blobs is %q; closed should be %v", blob.Gate, tt.wide)
 			}
 			p.manifest()
 			p.wantAsked("a", "GET", simnet.Manifests, tt.trip)

@@ -33,11 +33,11 @@ func TestParallelChunks(t *testing.T) {
   max_concurrent_downloads = 8
   concurrent_layer_fetch_buffer = %d
 `, chunk))
-	w.settle(t)
+	w.waitIdle(t)
 	w.net.Ledger().Reset()
 	wantPull(t, c, origin, img)
 	d.end(t)
-	w.settle(t)
+	w.waitIdle(t)
 
 	layer := img.blobs[len(img.blobs)-1]
 	parts := map[string]bool{}

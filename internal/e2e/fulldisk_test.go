@@ -107,7 +107,7 @@ func wantStoredAgain(t *testing.T, w *world, d *daemon, c *crane, img *image) {
 		return nil
 	})
 	d.stored(t)
-	w.settle(t)
+	w.waitIdle(t)
 	w.net.Ledger().Reset()
 	if err := get(t.Context()); err != nil {
 		t.Error(err)

@@ -33,7 +33,7 @@ func TestHerd(t *testing.T) {
 	g := newGate(t, w.hub.CDN, 1<<20, img.blobs[len(img.blobs)-1])
 	d := startDaemon(t, program, ns, daemonSetup{chain: []upstream{w.once()}})
 	d.ready(t)
-	w.settle(t)
+	w.waitIdle(t)
 	w.net.Ledger().Reset()
 
 	// All of them are to share the last layer. Only the config of its platform do
@@ -48,7 +48,7 @@ func TestHerd(t *testing.T) {
 	}()
 	pullAtOnce(t, startCrane(t, ns).(*crane), img)
 	d.end(t)
-	w.settle(t)
+	w.waitIdle(t)
 	for _, b := range append([]blob{img.index, img.manifest}, append(img.blobs, img.others...)...) {
 		server := "hub-cdn"
 		if b.mediaType == typeManifest || b.mediaType == typeIndex {

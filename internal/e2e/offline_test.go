@@ -44,7 +44,7 @@ func TestOffline(t *testing.T) {
 			for _, s := range []*simnet.Server{far.Server, far.Auth.Server, far.CDN.Server} {
 				s.Break(simnet.ConnBlackhole)
 			}
-			w.settle(t)
+			w.waitIdle(t)
 			w.net.Ledger().Reset()
 			d = startDaemon(t, program, ns, setup)
 			fresh := c.start(t, ns)

@@ -34,7 +34,7 @@ func TestWarm(t *testing.T) {
 
 	d.wantSays(t, 0, []string{"docker.io/library/app:warm: ok, "}, "cache", "warm", "library/app:warm")
 	d.stored(t)
-	w.settle(t)
+	w.waitIdle(t)
 	w.net.Ledger().Reset()
 	d.wantSays(t, 0, []string{"docker.io/library/app:warm: was there"}, "cache", "warm", "docker.io/library/app:warm")
 	wantPull(t, startCrane(t, ns), origin, img)
@@ -48,7 +48,7 @@ func TestWarm(t *testing.T) {
 	d.wantSays(t, 8, []string{"WRONG " + layer.digest.String(), ": 1 wrong"}, "cache", "verify")
 	d.wantSays(t, 0, []string{": 0 wrong"}, "cache", "verify")
 	wantPull(t, startCrane(t, ns), origin, img)
-	w.settle(t)
+	w.waitIdle(t)
 	w.wantOnce(t, "hub-cdn", layer)
 	d.end(t)
 }

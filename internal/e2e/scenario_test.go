@@ -162,7 +162,7 @@ func (w *world) deadProxy() string {
 // wantRequests fails the test when the internet has seen no such request.
 func (w *world) wantRequests(t *testing.T, what string, f simnet.Filter) {
 	t.Helper()
-	w.settle(t)
+	w.waitIdle(t)
 	if w.net.Ledger().Count(f) == 0 {
 		t.Errorf("no %s was asked for", what)
 	}
@@ -171,7 +171,7 @@ func (w *world) wantRequests(t *testing.T, what string, f simnet.Filter) {
 // wantNoRequests fails the test when the internet has seen such a request.
 func (w *world) wantNoRequests(t *testing.T, what string, f simnet.Filter) {
 	t.Helper()
-	w.settle(t)
+	w.waitIdle(t)
 	if n := w.net.Ledger().Count(f); n != 0 {
 		t.Errorf("%d times: %s", n, what)
 	}
@@ -180,7 +180,7 @@ func (w *world) wantNoRequests(t *testing.T, what string, f simnet.Filter) {
 // wantCut fails the test when the server has broken off no blob.
 func (w *world) wantCut(t *testing.T, server string) {
 	t.Helper()
-	w.settle(t)
+	w.waitIdle(t)
 	for _, e := range w.net.Ledger().Find(simnet.Filter{Server: server, Class: simnet.Blobs}) {
 		if e.Cut {
 			return
@@ -189,8 +189,8 @@ func (w *world) wantCut(t *testing.T, server string) {
 	t.Errorf("%s has broken off no blob", server)
 }
 
-// settle waits until no request is under way, so that the ledger is final.
-func (w *world) settle(t *testing.T) {
+// waitIdle waits until no request is under way, so that the ledger is final.
+func (w *world) waitIdle(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

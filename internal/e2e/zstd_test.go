@@ -29,7 +29,7 @@ func TestZstdChunked(t *testing.T) {
 	d.ready(t)
 	output := wantPull(t, startPartialPodman(t, ns), origin, img)
 	d.end(t)
-	w.settle(t)
+	w.waitIdle(t)
 	layers := img.blobs[1:]
 	if n := strings.Count(output, "Retrieved partial blob"); n != len(layers) {
 		t.Errorf("podman got %d of %d layers in parts:\n%s", n, len(layers), output)

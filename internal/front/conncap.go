@@ -20,8 +20,8 @@ type connCap struct {
 }
 
 type clientConns struct {
-	open int
-	told bool // the log has it already, for this run of refusals
+	open   int
+	logged bool // the log has it already, for this run of refusals
 }
 
 // changed is the ConnState hook. Of a new connection too many, only the reading
@@ -60,8 +60,8 @@ func (c *connCap) opened(addr string) (ok, tell bool) {
 	if client.open <= c.max {
 		return true, false
 	}
-	tell = !client.told
-	client.told = true
+	tell = !client.logged
+	client.logged = true
 	return false, tell
 }
 
@@ -73,7 +73,7 @@ func (c *connCap) closed(addr string) {
 		return
 	}
 	if client.open--; client.open <= c.max/2 {
-		client.told = false
+		client.logged = false
 	}
 	if client.open <= 0 {
 		delete(c.clients, addr)

@@ -110,7 +110,7 @@ func TestF36DrainFinishesAnswers(t *testing.T) {
 }
 
 // F36: what does not finish in time is cut by FIN, with every byte that there
-// was; what has not begun is told to try again.
+// was; what has not begun is lines to try again.
 func TestF36DrainCuts(t *testing.T) {
 	t.Parallel()
 	g := newGate()
@@ -225,7 +225,7 @@ func TestSmuggling(t *testing.T) {
 	}
 }
 
-// One address cannot take every connection; it is told to the log once.
+// One address cannot take every connection; it is lines to the log once.
 func TestConnectionsPerClient(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -266,14 +266,14 @@ func TestConnectionsPerClient(t *testing.T) {
 					t.Errorf("one more: %v", err)
 				}
 			}
-			told := 0
+			lines := 0
 			for _, line := range logs.all(t) {
 				if strings.HasPrefix(line["msg"].(string), "connections refused") && line["addr"] == "127.0.0.1" {
-					told++
+					lines++
 				}
 			}
-			if want := map[bool]int{true: 1}[tt.refused]; told != want {
-				t.Errorf("told %d times, want %d", told, want)
+			if want := map[bool]int{true: 1}[tt.refused]; lines != want {
+				t.Errorf("logged %d times, want %d", lines, want)
 			}
 			for _, conn := range open {
 				conn.Close()

@@ -55,7 +55,7 @@ func (s *Server) Mend() { s.breakConns(ConnOK, -1) }
 
 func (s *Server) breakConns(f ConnFault, n int) {
 	s.mu.Lock()
-	if s.shutup {
+	if s.stopped {
 		s.mu.Unlock()
 		return
 	}

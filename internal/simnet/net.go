@@ -65,7 +65,7 @@ func (n *Net) Close() {
 
 	n.cancel()
 	for _, s := range servers {
-		s.shut()
+		s.stop()
 	}
 	for _, c := range closers {
 		c()

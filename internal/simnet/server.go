@@ -41,15 +41,15 @@ type Server struct {
 	feed    chan net.Conn
 	good    *tls.Certificate
 
-	mu     sync.Mutex
-	ln     net.Listener
-	holder io.Closer // keeps the port while ln is closed
-	broken ConnFault
-	left   int // connections that broken still applies to; -1 is all
-	rtt    time.Duration
-	conns  map[*conn]struct{}
-	faults []*armed
-	shutup bool
+	mu      sync.Mutex
+	ln      net.Listener
+	holder  io.Closer // keeps the port while ln is closed
+	broken  ConnFault
+	left    int // connections that broken still applies to; -1 is all
+	rtt     time.Duration
+	conns   map[*conn]struct{}
+	faults  []*armed
+	stopped bool
 }
 
 // AddOrigin starts a server of the caller's own making, with the ledger and
@@ -145,11 +145,11 @@ func (s *Server) acceptFrom(ln net.Listener) {
 }
 
 // admit enters a new connection in the books and says what is wrong with it.
-// It returns nil once the server is shut.
+// It returns nil once the server has stopped.
 func (s *Server) admit(tcp net.Conn) (*conn, ConnFault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.shutup {
+	if s.stopped {
 		return nil, ConnOK
 	}
 	if t, ok := tcp.(*net.TCPConn); ok && s.origin.SendBuffer > 0 {
@@ -188,10 +188,10 @@ func (s *Server) forget(c *conn) {
 	delete(s.conns, c)
 }
 
-// shut stops the server for good.
-func (s *Server) shut() {
+// stop stops the server for good.
+func (s *Server) stop() {
 	s.mu.Lock()
-	s.shutup = true
+	s.stopped = true
 	s.closeListenerLocked()
 	if s.holder != nil {
 		_ = s.holder.Close()
