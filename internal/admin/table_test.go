@@ -1,22 +1,17 @@
 package admin_test
 
 import (
-	"flag"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/pullchain/pullchain/internal/admin"
 	"github.com/pullchain/pullchain/internal/blobstore"
 	"github.com/pullchain/pullchain/internal/cache"
+	"github.com/pullchain/pullchain/internal/golden"
 	"github.com/pullchain/pullchain/internal/messages"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 func TestTable(t *testing.T) {
 	t.Parallel()
@@ -49,19 +44,7 @@ func TestTable(t *testing.T) {
 			if err := admin.WriteTable(&b, s, tt.o); err != nil {
 				t.Fatal(err)
 			}
-			path := filepath.Join("testdata", tt.golden)
-			if *update {
-				if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), b.String()); diff != "" {
-				t.Errorf("%s (-want +got):\n%s", path, diff)
-			}
+			golden.Compare(t, filepath.Join("testdata", tt.golden), b.String())
 		})
 	}
 }

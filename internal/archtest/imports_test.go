@@ -27,6 +27,7 @@ var rows = [][]string{
 // it, and the packages listed.
 var beside = map[string][]string{
 	"internal/simnet": {"internal/cli", "internal/bench"}, // pullchain demo; the internet that is measured over
+	"internal/golden": nil,                                // compares texts with files
 }
 
 // testsOnly are packages without code of their own.

@@ -5,14 +5,16 @@ package main
 import (
 	"testing"
 	"time"
+
+	"github.com/pullchain/pullchain/internal/golden"
 )
 
 func TestNginxConfig(t *testing.T) {
 	t.Parallel()
-	golden(t, "nginx.conf", nginxConfig(nginxValues{
+	golden.Compare(t, "testdata/nginx.conf", nginxConfig(nginxValues{
 		Dir: "/tmp/d", Host: "127.0.0.1:5000", Scheme: "https", Listen: "127.0.0.1:8080",
 	}))
-	golden(t, "nginx-tls.conf", nginxConfig(nginxValues{
+	golden.Compare(t, "testdata/nginx-tls.conf", nginxConfig(nginxValues{
 		User: "root", Dir: "/tmp/d", Host: "127.0.0.1:5000", Scheme: "https", Listen: "127.0.0.1:8080", Cert: "/tmp/cert.pem", Key: "/tmp/key.pem",
 	}))
 }
@@ -24,6 +26,6 @@ func TestOtherConfigs(t *testing.T) {
 		upstreams: []upstream{{"hub", "https://127.0.0.1:5000"}, {"second", "https://127.0.0.1:5001"}}, ca: "/tmp/ca.pem",
 		cert: &certificate{cert: "/tmp/cert.pem", key: "/tmp/key.pem"}, stall: 2 * time.Second,
 	}
-	golden(t, "distribution.yml", distributionConfig(s, up))
-	golden(t, "pullchain.toml", pullchainConfig(s, "127.0.0.1:8081", up))
+	golden.Compare(t, "testdata/distribution.yml", distributionConfig(s, up))
+	golden.Compare(t, "testdata/pullchain.toml", pullchainConfig(s, "127.0.0.1:8081", up))
 }

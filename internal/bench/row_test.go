@@ -5,33 +5,11 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"math"
-	"os"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/pullchain/pullchain/internal/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
-
-// golden compares a text with a file under testdata.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := "testdata/" + name
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s differs, see -update (-want +got):\n%s", path, diff)
-	}
-}
 
 func TestOutcome(t *testing.T) {
 	t.Parallel()
@@ -106,7 +84,7 @@ func TestTable(t *testing.T) {
 	if err := writeTable(&text, someRows()); err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "table.txt", text.String())
+	golden.Compare(t, "testdata/table.txt", text.String())
 }
 
 func TestJSON(t *testing.T) {

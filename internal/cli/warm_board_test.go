@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"log"
@@ -18,35 +17,14 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/blobstore"
 	"github.com/pullchain/pullchain/internal/cache"
+	"github.com/pullchain/pullchain/internal/golden"
 	"github.com/pullchain/pullchain/internal/messages"
 )
-
-// update rewrites the golden files.
-var update = flag.Bool("update", false, "rewrite the golden files")
-
-// golden compares got with a file of texts that people read.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", path, diff)
-	}
-}
 
 // A screen is a terminal that understands what a board sends: text, line feeds,
 // "up n lines, to their beginning" and "erase to the end".
@@ -123,7 +101,7 @@ func TestBoardOnATerminal(t *testing.T) {
 		shot("images have ended")
 		stop()
 		shot("stopped")
-		golden(t, "warm/board.golden", film.String())
+		golden.Compare(t, "testdata/warm/board.golden", film.String())
 	})
 }
 
@@ -143,7 +121,7 @@ func TestBoardSentences(t *testing.T) {
 		b.quiet = true
 		b.finished(warmed{Image: "not told"})
 	}
-	golden(t, "warm/sentences.golden", out.String())
+	golden.Compare(t, "testdata/warm/sentences.golden", out.String())
 }
 
 func TestWriteStatAndEntries(t *testing.T) {
@@ -163,7 +141,7 @@ func TestWriteStatAndEntries(t *testing.T) {
 			{Digest: "odd", Kind: "blob"},
 		}, 4)
 	}
-	golden(t, "cache.golden", out.String())
+	golden.Compare(t, "testdata/cache.golden", out.String())
 }
 
 func TestNickname(t *testing.T) {

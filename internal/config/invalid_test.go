@@ -1,7 +1,6 @@
 package config_test
 
 import (
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,9 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pullchain/pullchain/internal/config"
+	"github.com/pullchain/pullchain/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // TestInvalidFiles loads testdata/invalid-*.toml, each with one mistake or one
 // kind of it, and compares what people are told with the golden file beside it.
@@ -36,19 +34,7 @@ func TestInvalidFiles(t *testing.T) {
 			if strings.Contains(got, "hunter2") {
 				t.Errorf("the error shows a password:\n%s", got)
 			}
-			golden := strings.TrimSuffix(path, ".toml") + ".golden"
-			if *update {
-				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if d := cmp.Diff(string(want), got); d != "" {
-				t.Errorf("error (-want +got):\n%s", d)
-			}
+			golden.Compare(t, strings.TrimSuffix(path, ".toml")+".golden", got)
 		})
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pullchain/pullchain/internal/config"
+	"github.com/pullchain/pullchain/internal/golden"
 )
 
 func TestShow(t *testing.T) {
@@ -29,18 +30,7 @@ func TestShow(t *testing.T) {
 				t.Errorf("%s shows the secret %q", tt.golden, secret)
 			}
 		}
-		if *update {
-			if err := os.WriteFile(tt.golden, b.Bytes(), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(tt.golden)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if d := cmp.Diff(string(want), b.String()); d != "" {
-			t.Errorf("%s (-want +got):\n%s", tt.golden, d)
-		}
+		golden.Compare(t, tt.golden, b.String())
 	}
 }
 

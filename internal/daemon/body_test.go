@@ -136,18 +136,25 @@ func TestF19_WrongContentLength(t *testing.T) {
 		t.Run(fmt.Sprint(shift), func(t *testing.T) {
 			t.Parallel()
 			p := newBig(t, true, nil)
-			p.a.Inject(simnet.Fault{On: simnet.Blobs, LengthShift: shift})
-			path, content := p.layer()
-			got := p.wantBytes(path, content)
-			if n := got.Header.Get("Content-Length"); n != fmt.Sprint(len(content)) {
-				t.Errorf("Content-Length %q, want %d", n, len(content))
-			}
-			p.wantCode(got, "a", pullchain.CodeWrongSize)
-			p.wantAsked("a", http.MethodGet, simnet.Blobs, 1)
-			p.wantAsked("b", http.MethodGet, simnet.Blobs, 1)
-			p.wantOpen("a", "blob") // it may be the manifest that lies, and any user can push one
+			p.wantLengthRefused(shift)
 		})
 	}
+}
+
+// wantLengthRefused has a send another length of the layer than the manifest says,
+// and fails the test unless b serves it instead, and a is not blamed.
+func (p *pair) wantLengthRefused(shift int64) {
+	p.t.Helper()
+	p.a.Inject(simnet.Fault{On: simnet.Blobs, LengthShift: shift})
+	path, content := p.layer()
+	got := p.wantBytes(path, content)
+	if n := got.Header.Get("Content-Length"); n != fmt.Sprint(len(content)) {
+		p.t.Errorf("Content-Length %q, want %d", n, len(content))
+	}
+	p.wantCode(got, "a", pullchain.CodeWrongSize)
+	p.wantAsked("a", http.MethodGet, simnet.Blobs, 1)
+	p.wantAsked("b", http.MethodGet, simnet.Blobs, 1)
+	p.wantOpen("a", "blob") // it may be the manifest that lies, and any user can push one
 }
 
 // When the length is not known, the client learns the wrong one; what it gets is

@@ -67,16 +67,7 @@ func TestF19_WrongLengthCache(t *testing.T) {
 		t.Run(fmt.Sprint(shift), func(t *testing.T) {
 			t.Parallel()
 			k := newKeptOf(t, large, nil)
-			k.a.Inject(simnet.Fault{On: simnet.Blobs, LengthShift: shift})
-			path, content := k.layer()
-			got := k.wantBytes(path, content)
-			if n := got.Header.Get("Content-Length"); n != fmt.Sprint(len(content)) {
-				t.Errorf("Content-Length %q, want %d", n, len(content))
-			}
-			k.wantCode(got, "a", pullchain.CodeWrongSize)
-			k.wantAsked("a", http.MethodGet, simnet.Blobs, 1)
-			k.wantAsked("b", http.MethodGet, simnet.Blobs, 1)
-			k.wantOpen("a", "blob")
+			k.wantLengthRefused(shift)
 			k.layerStored()
 			k.wantHit()
 		})

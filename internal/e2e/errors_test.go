@@ -3,34 +3,20 @@
 package e2e
 
 import (
-	"flag"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/pullchain/pullchain/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write testdata/errors anew from what the clients print")
 
 // compareError compares what a client printed when nothing could be pulled
 // with testdata/errors/<client>.txt, which is there to be read: it is what a
 // person has to go by.
 func compareError(t *testing.T, name, printed string) {
 	t.Helper()
-	file := filepath.Join("testdata", "errors", name+".txt")
 	got := stable(printed)
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatalf("%v (go test -tags e2e ./internal/e2e/ -update writes it)", err)
-	}
 	// What makes it an error that one can act on: it says of each upstream what
 	// is the matter with it, in the words that the documentation explains.
 	for _, cause := range []string{"docker-hub conn_refused", "cf-worker egress_proxy", "pullchain status"} {
@@ -38,8 +24,9 @@ func compareError(t *testing.T, name, printed string) {
 			t.Errorf("what %s prints does not say %q:\n%s", name, cause, got)
 		}
 	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("the error that %s prints has changed (-%s, +now):\n%s\nas it came:\n%s", name, file, diff, printed)
+	golden.Compare(t, filepath.Join("testdata", "errors", name+".txt"), got)
+	if t.Failed() {
+		t.Logf("what %s prints, as it came:\n%s", name, printed)
 	}
 }
 

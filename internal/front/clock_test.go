@@ -208,22 +208,30 @@ func TestListenerTimeouts(t *testing.T) {
 	})
 }
 
+// askOneServer starts a server with its defaults over fetch, in a bubble, and asks it
+// for the layer. done gets what Serve returns.
+func askOneServer(t *testing.T, fetch func(context.Context, pullchain.Request) (pullchain.Response, error)) (h *Handler, s *Server, conn net.Conn, done chan error) {
+	t.Helper()
+	h, _ = newHandler(t, Config{}, &fakeFetcher{fetch: fetch})
+	s, err := NewServer(Config{}, h, h.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln := newPipeListener()
+	done = make(chan error, 1)
+	go func() { done <- s.Serve(ln) }()
+	conn = ln.dial()
+	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", blobPath)
+	return h, s, conn, done
+}
+
 // F36 on the clock: the default drain is 25 s and then the cut.
 func TestF36DrainTakesItsTimeAndNoMore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate()
-		h, _ := newHandler(t, Config{}, &fakeFetcher{fetch: g.fetch})
-		s, err := NewServer(Config{}, h, h.log)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ln := newPipeListener()
-		done := make(chan error, 1)
-		go func() { done <- s.Serve(ln) }()
-		conn := ln.dial()
+		_, s, conn, done := askOneServer(t, g.fetch)
 		defer conn.Close()
-		fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", blobPath)
 		blob := make(chan got)
 		go func() { blob <- readRaw(t, conn) }()
 		<-g.half
@@ -247,17 +255,8 @@ func TestF36DrainTakesItsTimeAndNoMore(t *testing.T) {
 func TestF36CutDoesNotWaitForADeadClient(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h, _ := newHandler(t, Config{}, &fakeFetcher{fetch: healthy})
-		s, err := NewServer(Config{}, h, h.log)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ln := newPipeListener()
-		done := make(chan error, 1)
-		go func() { done <- s.Serve(ln) }()
-		conn := ln.dial()
+		h, s, conn, done := askOneServer(t, healthy)
 		defer conn.Close()
-		fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", blobPath)
 		synctest.Wait() // the answer's first bytes wait for a reader
 		start := time.Now()
 		if err := s.Shutdown(t.Context()); err == nil {

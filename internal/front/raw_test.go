@@ -2,10 +2,13 @@ package front
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -26,6 +29,19 @@ func rawRequest(t testing.TB, addr, request string) got {
 	conn.SetDeadline(time.Now().Add(ioPatience))
 	// A server that has read enough answers and closes; what it says of that counts.
 	_, _ = io.WriteString(conn, request)
+	return readRaw(t, conn)
+}
+
+// rawBlobOverTLS asks s, which speaks TLS, for the layer.
+func rawBlobOverTLS(t testing.TB, s *httptest.Server) got {
+	t.Helper()
+	conn, err := tls.Dial("tcp", s.Listener.Addr().String(), s.Client().Transport.(*http.Transport).TLSClientConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(ioPatience))
+	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", blobPath)
 	return readRaw(t, conn)
 }
 

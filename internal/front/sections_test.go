@@ -282,13 +282,7 @@ func TestF18CutSectionsEndByFIN(t *testing.T) {
 		t.Errorf("%d bytes, ended with %v", len(g.Body), g.Err)
 	}
 	secure := serveAs(t, h, "TLS")
-	conn, err := tls.Dial("tcp", secure.Listener.Addr().String(), secure.Client().Transport.(*http.Transport).TLSClientConfig)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", blobPath)
-	if g := readRaw(t, conn); g.Err != nil || g.Body != string(layer[:cut]) {
+	if g := rawBlobOverTLS(t, secure); g.Err != nil || g.Body != string(layer[:cut]) {
 		t.Errorf("TLS: %d bytes, ended with %v", len(g.Body), g.Err)
 	}
 }

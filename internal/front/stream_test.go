@@ -3,7 +3,6 @@ package front
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -84,13 +83,7 @@ func TestF18CutBodyOverTLS(t *testing.T) {
 	h, _ := newHandler(t, Config{}, blobWith(int64(len(layer)), func() pullchain.Body { return bodyOf(layer[:cut], 10_000, errCut) }))
 	s := httptest.NewTLSServer(h)
 	defer s.Close()
-	conn, err := tls.Dial("tcp", s.Listener.Addr().String(), s.Client().Transport.(*http.Transport).TLSClientConfig)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", blobPath)
-	if g := readRaw(t, conn); g.Err != nil || g.Body != string(layer[:cut]) {
+	if g := rawBlobOverTLS(t, s); g.Err != nil || g.Body != string(layer[:cut]) {
 		t.Errorf("%d bytes, ended with %v", len(g.Body), g.Err)
 	}
 }
