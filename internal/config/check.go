@@ -19,6 +19,8 @@ type checker struct {
 	cfg *Config
 }
 
+// check goes through the tables. The order does not matter to the reader: mistakes
+// are sorted by where they stand in the file.
 func (c *checker) check() {
 	c.room(place{}.child("server"), c.cfg.Server.Validate())
 	c.admin(place{}.child("admin"))
@@ -49,6 +51,8 @@ func (c *checker) room(at place, err error) {
 // keyList is what a room's error begins with.
 var keyList = regexp.MustCompile(`^[a-z0-9_.]+(, [a-z0-9_.]+)*$`)
 
+// admin checks what [admin] and [server] mean together: one listener cannot be
+// both. Port 0 is a new port for each.
 func (c *checker) admin(at place) {
 	c.room(at, c.cfg.Admin.Validate())
 	listen := c.cfg.Admin.Listen
@@ -66,6 +70,9 @@ func (c *checker) sameListener(admin place) {
 	c.doc.blame(admin.child("listen"), "is where [server] listens; the operator's plane has a listener of its own")
 }
 
+// cache checks [cache]. A 0 in the Config means "not set", for which the room takes
+// its default. A 0 that stands in the file was meant, and would silently become that
+// default.
 func (c *checker) cache(at place) {
 	c.room(at, c.cfg.Cache.Validate())
 	for key, n := range map[string]int64{
@@ -80,6 +87,7 @@ func (c *checker) cache(at place) {
 	}
 }
 
+// log checks [log], which has no room of its own.
 func (c *checker) log(at place) {
 	c.oneOf(at.child("level"), c.cfg.Log.Level, "debug", "info", "warn", "error")
 	c.oneOf(at.child("format"), c.cfg.Log.Format, "auto", "text", "json")
@@ -95,6 +103,8 @@ func (c *checker) oneOf(at place, word string, words ...string) {
 // plainName is what names in metrics, logs and URLs may be.
 var plainName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$`)
 
+// egresses checks the proxies. One that no upstream uses is more often a typing
+// error in egress = "…" than a plan for later, so it gets a warning.
 func (c *checker) egresses(at place) {
 	used := map[string]bool{}
 	for _, r := range c.cfg.Registries {

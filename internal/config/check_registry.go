@@ -18,6 +18,8 @@ import (
 // port, or a word. It stands in paths and in metrics.
 var registryName = regexp.MustCompile(`^[a-z0-9]+([._-]+[a-z0-9]+)*(:[0-9]{1,5})?$`)
 
+// registries checks each registry, and that no two share a name: a client's name
+// for a registry must lead to one chain.
 func (c *checker) registries(at place) {
 	owner := map[string]string{} // of each name and alias
 	for i := range c.cfg.Registries {
@@ -53,6 +55,8 @@ func (c *checker) registryNames(at place, r *Registry, owner map[string]string) 
 	}
 }
 
+// registry checks one registry and its upstreams. "passthrough" is refused and not
+// ignored: the file would promise that a client's login is passed on.
 func (c *checker) registry(at place, r *Registry) {
 	if _, err := balancer.ParseStrategy(string(r.Strategy)); err != nil {
 		c.doc.blame(at.child("strategy"), "%v", err)
@@ -94,6 +98,8 @@ func (c *checker) trust(at place, r *Registry) {
 		"set trust = \"resolve\" on one of %s", names(called))
 }
 
+// upstream checks one path: what its rooms say of it, and what only shows here,
+// such as an egress by a name that there is not.
 func (c *checker) upstream(at place, u *Upstream) {
 	c.room(at, u.Config.Validate())
 	c.room(at.child("probe"), u.Probe.Validate())
@@ -141,6 +147,8 @@ var secretHeader = regexp.MustCompile(`(?i)(auth|cookie|credential|key|passw|sec
 
 const relayHeader = "X-Pullchain-Key"
 
+// noEgress blames a name that is no egress's. To dial directly instead would send
+// traffic past the proxy that the operator wanted.
 func (c *checker) noEgress(at place, name string) {
 	known := append(slices.Sorted(maps.Keys(c.cfg.Egress)), egress.Direct, egress.Environment)
 	if s := suggest(name, known); s != "" {

@@ -98,6 +98,10 @@ func Parse(name string, data []byte, env func(string) (string, bool)) (*Config, 
 	return parse(name, data, env, nil)
 }
 
+// parse is Parse with the files that open opens; nil opens none. The steps go on
+// after a mistake, so that one look at the errors is enough: only a document that
+// is no TOML ends it early. Defaults are filled in before the check, which judges
+// what will be in force.
 func parse(name string, data []byte, env func(string) (string, bool), open opener) (*Config, error) {
 	doc, err := newDocument(name, data)
 	if err != nil {
@@ -159,6 +163,8 @@ func (c *Config) fillCache() {
 	}
 }
 
+// fill sets what depends on whether an upstream is the registry itself: only of
+// that is a 404 final and a tag's meaning believed without the file saying so.
 func (r *Registry) fill() {
 	if s, err := balancer.ParseStrategy(string(r.Strategy)); err == nil {
 		r.Strategy = s

@@ -73,6 +73,7 @@ func (d *decoder) value(at place, path string, raw any, v reflect.Value) {
 
 // table decodes a table into a struct.
 func (d *decoder) table(at place, path string, m map[string]any, v reflect.Value) {
+	// The exact case counts: "URL" is an unknown key, with a hint to "url".
 	fields := fieldsOf(v.Type())
 	for _, key := range slices.Sorted(maps.Keys(m)) {
 		below := at.child(key)
@@ -170,6 +171,8 @@ func (d *decoder) str(at place, raw any) (string, bool) {
 	return s, true
 }
 
+// text decodes a value that reads its own text form: a size, a range of addresses,
+// a Secret.
 func (d *decoder) text(at place, raw any, u encoding.TextUnmarshaler) {
 	if n, isInt := raw.(int64); isInt && isSize(u) {
 		d.doc.fail(at, "a size needs a unit, as in \"%dGiB\"", n)
@@ -188,8 +191,11 @@ func (d *decoder) text(at place, raw any, u encoding.TextUnmarshaler) {
 	}
 }
 
+// isSize tells a size, which is the one kind that people write as a bare number.
 func isSize(u encoding.TextUnmarshaler) bool { _, ok := u.(*blobstore.Size); return ok }
 
+// duration decodes a time. A bare number is refused: seconds to one reader are
+// milliseconds to the next.
 func (d *decoder) duration(at place, raw any, v reflect.Value) {
 	if n, isInt := raw.(int64); isInt {
 		d.doc.fail(at, "a time needs a unit, as in \"%ds\"", n)
@@ -207,6 +213,8 @@ func (d *decoder) duration(at place, raw any, v reflect.Value) {
 	v.SetInt(int64(t))
 }
 
+// integer decodes a whole number. No setting has a use for more than 32 bits, and
+// more would overflow what is computed from it.
 func (d *decoder) integer(at place, raw any, v reflect.Value) {
 	n, ok := raw.(int64)
 	if !ok {
@@ -220,6 +228,8 @@ func (d *decoder) integer(at place, raw any, v reflect.Value) {
 	v.SetInt(n)
 }
 
+// number decodes a number that may have a fraction. TOML has nan and inf (1.0,
+// Float), with which no comparison does what a reader expects.
 func (d *decoder) number(at place, raw any, v reflect.Value) {
 	switch n := raw.(type) {
 	case int64:
@@ -261,6 +271,7 @@ func typeName(raw any) string {
 	return fmt.Sprintf("a %T", raw)
 }
 
+// dot joins a key to the path of its table.
 func dot(path, key string) string {
 	if path == "" {
 		return key

@@ -82,6 +82,7 @@ func (d *document) warn(p place, format string, args ...any) {
 	d.warnings = append(d.warnings, d.remark(p, format, args...))
 }
 
+// remark makes the Error of a mistake or a warning at p.
 func (d *document) remark(p place, format string, args ...any) *Error {
 	pos := d.position(p.key)
 	return &Error{File: d.name, Line: pos.line, Column: pos.column, Where: p.words, Message: fmt.Sprintf(format, args...)}
@@ -142,6 +143,7 @@ func (p place) item(i int, name string) place {
 	return place{key: p.key + "[" + strconv.Itoa(i) + "]", words: words}
 }
 
+// join2 joins two parts of where a setting stands, for people.
 func join2(a, b string) string {
 	if a == "" {
 		return b

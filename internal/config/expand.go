@@ -34,6 +34,7 @@ func expand(s string, env func(string) (string, bool)) (string, error) {
 	}
 }
 
+// lookup is env, where nil knows no variable.
 func lookup(env func(string) (string, bool), name string) (string, bool) {
 	if env == nil {
 		return "", false

@@ -98,6 +98,8 @@ type files struct {
 	open opener
 }
 
+// read reads every file that cfg names. A secret that is missing is found at the
+// start, and not by the first pull in the night.
 func (f *files) read(cfg *Config) {
 	f.secret(place{}.child("admin").child("token_file"), cfg.Admin.TokenFile, &cfg.Admin.Token)
 	f.keyPair(place{}.child("server"), &cfg.Server.TLSCert, &cfg.Server.TLSKey)
@@ -128,6 +130,8 @@ func (f *files) secret(at place, name string, s *pullchain.Secret) {
 		f.doc.fail(at, "%s: %s", path, reason(err))
 		return
 	}
+	// Only the last line end goes. A password may end in a space, and one of
+	// several lines is a mistake that the server would answer with a 401.
 	text := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
 	switch {
 	case text == "":
@@ -154,6 +158,8 @@ func (f *files) authorities(at place, u *Upstream) {
 	if !x509.NewCertPool().AppendCertsFromPEM(data) {
 		f.doc.fail(at, "%s: holds no PEM certificate", path)
 	}
+	// The sum makes a CA that was replaced in place another configuration, for
+	// which a reload builds a new upstream.
 	sum := sha256.Sum256(data)
 	u.CAFile, u.CASum = path, hex.EncodeToString(sum[:])
 }

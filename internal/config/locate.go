@@ -78,6 +78,8 @@ type scanner struct {
 
 // here returns the position of s.at. It is asked in ascending order.
 func (s *scanner) here() position {
+	// Each byte is counted once over the whole scan: from the beginning for each
+	// key, a file of many keys would take time with the square of its length.
 	for s.pos.counted < s.at {
 		if s.text[s.pos.counted] == '\n' {
 			s.pos.line++
@@ -142,6 +144,8 @@ func (s *scanner) header() string {
 		s.take(']')
 	}
 	table := ""
+	// A header names the last element so far of each array on its way: [a.b] below
+	// [[a]] is in a's last element (TOML 1.0, Array of Tables).
 	for i, part := range parts {
 		table += "." + strconv.Quote(part)
 		s.note(table, start)

@@ -81,6 +81,8 @@ func (p *printer) split(path string, v reflect.Value, keys *bytes.Buffer, tables
 	}
 }
 
+// entry writes one key with its value, or puts off what needs a header of its own:
+// in TOML a table ends where the next header begins, so plain values come first.
 func (p *printer) entry(key, path string, v reflect.Value, keys *bytes.Buffer, tables *[]func()) {
 	switch {
 	case isScalar(v):
@@ -134,6 +136,8 @@ func isScalar(v reflect.Value) bool {
 	return true
 }
 
+// scalar writes a value as TOML. The text form comes first, for a Secret's is
+// "***".
 func scalar(v reflect.Value) string {
 	switch x := v.Interface().(type) {
 	case encoding.TextMarshaler: // a Secret among them, which shows as ***
@@ -168,6 +172,7 @@ func shortDuration(d time.Duration) string {
 	return s
 }
 
+// tomlKey writes a name as a key, in quotes if it needs them.
 func tomlKey(name string) string {
 	if name == "" || plain(name) != name {
 		return quoteTOML(name)

@@ -6,6 +6,8 @@ import "strings"
 // meant, or nothing.
 func suggest(word string, known []string) string {
 	word = strings.ToLower(word)
+	// A third of the letters may be wrong, and one more: a hint that is further off
+	// helps less than none.
 	best, least := "", len(word)/3+2
 	for _, k := range known {
 		d := distance(word, k)

@@ -43,6 +43,8 @@ func openStorage(cfg cache.Config, log *slog.Logger) *storage {
 	return s
 }
 
+// open opens the store and puts the cache above it. What a stop has left is looked
+// at in the background: a large store must not keep the listener waiting.
 func (s *storage) open() error {
 	if s.dir == "" {
 		dir, err := cache.DefaultDir(os.LookupEnv)
@@ -125,6 +127,8 @@ func (s *storage) close(within time.Duration) {
 		return
 	}
 	closed := make(chan error, 1)
+	// In a goroutine of its own: a disk that hangs would else keep the process from
+	// ending.
 	go func() { closed <- errors.Join(s.cache.Close(), s.store.Close()) }()
 	select {
 	case err := <-closed:

@@ -78,6 +78,8 @@ func (c *chain) routes(s *storage) (*front.Routes, error) {
 	return front.NewRoutes(served)
 }
 
+// registry builds the chain of one registry. Its balancer and its checker are new
+// with each reload; what they have learnt they take from those before them.
 func (c *chain) registry(cfg *config.Config, r config.Registry, old *chain) (registry, error) {
 	var lanes []*balancer.Lane
 	var jobs []healthcheck.Job
@@ -105,6 +107,8 @@ func (c *chain) path(cfg *config.Config, registry string, u config.Upstream, old
 	proxy := cfg.EgressOf(u)
 	shared := c.gate(proxy, old)
 	id := pathID{registry, u.Name}
+	// The CA file's sum and the secrets are part of the configs that are compared:
+	// a path lives on only if it would be built the same.
 	if p := old.known(id); p != nil && p.gate == shared && reflect.DeepEqual(p.cfg, u) && reflect.DeepEqual(p.egress, proxy) {
 		c.paths[id] = p
 		return p, nil
@@ -147,6 +151,7 @@ func (c *chain) gate(proxy egress.Config, old *chain) *balancer.Egress {
 
 // The old chain may be nil, on the first build.
 
+// known returns the path of that identity, or nil.
 func (c *chain) known(id pathID) *path {
 	if c == nil {
 		return nil
@@ -154,6 +159,7 @@ func (c *chain) known(id pathID) *path {
 	return c.paths[id]
 }
 
+// knownGate returns the gate of the egress of that name, or nil.
 func (c *chain) knownGate(name string) *gate {
 	if c == nil {
 		return nil
@@ -161,6 +167,7 @@ func (c *chain) knownGate(name string) *gate {
 	return c.egresses[name]
 }
 
+// registryNamed returns the registry of that name, or an empty one.
 func (c *chain) registryNamed(name string) registry {
 	if c == nil {
 		return registry{}

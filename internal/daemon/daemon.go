@@ -114,6 +114,8 @@ func (d *Daemon) Listen() error {
 	return nil
 }
 
+// adminServer returns the server of the operator's plane. It needs no drain: its
+// answers are short, or streams that their reader can ask for again.
 func (d *Daemon) adminServer() *http.Server {
 	return &http.Server{
 		Handler:           admin.New(d.cfg.Admin, d.Snapshot, d.storage.forOperators()),
@@ -144,6 +146,8 @@ const minClose = time.Second
 // new connections a little later, what is under way finished within
 // drain_timeout. It returns nil after an orderly end.
 func (d *Daemon) Run(ctx context.Context) error {
+	// Not derived from ctx: while we drain, the pulls that are under way still need
+	// lanes whose state is known.
 	probing, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	d.mu.Lock()
@@ -174,6 +178,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	return err
 }
 
+// drain ends serving in order: it says "not ready" first, gives load balancers the
+// time to see that, and only then accepts no more. The operator's plane goes last,
+// so that it can be watched.
 func (d *Daemon) drain() {
 	d.draining.Store(true)
 	if in := d.handler.InFlight(); in > 0 {
@@ -225,6 +232,8 @@ func (d *Daemon) Reload(cfg *config.Config) error {
 	if !reflect.DeepEqual(cfg.Server, d.cfg.Server) || !reflect.DeepEqual(cfg.Admin, d.cfg.Admin) {
 		d.log.Warn("[server] and [admin] have changed: that takes a restart")
 	}
+	// Requests begin on the new chain from here on. Only then is the old one closed,
+	// and what began on it goes on there.
 	d.chain.Store(next)
 	if d.handler != nil {
 		d.handler.SetRoutes(routes)
@@ -241,6 +250,7 @@ func (d *Daemon) Reload(cfg *config.Config) error {
 // rebuild builds the chain of cfg for the listener that we have: that stays,
 // whatever the new file says of it, and decides which clients can use an upstream's login.
 func (d *Daemon) rebuild(cfg *config.Config, old *chain) (*chain, error) {
+	// Before Listen there is no address but the file's, which loading has checked.
 	if d.data != nil {
 		if err := cfg.CheckLogins(d.Addr()); err != nil {
 			return nil, err

@@ -8,6 +8,8 @@ import (
 
 // Snapshot returns the daemon as it stands, for people to read.
 func (d *Daemon) Snapshot() admin.Snapshot {
+	// Copied first and let go: the snapshots below take locks of their own, and a
+	// reload must not wait for them.
 	d.mu.Lock()
 	reload := d.reload
 	d.mu.Unlock()
@@ -25,6 +27,7 @@ func (d *Daemon) Snapshot() admin.Snapshot {
 			LastReloadOK: reload.err == nil,
 		},
 	}
+	// A Snapshot may be asked for before Listen.
 	if d.data != nil {
 		s.Listen = d.Addr()
 	}

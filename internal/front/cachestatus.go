@@ -83,6 +83,8 @@ func cacheStatus(resp *pullchain.Response, server string) string {
 	case pullchain.CacheCoalesced:
 		return "pullchain; fwd=miss; collapsed"
 	}
+	// No cache is configured and no upstream was asked, yet there is an answer: a
+	// link of the chain had it.
 	if resp.Cache == "" && len(resp.Attempts) == 0 {
 		return "pullchain; hit"
 	}

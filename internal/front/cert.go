@@ -29,6 +29,8 @@ type certStamp struct {
 
 // load reads the files.
 func (k *certKeeper) load() error {
+	// The stamp is taken before the files are read: a pair that is replaced
+	// meanwhile has another one, and is read again at the next handshake.
 	stamp, err := k.stat()
 	if err != nil {
 		return err
@@ -43,6 +45,8 @@ func (k *certKeeper) load() error {
 	return nil
 }
 
+// stat returns the stamp of the files as they are now. Either one missing is an
+// error: a renewal that has written only one of them so far is none yet.
 func (k *certKeeper) stat() (certStamp, error) {
 	cert, err := os.Stat(k.certFile)
 	if err != nil {

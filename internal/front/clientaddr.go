@@ -30,6 +30,8 @@ func (t trustedProxies) clientAddr(r *http.Request) netip.Addr {
 	return addr
 }
 
+// contains reports whether addr is a trusted proxy's. Prefixes are few, so a walk
+// costs less than a tree of them would.
 func (t trustedProxies) contains(addr netip.Addr) bool {
 	for _, prefix := range t {
 		if prefix.Contains(addr) {

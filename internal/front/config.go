@@ -105,6 +105,8 @@ func (c Config) ListenAddr() string {
 	return c.Listen
 }
 
+// The three below fill in a default where the file says nothing. Validate lets no
+// negative value through.
 func (c Config) drainTimeout() time.Duration {
 	if c.DrainTimeout == 0 {
 		return DefaultDrainTimeout
@@ -135,6 +137,9 @@ func (c Config) loopback() bool {
 	return isLoopbackName(host)
 }
 
+// validHostPattern reports whether s can stand in AllowedHosts: a name, or one
+// behind "*.". What only looks like a name, such as a URL, would never match a Host
+// header, and an operator would look for the reason in vain.
 func validHostPattern(s string) bool {
 	s = strings.TrimPrefix(s, "*.")
 	return s != "" && len(s) <= 255 && !strings.ContainsAny(s, "*/@?# \t\r\n")

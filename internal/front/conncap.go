@@ -19,6 +19,8 @@ type connCap struct {
 	clients map[string]*clientConns // by address
 }
 
+// clientConns is what one address holds. A refused connection counts too, until
+// net/http reports its end as it does that of any other.
 type clientConns struct {
 	open   int
 	logged bool // the log has it already, for this run of refusals
@@ -48,6 +50,10 @@ func (c *connCap) changed(conn net.Conn, state http.ConnState) {
 	}
 }
 
+// opened counts a new connection, and says whether it may stay and whether the log
+// should hear of its refusal. The log gets one line for a run of refusals: a line
+// for each would let the client that has too many connections fill the disk as
+// well.
 func (c *connCap) opened(addr string) (ok, tell bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -65,6 +71,10 @@ func (c *connCap) opened(addr string) (ok, tell bool) {
 	return false, tell
 }
 
+// closed takes a connection off the count. Only at half of the limit does the next
+// refusal get a line again, so that a client that hovers at the limit does not get
+// one for each connection that comes and goes. An address without connections is
+// forgotten: there is no other bound on how many addresses the map holds.
 func (c *connCap) closed(addr string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

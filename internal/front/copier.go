@@ -69,6 +69,8 @@ func (c *copier) read(buf []byte) (int, error) {
 		return 0, wrongSize("more bytes than were declared")
 	}
 	c.left -= int64(n)
+	// The declared size has come. Whether that is all, and right, only the end of
+	// the body says: the last bytes stay here until then.
 	if c.left == 0 && err == nil {
 		err = c.end(buf[n:])
 	}

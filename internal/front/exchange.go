@@ -39,6 +39,9 @@ func (x *exchange) end() {
 	}
 }
 
+// newExchange begins the exchange of one request. The version header is on every
+// answer, errors too: it marks an answer as a registry's, and not that of a web
+// server in its place.
 func newExchange(h *Handler, w http.ResponseWriter, r *http.Request) *exchange {
 	x := &exchange{h: h, r: r, no: rand.Uint64()}
 	x.rec = recorder{ResponseWriter: w, start: time.Now(), pace: newPacer(w, r, h.pace)}

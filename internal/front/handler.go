@@ -48,6 +48,8 @@ func (h *Handler) InFlight() int { return int(h.inFlight.Load()) }
 // ServeHTTP answers one request and logs one line for it.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := newExchange(h, w, r)
+	// In this order at the end: the line is logged, then a connection that was
+	// taken over is closed. A panic of http.ErrAbortHandler passes through both.
 	defer x.end()
 	defer x.log()
 
@@ -107,6 +109,7 @@ func (h *Handler) admit(r *http.Request) (problem, bool) {
 	return problem{}, true
 }
 
+// hasBody reports whether a request declares a body, of known length or not.
 func hasBody(r *http.Request) bool {
 	return r.ContentLength != 0 || len(r.TransferEncoding) > 0
 }
@@ -178,6 +181,9 @@ func (x *exchange) pong() {
 	}
 }
 
+// notFound answers for a registry that is not served, or for a path that is no
+// API's. It is a 404 and never a 5xx: every client then goes on to its next mirror
+// or to the registry itself, and none waits and tries again (PROTOCOL.md 4.3).
 func notFound(err error) problem {
 	p := problem{status: http.StatusNotFound, code: wire.CodeNameUnknown, message: wire.Clip(err.Error())}
 	if unknown, ok := errors.AsType[unknownRegistry](err); ok {
@@ -187,6 +193,8 @@ func notFound(err error) problem {
 	return p
 }
 
+// badPath answers for a path that the grammar refuses, with the code that a
+// registry would give.
 func badPath(err error) problem {
 	if e, ok := errors.AsType[*wire.PathError](err); ok {
 		return problem{status: e.Status, code: e.Code, message: e.Message}

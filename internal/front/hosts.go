@@ -15,6 +15,8 @@ type hostPolicy struct {
 	allowed []string // lower case; a leading "*." stands for one or more labels
 }
 
+// newHostPolicy returns the policy of a listener: strict on a loopback address, and
+// elsewhere only if names are configured.
 func newHostPolicy(c Config) hostPolicy {
 	// People reach a team's mirror by names that it cannot know (DNS aliases,
 	// service names of a cluster), and every client on that network can pull
@@ -63,11 +65,14 @@ func hostOnly(hostport string) string {
 	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
 
+// isLoopbackName reports whether host means this machine, by name or address.
 func isLoopbackName(host string) bool {
 	addr, err := netip.ParseAddr(host)
 	return isLocalhost(host) || err == nil && addr.Unmap().IsLoopback()
 }
 
+// isLocalhost reports whether host is localhost or below it. Those names are
+// to resolve to loopback (RFC 6761, 6.3), so no page from elsewhere has one.
 func isLocalhost(host string) bool {
 	return host == "localhost" || strings.HasSuffix(host, ".localhost")
 }

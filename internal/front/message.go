@@ -34,6 +34,8 @@ func shortMessage(words string, e *pullchain.Error, attempts []pullchain.Attempt
 
 const adviceStatus = `; run "pullchain status"`
 
+// reasons puts what happened, in words, before why, in codes. Without any attempt
+// there is only the error itself to say why.
 func reasons(words string, e *pullchain.Error, attempts []pullchain.Attempt) string {
 	parts := failures(e, attempts)
 	if len(parts) == 0 {

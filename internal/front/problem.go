@@ -44,6 +44,8 @@ func (x *exchange) refuse(p problem) {
 	x.send(p)
 }
 
+// send sends the answer, by hand over HTTP/1.1 where its status line has something
+// to say. It is the one place that error answers go through.
 func (x *exchange) send(p problem) {
 	h := x.rec.Header()
 	if p.retryAfter > 0 {
@@ -179,6 +181,8 @@ func retryAfter(e *pullchain.Error) time.Duration {
 	return first
 }
 
+// unknownCode is the OCI code of a 404: clients and scripts tell a missing image
+// from a missing layer by it.
 func unknownCode(op pullchain.Op) wire.ErrorCode {
 	switch op {
 	case pullchain.Manifest:
@@ -189,6 +193,7 @@ func unknownCode(op pullchain.Op) wire.ErrorCode {
 	return wire.CodeNameUnknown
 }
 
+// invalidCode is the OCI code of a request that the chain calls invalid.
 func invalidCode(op pullchain.Op) wire.ErrorCode {
 	switch op {
 	case pullchain.Manifest:

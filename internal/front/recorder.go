@@ -46,6 +46,8 @@ func (w *recorder) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
+// Write sends a part of the body and counts it. It sets no deadline: small answers
+// have that of WriteHeader, and bodies go through writePaced.
 func (w *recorder) Write(p []byte) (int, error) {
 	n, err := w.ResponseWriter.Write(p)
 	w.bytes += int64(n)

@@ -53,6 +53,8 @@ func NewRoutes(registries []Registry) (*Routes, error) {
 	return t, errors.Join(errs...)
 }
 
+// add enters one name. "v2" would make the paths of the API ambiguous; the other
+// refusals are characters that end a component or a host.
 func (t *Routes) add(name string, reg *Registry) error {
 	key := strings.ToLower(name)
 	if key == "" || key == "v2" || len(key) > 255 || strings.ContainsAny(key, "/\\?#%@ ") {
@@ -125,6 +127,10 @@ func (t *Routes) resolve(host, escapedPath, rawQuery string) (target, error) {
 	x := target{ns: nsOf(rawQuery), path: path}
 	first, after := firstComponent(rest)
 
+	// A known host in the path wins over ns: podman sends the path alone, BuildKit
+	// both, and the path is what its user wrote (PROTOCOL.md 5). A word without a
+	// dot in the path, an alias such as "ghcr", comes after ns, for a repository
+	// may be called so too.
 	byFirst := t.byName(first)
 	switch {
 	case byFirst != nil && looksLikeHost(first):
@@ -178,6 +184,7 @@ func splitAPI(escapedPath string) (prefix, path string, ok bool) {
 	return prefix, path, prefix != "" && isAPI(path)
 }
 
+// isAPI reports whether a path is /v2 or below it; "/v2x" is not.
 func isAPI(path string) bool {
 	after, ok := strings.CutPrefix(path, "/v2")
 	return ok && (after == "" || after[0] == '/')

@@ -37,6 +37,8 @@ func (s *sectionSender) run() error {
 			s.dst.pace.finish()
 			return nil
 		}
+		// One call sends no more than the pace has a deadline for. A section may be
+		// gigabytes, and sendfile comes back only when all of it has gone.
 		section.Size = min(section.Size, s.dst.pace.room())
 		sent, err := s.send(section)
 		s.src.Sent(sent)
@@ -67,6 +69,8 @@ func (s *sectionSender) next() (pullchain.Section, error) {
 
 // send sends a section, and returns how many of its bytes it did.
 func (s *sectionSender) send(section pullchain.Section) (sent int64, err error) {
+	// A file is a faster way and no requirement: content that only reads at offsets
+	// is copied, with the same checks.
 	if file, ok := section.Content.(*os.File); ok && s.direct && section.Size > copySize {
 		sent, err = s.sendFile(file, section.Offset, section.Size)
 	} else {

@@ -129,8 +129,11 @@ func serverLog(to *slog.Logger) *log.Logger {
 	return log.New(logWriter{to}, "", 0)
 }
 
+// A logWriter is where net/http writes its complaints, a line at a time.
 type logWriter struct{ log *slog.Logger }
 
+// Write logs one complaint. Handshakes that fail are the daily noise of any open
+// port, so those are for debugging only.
 func (w logWriter) Write(line []byte) (int, error) {
 	level := slog.LevelDebug
 	if bytes.Contains(line, []byte("panic")) {

@@ -16,6 +16,8 @@ type detail struct {
 	Attempts  []detailAttempt `json:"attempts,omitempty"`
 }
 
+// A detailAttempt is one attempt as the "detail" of an error answer has it. Its
+// field names are an interface: scripts read them.
 type detailAttempt struct {
 	Upstream string `json:"upstream"`
 	Outcome  string `json:"verdict"` // "ok", a Reason, or "not asked"
@@ -26,6 +28,7 @@ type detailAttempt struct {
 	RetryS   int64  `json:"retry_after_s,omitempty"`
 }
 
+// newDetail copies of each attempt what is safe to show to any client.
 func newDetail(id, image string, attempts []pullchain.Attempt) detail {
 	d := detail{RequestID: id, Image: image}
 	for _, a := range attempts {
@@ -42,6 +45,8 @@ func newDetail(id, image string, attempts []pullchain.Attempt) detail {
 	return d
 }
 
+// outcomeOf is an attempt's outcome as a class: its reason, where wordOf has the
+// code.
 func outcomeOf(a pullchain.Attempt) string {
 	switch {
 	case a.Gate != "":
