@@ -22,6 +22,7 @@ func New(cfg Config, snapshot func() Snapshot, kept Cache) http.Handler {
 	return &handler{cfg: cfg, snapshot: snapshot, cache: kept, hosts: newHostList(cfg)}
 }
 
+// A handler is the operator's plane. It has no state but its configuration.
 type handler struct {
 	cfg      Config
 	snapshot func() Snapshot
@@ -30,6 +31,9 @@ type handler struct {
 	foreign  http.CrossOriginProtection // tells the requests that pages of others make
 }
 
+// ServeHTTP decides whether a request is answered. Where there is a token, it is
+// asked for, and health alone needs none. Where there is none, the Host header is
+// checked: a page in a browser of this machine could ask as well, see hostList.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	secure(w.Header())
 	switch {
@@ -48,6 +52,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// route answers what is only read.
 func (h *handler) route(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/-/healthz":
@@ -97,6 +102,9 @@ func (h *handler) ready(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// pullable reports whether one registry at least can be pulled from. All would be
+// too much to ask for: one registry that is down would take the others' pulls off
+// this replica, with nowhere better to go.
 func pullable(list []Registry) bool {
 	for _, r := range list {
 		if r.Pullable {
@@ -124,6 +132,8 @@ func (h *handler) json(w http.ResponseWriter, r *http.Request) {
 	send(w, r, http.StatusOK, "application/json", append(body, '\n'))
 }
 
+// etag names a state of the daemon. Clocks, and how full the disk is by others'
+// doing, are no change that a poller waits for.
 func etag(s Snapshot) string {
 	s.Now, s.UptimeS = s.Started, 0
 	if s.Cache != nil { // others fill the disk too
@@ -201,6 +211,7 @@ func problem(w http.ResponseWriter, r *http.Request, status int, code, detail st
 	send(w, r, status, "application/problem+json", append(body, '\n'))
 }
 
+// send sends an answer of known length.
 func send(w http.ResponseWriter, r *http.Request, status int, mediaType string, body []byte) {
 	w.Header().Set("Content-Type", mediaType)
 	w.Header().Set("Content-Length", fmt.Sprint(len(body)))

@@ -132,6 +132,7 @@ func (h *handler) act(w http.ResponseWriter, r *http.Request) {
 	}
 	var ask CacheRequest
 	body := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest))
+	// A misspelt key is a mistake, and not one that was left out.
 	body.DisallowUnknownFields()
 	if err := body.Decode(&ask); err != nil {
 		problem(w, r, http.StatusBadRequest, "bad_request", "the body is not what is expected here: "+err.Error())
@@ -146,6 +147,8 @@ func (h *handler) act(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// evict removes an image or an object. A body that also pins is refused: it says
+// two things.
 func (h *handler) evict(w http.ResponseWriter, r *http.Request, ask CacheRequest) {
 	if ask.What == "" || ask.Pinned != nil && *ask.Pinned {
 		problem(w, r, http.StatusBadRequest, "bad_request", `the body is {"what": an image or a digest}`)
@@ -155,6 +158,8 @@ func (h *handler) evict(w http.ResponseWriter, r *http.Request, ask CacheRequest
 	changed(w, r, change, err)
 }
 
+// pin keeps an image or an object from being evicted, or no longer. "pinned" must
+// be there: a body without it is half a request, and the zero value would unpin.
 func (h *handler) pin(w http.ResponseWriter, r *http.Request, ask CacheRequest) {
 	if ask.What == "" || ask.Pinned == nil {
 		problem(w, r, http.StatusBadRequest, "bad_request", `the body is {"what": an image or a digest, "pinned": true or false}`)
@@ -164,6 +169,7 @@ func (h *handler) pin(w http.ResponseWriter, r *http.Request, ask CacheRequest) 
 	changed(w, r, change, err)
 }
 
+// changed answers with what was changed.
 func changed(w http.ResponseWriter, r *http.Request, change cache.Change, err error) {
 	if err != nil {
 		failed(w, r, err)

@@ -16,6 +16,8 @@ import (
 // browsers add no bearer token by themselves.
 type hostList struct{ names []string }
 
+// newHostList returns the names of the configuration, and the one that the listener
+// itself is called by.
 func newHostList(cfg Config) hostList {
 	names := slices.Clone(cfg.AllowedHosts)
 	if host, _, err := net.SplitHostPort(cfg.ListenAddr()); err == nil && host != "" {

@@ -70,6 +70,8 @@ func (s *Snapshot) Find(name string) *Registry {
 // Chains returns the snapshots of the chains alone, for [Summarize].
 func (s *Snapshot) Chains() []balancer.Snapshot { return chains(s.Registries) }
 
+// chains takes the probes off: a summary is made of lanes, and their states have
+// the probes in them.
 func chains(registries []Registry) []balancer.Snapshot {
 	out := make([]balancer.Snapshot, 0, len(registries))
 	for _, r := range registries {

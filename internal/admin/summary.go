@@ -56,6 +56,8 @@ func SummarizeIn(m *messages.Catalogue, chains []balancer.Snapshot, kept *cache.
 	if extra := len(remarks) - maxRemarks; extra > 0 {
 		remarks = append(remarks[:maxRemarks], m.Text("summary.more", "count", extra))
 	}
+	// After the cut to maxRemarks: a cache that keeps nothing concerns every
+	// registry, and must not be the remark that is left out.
 	if kept != nil && kept.Trouble != "" {
 		remarks = append(remarks, ailment(m, kept))
 	}
@@ -140,6 +142,7 @@ var outOfOrderStates = map[string]bool{
 	balancer.StateQuarantined: true, balancer.StateDrained: true, balancer.StateDisabled: true,
 }
 
+// troubles says what is wrong with several lanes, in their order.
 func troubles(m *messages.Catalogue, lanes []balancer.LaneSnapshot, now time.Time) string {
 	var out []string
 	for _, l := range lanes {

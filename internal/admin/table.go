@@ -52,6 +52,7 @@ func WriteTable(w io.Writer, s Snapshot, o TableOptions) error {
 	return err
 }
 
+// A table is a Snapshot that is being written.
 type table struct {
 	Snapshot
 	messages *messages.Catalogue
@@ -76,6 +77,7 @@ func (t *table) orPlain(color terminal.Color) terminal.Color {
 	return color
 }
 
+// summary writes the first line: how things are, in a word and a sentence.
 func (t *table) summary() {
 	s := SummarizeIn(t.messages, chains(t.Registries), t.Cache, t.Now)
 	if t.Draining {
@@ -190,6 +192,7 @@ func count(p healthcheck.TargetSnapshot) string {
 	return ""
 }
 
+// quotas writes a line for each upstream that has said how many pulls are left.
 func (t *table) quotas() {
 	for _, r := range t.Registries {
 		for _, l := range r.Lanes {
@@ -222,6 +225,7 @@ func (t *table) failovers() {
 	}
 }
 
+// failover writes one change from an upstream to another.
 func (t *table) failover(f balancer.Failover) string {
 	s := fmt.Sprintf("%s  %s → %s  %s  %s  +%d ms  %s", f.At.In(t.zone).Format(time.TimeOnly), f.From, f.To,
 		t.messages.Text("phase."+f.Phase), f.Code, f.AddedMS, shortImage(f.Image))
@@ -231,6 +235,8 @@ func (t *table) failover(f balancer.Failover) string {
 	return s
 }
 
+// notes ends with what else an operator has to know: a reload that failed leaves
+// the old configuration in force, and looks like one that did nothing.
 func (t *table) notes() {
 	c := t.Config
 	if c.LastReloadAt != nil && !c.LastReloadOK {

@@ -41,6 +41,8 @@ const (
 // daemon may still run on an older one.
 func (a *app) adminClient() (*adminClient, error) {
 	c := &adminClient{base: a.flags.Addr, http: &http.Client{
+		// No proxy and no redirects: the token goes to the address that was named, and
+		// nowhere else.
 		Transport:     &http.Transport{Proxy: nil, DisableKeepAlives: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -107,6 +109,8 @@ func (c *adminClient) post(ctx context.Context, path string, in, out any) error 
 	return c.call(ctx, http.MethodPost, path, in, out)
 }
 
+// call sends one request and decodes its answer. What is no JSON of ours, under a
+// success, is another program at that address.
 func (c *adminClient) call(ctx context.Context, method, path string, in, out any) error {
 	body, err := c.open(ctx, method, path, in)
 	if err != nil {

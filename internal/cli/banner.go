@@ -28,6 +28,8 @@ func (a *app) banner(cfg *config.Config, data, operator string) {
 	}
 	a.say("banner.registries", "names", strings.Join(names, " "))
 	a.say("banner.egress", "list", strings.Join(a.egresses(cfg), ", "))
+	// The command is to work when it is pasted, so it names an address that is not
+	// the default.
 	status := "pullchain status --watch"
 	if here := reachable(operator); here != admin.DefaultListen {
 		status += " --addr " + here

@@ -16,6 +16,8 @@ import (
 	"github.com/pullchain/pullchain/internal/terminal"
 )
 
+// cacheCmd groups what there is to do with the cache. Each works on a running
+// daemon's cache, or without one on the directory itself.
 type cacheCmd struct {
 	Stat   cacheStatCmd   `cmd:"" help:"${help_cache_stat}"`
 	Ls     cacheLsCmd     `cmd:"" help:"${help_cache_ls}"`
@@ -30,6 +32,7 @@ type cacheCmd struct {
 // cacheSchema is the version of the JSON of these commands.
 const cacheSchema = 1
 
+// cacheStatCmd is `cache stat`.
 type cacheStatCmd struct{}
 
 // Run prints how the cache stands.
@@ -50,6 +53,7 @@ func (cacheStatCmd) Run(ctx context.Context, a *app) error {
 	})
 }
 
+// cacheLsCmd is `cache ls`.
 type cacheLsCmd struct {
 	Query string `arg:"" optional:"" help:"${help_cache_query}"`
 	Limit int    `short:"n" placeholder:"N" help:"${help_cache_limit}"`
@@ -77,6 +81,7 @@ func (c *cacheLsCmd) Run(ctx context.Context, a *app) error {
 	})
 }
 
+// cachePinCmd is `cache pin`.
 type cachePinCmd struct {
 	What []string `arg:"" help:"${help_cache_what}"`
 }
@@ -86,6 +91,7 @@ func (c *cachePinCmd) Run(ctx context.Context, a *app) error {
 	return a.change(ctx, c.What, "cache.pinned", func(s cacheClient, what string) (cache.Change, error) { return s.pin(ctx, what, true) })
 }
 
+// cacheUnpinCmd is `cache unpin`.
 type cacheUnpinCmd struct {
 	What []string `arg:"" help:"${help_cache_what}"`
 }
@@ -95,6 +101,7 @@ func (c *cacheUnpinCmd) Run(ctx context.Context, a *app) error {
 	return a.change(ctx, c.What, "cache.unpinned", func(s cacheClient, what string) (cache.Change, error) { return s.pin(ctx, what, false) })
 }
 
+// cacheEvictCmd is `cache evict`.
 type cacheEvictCmd struct {
 	What []string `arg:"" help:"${help_cache_what}"`
 }
@@ -174,6 +181,7 @@ func fullName(ctx context.Context, s cacheClient, what string) (string, error) {
 	return named.String(), nil
 }
 
+// cacheGCCmd is `cache gc`.
 type cacheGCCmd struct{}
 
 // Run removes what is of no use any more.
@@ -194,6 +202,7 @@ func (cacheGCCmd) Run(ctx context.Context, a *app) error {
 	})
 }
 
+// cacheVerifyCmd is `cache verify`.
 type cacheVerifyCmd struct{}
 
 // A verified is what a verification has found so far. It is JSON for -o json.

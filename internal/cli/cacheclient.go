@@ -37,6 +37,8 @@ func (a *app) withCache(ctx context.Context, do func(cacheClient) error) (err er
 	return do(s)
 }
 
+// cacheClient chooses between the two. The directory is only for when no daemon
+// runs: the store is locked by the one that uses it.
 func (a *app) cacheClient(ctx context.Context) (cacheClient, error) {
 	p, there, err := a.cacheDaemon(ctx)
 	switch {
@@ -140,6 +142,8 @@ func (s *dirCache) stat(ctx context.Context) (cache.Snapshot, error) {
 	return s.cache.Snapshot(), ctx.Err()
 }
 
+// list lists everything at once: there is no answer of limited length to put it
+// into.
 func (s *dirCache) list(ctx context.Context, query string, limit int) ([]cache.Entry, int, error) {
 	entries := s.cache.List(ctx, query)
 	shown := entries
@@ -157,6 +161,7 @@ func (s *dirCache) pin(ctx context.Context, what string, pinned bool) (cache.Cha
 	return s.cache.Pin(ctx, what, pinned)
 }
 
+// verify reports after each object, as the daemon does line by line.
 func (s *dirCache) verify(ctx context.Context, report func(verified)) (verified, error) {
 	var v verified
 	err := s.cache.Verify(ctx, func(f blobstore.Finding) {

@@ -65,6 +65,8 @@ func (s *daemonCache) stat(ctx context.Context) (cache.Snapshot, error) {
 // manyObjects is the most that a daemon lists at once.
 const manyObjects = 10_000
 
+// list asks for one page. The total in the answer says what a longer list would
+// have had.
 func (s *daemonCache) list(ctx context.Context, query string, limit int) ([]cache.Entry, int, error) {
 	if limit == 0 {
 		limit = manyObjects
@@ -91,6 +93,9 @@ func (s *daemonCache) gc(ctx context.Context) (int64, error) {
 	return freed.Bytes, cacheError(err)
 }
 
+// verify reads the daemon's lines as they come; hashing a large cache takes hours.
+// Only a line that says "done" ends it well: a connection that is cut must not look
+// like a cache in which nothing is wrong.
 func (s *daemonCache) verify(ctx context.Context, report func(verified)) (v verified, err error) {
 	body, err := s.admin.open(ctx, http.MethodPost, "/api/v1/cache:verify", admin.CacheRequest{})
 	if err != nil {
@@ -105,6 +110,8 @@ func (s *daemonCache) verify(ctx context.Context, report func(verified)) (v veri
 		}
 		v.Objects, v.Bytes = line.Objects, line.Bytes
 		switch {
+		// What the daemon says is quoted before it is shown: it may repeat what an
+		// upstream wrote.
 		case line.Digest != "":
 			v.Wrong = append(v.Wrong, finding{wire.Clip(line.Digest.String()), line.Size, wire.Clip(line.Error)})
 		case line.Error != "":

@@ -66,6 +66,8 @@ func (a *app) say(key string, pairs ...any) {
 func Main() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	// After the first signal the default action is back: the second one ends a
+	// command that takes too long to end in order.
 	context.AfterFunc(ctx, stop)
 	return Run(ctx, Program{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv})
 }

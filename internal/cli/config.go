@@ -7,11 +7,13 @@ import (
 	"github.com/pullchain/pullchain/internal/daemon"
 )
 
+// configCmd groups what there is to do with a configuration file.
 type configCmd struct {
 	Validate configValidateCmd `cmd:"" help:"${help_config_validate}"`
 	Show     configShowCmd     `cmd:"" help:"${help_config_show}"`
 }
 
+// configValidateCmd is `config validate`.
 type configValidateCmd struct {
 	File string `arg:"" optional:"" help:"${help_config_file}"`
 }
@@ -30,6 +32,7 @@ type validation struct {
 	Warnings []string  `json:"warnings"`
 }
 
+// A mistake is one of a validation's errors. Editors and CI jump to its place.
 type mistake struct {
 	File    string `json:"file"`
 	Line    int    `json:"line"`
@@ -67,6 +70,9 @@ func (c configValidateCmd) Run(a *app) error {
 	return nil
 }
 
+// validated writes a validation as JSON. A configuration that reads well may still
+// fail to build, such as with a CA file that is no certificate: then the mistake
+// has no line.
 func (a *app) validated(cfg *config.Config, err error) error {
 	v := validation{Schema: 1, OK: err == nil, Errors: []mistake{}, Warnings: []string{}}
 	if cfg != nil {
@@ -90,6 +96,7 @@ func (a *app) validated(cfg *config.Config, err error) error {
 	return nil
 }
 
+// configShowCmd is `config show`.
 type configShowCmd struct {
 	Effective bool `help:"${help_config_effective}"`
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 )
 
+// demoCmd is `demo`: the daemon between a simulated registry and its mirrors, on
+// this machine alone.
 type demoCmd struct {
 	Once  bool    `help:"${help_demo_once}"`
 	Speed float64 `default:"1" help:"${help_demo_speed}"`

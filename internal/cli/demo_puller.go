@@ -52,6 +52,7 @@ type answer struct {
 	broken   []error // the answers before it that could not be used
 }
 
+// A trouble is what an answer says of an upstream that was tried before.
 type trouble struct {
 	upstream string
 	code     pullchain.Code
@@ -102,6 +103,8 @@ func (p *puller) get(ctx context.Context, path string, want digest.Digest) ([]by
 	}
 }
 
+// try asks once, and believes only bytes that match their digest, as every engine
+// does.
 func (p *puller) try(ctx context.Context, path string, want digest.Digest) ([]byte, answer, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.base+path, nil)
 	if err != nil {

@@ -81,6 +81,7 @@ func (w *world) servers() {
 // A demoUpstream is one path of the demo's chain.
 type demoUpstream struct{ name, url string }
 
+// chain lists the upstreams in the order in which the daemon asks them.
 func (w *world) chain() []demoUpstream {
 	return []demoUpstream{
 		{"docker-hub", w.hub.URL()}, {"cf-worker", w.relay.URL()},

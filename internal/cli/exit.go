@@ -28,6 +28,8 @@ type exitError struct {
 	err  error
 }
 
+// Error returns what went wrong. A code alone is for an error that has been written
+// already.
 func (e *exitError) Error() string {
 	if e.err == nil {
 		return fmt.Sprintf("exit code %d", e.code)

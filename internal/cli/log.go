@@ -26,6 +26,8 @@ func (a *app) openLog(cfg config.Log, level slog.Leveler) *logsink.Sink {
 		}
 	}
 	sink := logsink.New(a.Stderr, format)
+	// Lines are gathered, which saves a write for each. On a terminal they would
+	// come in bursts.
 	if isTerminal(a.Stderr) {
 		sink.WriteThrough()
 	}

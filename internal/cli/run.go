@@ -17,6 +17,7 @@ import (
 	"github.com/pullchain/pullchain/internal/egress"
 )
 
+// runCmd is `run`. Its flags stand above the file, also after a reload.
 type runCmd struct {
 	Listen      string `placeholder:"HOST:PORT" help:"${help_run_listen}"`
 	AdminListen string `placeholder:"HOST:PORT" help:"${help_run_admin_listen}"`
@@ -100,6 +101,7 @@ func (c *runCmd) override(cfg *config.Config) {
 		}
 		cfg.Egress[name] = egress.Config{Name: name, URL: c.Egress}
 	}
+	// Every upstream, also those for which the file names another egress.
 	for i := range cfg.Registries {
 		for j := range cfg.Registries[i].Upstreams {
 			cfg.Registries[i].Upstreams[j].Egress = name

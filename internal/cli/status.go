@@ -11,6 +11,7 @@ import (
 	"github.com/pullchain/pullchain/internal/admin"
 )
 
+// statusCmd is `status`.
 type statusCmd struct {
 	Registry string `arg:"" optional:"" help:"${help_status_registry}"`
 	Watch    bool   `short:"w" help:"${help_status_watch}"`
@@ -64,6 +65,7 @@ func (c *statusCmd) ask(ctx context.Context, a *app, p *adminClient) (admin.Snap
 	return s, nil
 }
 
+// write prints one snapshot, for people or for programs.
 func (c *statusCmd) write(a *app, s admin.Snapshot) error {
 	if a.flags.Output == "json" {
 		if c.Watch { // a line for each, for programs that read lines

@@ -8,6 +8,7 @@ import (
 	"strings"
 )
 
+// versionCmd is `version`.
 type versionCmd struct{}
 
 // A build is what the binary knows of its own making.

@@ -12,6 +12,7 @@ import (
 	"github.com/pullchain/pullchain/internal/terminal"
 )
 
+// warmCmd is `cache warm`.
 type warmCmd struct {
 	Images   []string `arg:"" optional:"" name:"image" help:"${help_warm_images}"`
 	File     []string `short:"f" sep:"none" placeholder:"FILE" help:"${help_warm_file}"`
@@ -55,6 +56,7 @@ func (c *warmCmd) Run(ctx context.Context, a *app) error {
 	stop := board.show()
 	results := w.run(ctx, images)
 	stop()
+	// Asked at the end: a disk that has filled up meanwhile shows only now.
 	after, err := to.close(ctx)
 	if err != nil && ctx.Err() == nil {
 		return err

@@ -46,6 +46,8 @@ type counts struct {
 // redrawEvery keeps a terminal over a slow line usable.
 const redrawEvery = 200 * time.Millisecond
 
+// newBoard returns a board for so many images. It draws only where a cursor can be
+// moved: a log file full of bars is of no use.
 func (a *app) newBoard(images int, dry bool) *board {
 	b := &board{out: a.Stdout, messages: a.messages, quiet: a.flags.Output == "json", dry: dry, begun: time.Now()}
 	b.counts.all = images
@@ -99,6 +101,7 @@ type bar struct {
 	got   atomic.Int64
 }
 
+// add counts bytes that came.
 func (r *bar) add(n int) {
 	r.got.Add(int64(n))
 	r.board.mu.Lock()
@@ -125,6 +128,7 @@ func (b *board) missing(img image, d pullchain.Descriptor) {
 	b.line(b.messages.Text("warm.would", "image", img, "blob", short(d.Digest), "size", size(d.Size)))
 }
 
+// begin puts up the bar of a blob.
 func (b *board) begin(img image, d pullchain.Descriptor) *bar {
 	r := &bar{board: b, image: img, blob: d, begun: time.Now()}
 	b.mu.Lock()
@@ -157,6 +161,7 @@ func (b *board) finished(one warmed) {
 	b.line(b.sentence(one))
 }
 
+// sentence says how it went with an image, in one line.
 func (b *board) sentence(one warmed) string {
 	switch {
 	case one.err != nil:

@@ -59,6 +59,9 @@ func (a *app) readImages(path string) (images []image, notes []string, err error
 	return images, d.notes, errors.Join(d.faults...)
 }
 
+// readImageFile returns what is in a file or on standard input, and what to call it
+// in errors. It is bounded, and must be text: a mistyped name may be a layer, or a
+// disk.
 func (a *app) readImageFile(path string) (name string, data []byte, err error) {
 	name, in := path, a.Stdin
 	if path == "-" {

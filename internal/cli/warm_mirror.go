@@ -35,6 +35,7 @@ const (
 	someProgress = 64 << 10         // bytes that make a try one that brought something
 )
 
+// newMirror returns a client of the data plane at base.
 func newMirror(base string, transport *http.Transport) *mirror {
 	transport.Proxy = nil // the daemon goes through proxies, we go to the daemon
 	transport.DisableCompression = true
@@ -142,6 +143,8 @@ func (m *mirror) again(ctx context.Context, try func() (int64, error)) error {
 		if n >= someProgress {
 			tries = 1
 		}
+		// Twice as long each time, and never sooner than the daemon asks for. It
+		// has tried every upstream itself before it answers with an error.
 		wait := m.wait << (tries - 1)
 		r, refused := errors.AsType[*refusal](err)
 		if refused {
@@ -173,6 +176,9 @@ func (m *mirror) manifest(ctx context.Context, img image, ref string) (out manif
 	return out, err
 }
 
+// tryManifest asks once for a manifest and checks it against its digest. By tag the
+// digest is the answer's own word: it is checked for bytes that were cut or mixed
+// up on the way, and not for the truth of the tag, which is the daemon's matter.
 func (m *mirror) tryManifest(ctx context.Context, img image, ref string) (manifest, error) {
 	resp, err := m.ask(ctx, http.MethodGet, img, "manifests", ref, 0)
 	if err != nil {
@@ -271,6 +277,8 @@ func (s *download) read(ctx context.Context) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
+	// Not a time-out of the whole: a layer may take an hour over a slow line, as
+	// long as something comes.
 	silence := time.AfterFunc(mirrorSilent, func() { cancel(fmt.Errorf("no byte for %v", mirrorSilent)) })
 	defer silence.Stop()
 	began := s.at

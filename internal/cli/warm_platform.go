@@ -36,6 +36,8 @@ func parsePlatforms(list string) ([]platform, error) {
 	return out, nil
 }
 
+// parsePlatform reads one platform. "linux" alone, or an operating system in the
+// place of the architecture, is a mistake: it would match no image, without a word.
 func parsePlatform(text string) (platform, error) {
 	parts := strings.Split(text, "/")
 	if text == "current" {

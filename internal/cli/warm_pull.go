@@ -60,6 +60,9 @@ const smallBlob = 64 << 10
 func (w *warming) run(ctx context.Context, images []image) []warmed {
 	out := make([]warmed, len(images))
 	begun := 0
+	// Turns are for images and slots for requests: with slots alone the manifests
+	// of all images would be fetched before the first blob, and an interrupt would
+	// leave none of them whole.
 	turns := make(chan struct{}, cap(w.slots))
 	var all sync.WaitGroup
 	for i, img := range images {
@@ -144,6 +147,8 @@ func unlike(errs []error) []error {
 
 // transfer returns the one transfer of a blob.
 func (w *warming) transfer(ctx context.Context, img image, d pullchain.Descriptor) *transfer {
+	// By repository too: the cache may have a blob of another repository that it
+	// must not give out for this one.
 	key := img.registry + "/" + img.repo + "@" + d.Digest.String()
 	w.mu.Lock()
 	defer w.mu.Unlock()

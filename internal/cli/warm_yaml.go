@@ -150,6 +150,8 @@ type podWalk struct {
 // PodSpec).
 var containerLists = []string{"containers", "initContainers", "ephemeralContainers"}
 
+// node looks at a node and all below it. Every node once: aliases may make a
+// document of a few lines grow without end.
 func (w podWalk) node(n *yaml.Node) {
 	if w.seen[n] {
 		return
@@ -169,6 +171,8 @@ func (w podWalk) node(n *yaml.Node) {
 	}
 }
 
+// field takes the images of a field that holds containers or volumes, and looks
+// below it in any case: custom resources nest pods in other fields.
 func (w podWalk) field(key string, value *yaml.Node) {
 	list := value
 	if list.Kind == yaml.AliasNode {
