@@ -43,6 +43,8 @@ const (
 	mib = 1 << 20
 )
 
+// sizesOf returns the sizes of a run. The full ones are large enough that a sample
+// takes seconds; the quick ones are for CI, where only the working is checked.
 func sizesOf(quick bool) sizes {
 	if quick {
 		return sizes{
@@ -56,6 +58,7 @@ func sizesOf(quick bool) sizes {
 	}
 }
 
+// newBench makes the folder and the certificate that every server of the run uses.
 func newBench(ctx context.Context, opts options, stderr io.Writer) (*bench, error) {
 	dir, err := os.MkdirTemp(opts.dir, "pullchain-bench-")
 	if err != nil {
@@ -92,6 +95,8 @@ type measure struct {
 	run  func(*bench) ([]row, error)
 }
 
+// measures are all there are. A row of DESIGN.md's table of goals has its measure
+// here.
 var measures = []measure{
 	{"warm blob, plain HTTP", func(b *bench) ([]row, error) { return b.warmBlob(false) }},
 	{"warm manifest, plain HTTP", func(b *bench) ([]row, error) { return b.warmManifest(false) }},
@@ -154,6 +159,7 @@ func conditions(o options) []string {
 	return lines
 }
 
+// firstWord is the first word of a file in /proc.
 func firstWord(path string) string {
 	text, err := os.ReadFile(path)
 	if fields := strings.Fields(string(text)); err == nil && len(fields) > 0 {

@@ -68,6 +68,8 @@ func get(ctx context.Context, client *http.Client, url, token string, hash bool)
 	return p, nil
 }
 
+// read reads to the end and notes the longest silence, which a person sees as a
+// pull that hangs. Before the first byte it is the time to the first byte.
 func (p *pull) read(body io.Reader, hash bool) error {
 	buf := make([]byte, 64<<10)
 	sum := sha256.New()

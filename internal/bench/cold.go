@@ -28,6 +28,8 @@ func (st *stage) directClient() *http.Client {
 // client that asks the registry itself, which begins without a connection. Each
 // round has another blob.
 func (b *bench) coldTurns(c *contest, st *stage, img *simnet.Content, measure string) error {
+	// Connections are closed after each pull: what is measured begins without one,
+	// as a pull after a while does.
 	one := func(name, base string, client *http.Client, round int) error {
 		defer client.CloseIdleConnections()
 		layer, _ := img.Layer(round)
@@ -140,12 +142,14 @@ func (l *link) serve(blobs map[digest.Digest][]byte) http.Handler {
 	})
 }
 
+// A narrowWriter sends over a link that it shares.
 type narrowWriter struct {
 	http.ResponseWriter
 	ctx  context.Context
 	link *link
 }
 
+// Write waits for its turn on the line.
 func (w *narrowWriter) Write(p []byte) (int, error) {
 	if err := w.link.take(w.ctx, len(p)); err != nil {
 		return 0, err

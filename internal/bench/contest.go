@@ -28,6 +28,7 @@ func newContest(absent map[string]string) *contest {
 	return c
 }
 
+// add adds a sample.
 func (c *contest) add(figure, side string, v float64) {
 	if c.samples[figure] == nil {
 		c.samples[figure] = map[string][]float64{}

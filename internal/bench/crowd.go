@@ -12,6 +12,7 @@ import (
 	"github.com/pullchain/pullchain/internal/simnet"
 )
 
+// crowdSize is a cluster that starts the same image everywhere at once.
 const crowdSize = 200
 
 // pullMany pulls each path by a client of its own, all at once.
@@ -38,6 +39,8 @@ func (s *server) pullMany(ctx context.Context, paths []string) (time.Duration, e
 
 // withPeak does f and returns the most memory that s had meanwhile, in MiB.
 func (s *server) withPeak(f func() error) (float64, error) {
+	// The kernel keeps the peak over a process's whole life: without this the first
+	// measure would be that of all later ones.
 	if err := forgetPeaks(s.proc.pid()); err != nil {
 		return 0, err
 	}

@@ -190,6 +190,8 @@ func (b *bench) midBlob() ([]row, error) {
 // errWrongPull says that a client did not get what it asked for.
 var errWrongPull = errors.New("the pull failed")
 
+// breakOnce pulls one layer without the fault and another one with it, in a world
+// of its own: lanes remember.
 func (b *bench) breakOnce(c *contest, fault simnet.Fault) error {
 	image := simnet.Image{Repo: "bench/broken", Tags: []string{"1"}, Layers: []simnet.Layer{
 		simnet.BigLayer(b.sizes.broken, 1), simnet.BigLayer(b.sizes.broken, 2),

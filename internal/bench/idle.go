@@ -29,6 +29,8 @@ func (b *bench) startAndIdle() ([]row, error) {
 	return append(rows, c.rows("idle memory", "RSS", "MiB", peers, goals{nginx: ownAtMost(30)})...), err
 }
 
+// startOnce starts a server and takes its time. Memory is read in one round only:
+// it takes seconds until a program that has just started is at rest.
 func (b *bench) startOnce(c *contest, name string, up setup, idle bool) error {
 	s, err := b.startServer(b.ctx, name, up)
 	if err != nil {

@@ -35,6 +35,9 @@ func (b *bench) manyLayers() ([]row, error) {
 	return rows, nil
 }
 
+// distantImage pulls the image once by each side, in a world of its own: a second
+// round in the same one would not be cold. The servers have a second to warm their
+// connections, as a daemon that runs has.
 func (b *bench) distantImage(c *contest, round int) error {
 	image := simnet.Image{Repo: "bench/layers", Tags: []string{"1"}}
 	for i := range layerCount {
@@ -76,6 +79,7 @@ func (b *bench) distantImage(c *contest, round int) error {
 	return b.takeTurns(c, 1, append(all[first:len(all):len(all)], all[:first]...))
 }
 
+// timed does f and adds the time as a sample, if it did not fail.
 func (c *contest) timed(name string, f func() error) error {
 	began := time.Now()
 	if err := f(); err != nil {

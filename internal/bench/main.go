@@ -15,6 +15,8 @@ import (
 	"time"
 )
 
+// main runs the measures. It is also the bare server, which it starts as a process
+// of its own so that its CPU time can be told from the client's.
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == bareCommand {
 		fmt.Fprintln(os.Stderr, "bench:", runBare(os.Args[2:]))
@@ -42,6 +44,7 @@ type options struct {
 	profile  string        // folder for perf's files; "" is no profiling
 }
 
+// parseOptions reads the flags, and fills in what depends on -quick.
 func parseOptions(args []string, stderr io.Writer) (options, error) {
 	var o options
 	var only string

@@ -66,6 +66,7 @@ func (b *bench) stage(secure bool) (*stage, error) {
 	return st, st.idle(b.ctx)
 }
 
+// newStage makes the simulated internet, without servers yet.
 func (b *bench) newStage() (*stage, error) {
 	st := &stage{net: simnet.New(simnet.Config{}), absent: map[string]string{}}
 	image := simnet.Image{Repo: "bench/warm", Tags: []string{"1"}, Layers: []simnet.Layer{
@@ -136,6 +137,8 @@ func (st *stage) check(ctx context.Context, s *server) error {
 	return nil
 }
 
+// checkBlob pulls a blob and compares its digest: a server that is fast with wrong
+// bytes has measured nothing.
 func checkBlob(ctx context.Context, s *server, img *simnet.Content, digest string) error {
 	p, err := get(ctx, s.http, s.target.url()+"/v2/"+img.Repo+"/blobs/"+digest, "", true)
 	if err == nil && p.digest != digest {
@@ -185,6 +188,7 @@ func sides(servers []*server, turn func(round int, s *server) error) []side {
 	return all
 }
 
+// leave ends a stage, if there is one.
 func (b *bench) leave(at **stage) {
 	st := *at
 	if st == nil {

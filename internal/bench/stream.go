@@ -47,6 +47,7 @@ func pullAway(ctx context.Context, t target, path string, count func(int)) (int6
 	return head.length, err
 }
 
+// tcpOf is the TCP connection below TLS, or conn itself.
 func tcpOf(conn net.Conn) *net.TCPConn {
 	if t, ok := conn.(*tls.Conn); ok {
 		conn = t.NetConn()
@@ -168,6 +169,7 @@ func (s *server) window(ctx context.Context, d time.Duration, bytes func() int64
 	return f, err
 }
 
+// wait waits for d, unless the run is interrupted.
 func wait(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):

@@ -29,6 +29,8 @@ func writeTable(w io.Writer, rows []row) error {
 	return tw.Flush()
 }
 
+// peerFigure leaves the field empty for a figure that stands alone, where "-" would
+// say that a peer is missing.
 func peerFigure(v float64, r row) string {
 	if r.peer == "" {
 		return ""
@@ -36,6 +38,7 @@ func peerFigure(v float64, r row) string {
 	return figure(v, r.unit)
 }
 
+// ratioText writes a ratio, or nothing if there is none.
 func ratioText(v float64) string {
 	if math.IsNaN(v) {
 		return ""
@@ -43,6 +46,7 @@ func ratioText(v float64) string {
 	return fmt.Sprintf("%.2fx", v)
 }
 
+// remark is the note, behind why something is missing.
 func (r row) remark() string {
 	switch {
 	case r.missing == "":
@@ -90,6 +94,7 @@ func writeJSON(w io.Writer, conditions []string, rows []row) error {
 	return enc.Encode(doc)
 }
 
+// present is v for JSON, which has no NaN: a figure that is missing is null.
 func present(v float64) *float64 {
 	if math.IsNaN(v) || math.IsInf(v, 0) {
 		return nil

@@ -20,6 +20,7 @@ type target struct {
 	tls  *tls.Config // nil is plain HTTP
 }
 
+// url is where the server is, for the clients of net/http.
 func (t target) url() string {
 	if t.tls != nil {
 		return "https://" + t.addr

@@ -8,6 +8,7 @@ import (
 	"github.com/pullchain/pullchain/internal/simnet"
 )
 
+// transport is the word for the rows.
 func transport(secure bool) string {
 	if secure {
 		return "TLS"
@@ -72,6 +73,9 @@ func (b *bench) warmManifest(secure bool) ([]row, error) {
 	return rows, nil
 }
 
+// manifestCalls asks for the warm manifest as often as a server can answer. What
+// reaches the registry meanwhile is counted: a server that asks it each time is
+// measured with its round trip.
 func (b *bench) manifestCalls(st *stage, kind, method, path string) ([]row, error) {
 	measure := "warm manifest, " + kind
 	c := newContest(st.absent)

@@ -40,6 +40,8 @@ func (b *backend) do(ctx context.Context, method, path string, header http.Heade
 	return resp, err == nil
 }
 
+// manifest passes Accept on: which document a tag means is the real registry's to
+// say.
 func (b *backend) manifest(ctx context.Context, repo, ref string, accept []string) (manifest, bool) {
 	resp, ok := b.do(ctx, http.MethodGet, "/v2/"+repo+"/manifests/"+ref, http.Header{"Accept": accept})
 	if !ok {
@@ -53,6 +55,8 @@ func (b *backend) manifest(ctx context.Context, repo, ref string, accept []strin
 	return manifest{mediaType: resp.Header.Get("Content-Type"), digest: digest.FromBytes(body), body: body}, true
 }
 
+// hasBlob asks by HEAD, so that a redirect to the CDN is given only for what is
+// there.
 func (b *backend) hasBlob(ctx context.Context, repo string, d digest.Digest) bool {
 	resp, ok := b.do(ctx, http.MethodHead, "/v2/"+repo+"/blobs/"+d.String(), http.Header{})
 	if !ok {
@@ -103,6 +107,7 @@ func (b *backend) referrers(ctx context.Context, repo string, d digest.Digest) (
 	return doc.Manifests, ok
 }
 
+// decode reads a JSON document of the real registry.
 func (b *backend) decode(ctx context.Context, path string, doc any) bool {
 	resp, ok := b.do(ctx, http.MethodGet, path, http.Header{})
 	if !ok {

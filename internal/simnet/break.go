@@ -53,6 +53,9 @@ func (s *Server) BreakNext(f ConnFault, n int) { s.breakConns(f, n) }
 // connections that the fault has in its hands are closed.
 func (s *Server) Mend() { s.breakConns(ConnOK, -1) }
 
+// breakConns sets the fault of the next n connections, -1 for all, and closes those
+// that it makes a lie. The listener changes under the lock and the connections
+// close outside of it: closing takes the lock again.
 func (s *Server) breakConns(f ConnFault, n int) {
 	s.mu.Lock()
 	if s.stopped {

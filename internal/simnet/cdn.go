@@ -78,6 +78,8 @@ func (c *CDN) SignedURL(hub, repo string, d digest.Digest) string {
 	return c.PublicURL() + path + "?" + q.Encode()
 }
 
+// sign signs a path until a time, as S3 and CloudFront do: the URL is all that a
+// client needs, and it works for nothing else.
 func (c *CDN) sign(path, repo, expires string) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -30,6 +30,8 @@ var (
 	stranger = sync.OnceValue(func() *authority { return newAuthority("simnet stranger CA") })
 )
 
+// newAuthority makes a CA. It begins an hour ago, for machines whose clocks differ
+// a little.
 func newAuthority(name string) *authority {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -84,6 +86,8 @@ func (a *authority) issue(names []string, notAfter time.Time) *tls.Certificate {
 	return &tls.Certificate{Certificate: [][]byte{der, a.cert.Raw}, PrivateKey: key}
 }
 
+// serial is a random serial number. Two certificates of one CA must not share one
+// (RFC 5280, 4.1.2.2).
 func serial() *big.Int {
 	n, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
 	if err != nil {

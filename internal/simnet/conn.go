@@ -23,6 +23,7 @@ type conn struct {
 	next time.Time // when the pace allows more bytes
 }
 
+// Read waits once for what the handshakes of a distant peer would take.
 func (c *conn) Read(p []byte) (int, error) {
 	c.once.Do(func() { sleep(c.server.net.ctx, c.delay) })
 	return c.Conn.Read(p)
@@ -71,6 +72,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
+// connKey is the context's key for the conn.
 type connKey struct{}
 
 // withConn puts the conn under c (TLS or not) into the context of its requests.

@@ -149,6 +149,8 @@ func (n *Net) Build(img Image) *Content {
 	})
 }
 
+// build makes manifests, configs and blobs. An artifact has no platforms: its
+// config is empty (OCI image-spec, "Guidelines for Artifact Usage").
 func (img Image) build(gen func(Layer, string) *layerBytes) *Content {
 	if len(img.Layers) == 0 {
 		img.Layers = []Layer{{Size: 1024}}
@@ -222,6 +224,7 @@ func (c *Content) addBlob(mediaType string, b []byte) Descriptor {
 	return Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(b))}
 }
 
+// addManifest enters a manifest under the digest of its bytes.
 func (c *Content) addManifest(mediaType string, doc any) Descriptor {
 	b := encode(doc)
 	d := digest.FromBytes(b)

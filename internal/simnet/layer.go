@@ -69,6 +69,8 @@ func (l Layer) generate(salt string) *layerBytes {
 	return &layerBytes{blob: blob.Bytes(), digest: digest.FromBytes(blob.Bytes()), diffID: digest.FromBytes(tarball)}
 }
 
+// tar puts the noise and the files into an archive that is the same in every run:
+// the files are sorted, and no header has a time.
 func (l Layer) tar(noise []byte, salt string) []byte {
 	var buf bytes.Buffer
 	buf.Grow(len(noise) + 4096)

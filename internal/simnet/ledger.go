@@ -50,6 +50,7 @@ type Filter struct {
 	Ranged bool // only requests with a Range header
 }
 
+// fits reports whether f selects e. Fields that are not set select everything.
 func (f Filter) fits(e *Entry) bool {
 	return (f.Server == "" || f.Server == e.Server) &&
 		(f.Method == "" || f.Method == e.Method) &&
@@ -164,6 +165,8 @@ func (l *Ledger) Leaks(secret string, allowed ...string) []Entry {
 	return out
 }
 
+// mentions reports whether secret stands anywhere in the request, also encoded as
+// in a Basic login.
 func (e *Entry) mentions(secret string) bool {
 	for _, s := range []string{e.Path, e.Query, e.Host, e.Authorization} {
 		if strings.Contains(s, secret) {

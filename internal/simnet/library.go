@@ -39,6 +39,8 @@ type Library struct {
 	repos map[string]*repository
 }
 
+// A repository is the content under one name. Blobs belong to it, as at a real
+// registry: one that another repository has is not found here.
 type repository struct {
 	manifests map[digest.Digest]manifest
 	children  map[digest.Digest]digest.Digest // index -> its linux/amd64 manifest
@@ -196,6 +198,7 @@ func (l *Library) serveBlob(w http.ResponseWriter, r *http.Request, repo string,
 	http.ServeContent(w, r, "", time.Time{}, io.NewSectionReader(bytes.NewReader(b), 0, int64(len(b))))
 }
 
+// tags returns the tags in order, in which pages of them are cut.
 func (l *Library) tags(_ context.Context, repo string) ([]string, bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -211,6 +214,8 @@ func (l *Library) tags(_ context.Context, repo string) ([]string, bool) {
 	return out, true
 }
 
+// referrers returns what was pushed with d as its subject. A repository without any
+// has an empty list, and not a 404.
 func (l *Library) referrers(_ context.Context, repo string, d digest.Digest) ([]Descriptor, bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()

@@ -137,6 +137,8 @@ func (n *Net) resolve(addr string) (string, error) {
 // environment. The caller need not close it; Close does.
 func (n *Net) Client() *http.Client { return n.clientFrom("") }
 
+// clientFrom is Client from a source address, as that of an egress proxy: quotas
+// count by it.
 func (n *Net) clientFrom(sourceIP string) *http.Client {
 	tr := &http.Transport{
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {

@@ -85,6 +85,8 @@ type blackhole struct {
 	fill []net.Conn
 }
 
+// Close frees the port. The listener goes first, or a connection that is closed
+// would make room in its queue for another.
 func (b *blackhole) Close() error {
 	err := b.ln.Close()
 	for _, c := range b.fill {

@@ -100,6 +100,8 @@ func HugeManifest(size int64, length bool) Fault {
 // HugeBody answers with size bytes of JSON, for token servers and lists.
 func HugeBody(size int64) Fault { return Fault{Respond: huge(size, false, "application/json")} }
 
+// huge answers with a document that is valid JSON to its end: a reader without a
+// limit does not notice before its memory is full.
 func huge(size int64, length bool, mediaType string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", mediaType)

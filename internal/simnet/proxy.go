@@ -117,6 +117,8 @@ func (p *Proxy) status(r *http.Request) int {
 	return 0
 }
 
+// connect opens a tunnel. The target is resolved here, on the proxy's side, as with
+// a real one: the client need not know the name.
 func (p *Proxy) connect(w http.ResponseWriter, r *http.Request) {
 	out, err := p.net.dialFrom(r.Context(), "tcp", r.Host, p.cfg.SourceIP)
 	if err != nil {

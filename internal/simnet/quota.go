@@ -31,11 +31,13 @@ type meter struct {
 	used  map[string]*usage
 }
 
+// A usage is what a source has taken from its window.
 type usage struct {
 	count int
 	since time.Time
 }
 
+// set begins anew with another quota.
 func (m *meter) set(q Quota) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -28,6 +28,8 @@ type registry struct {
 	noReferrers bool
 }
 
+// ServeHTTP answers as distribution does. The version header comes first: a refusal
+// has it, too.
 func (g *registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
 	rt := routeOf(r)
@@ -54,6 +56,7 @@ func (g *registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// manifest answers by tag or digest, and counts the request first.
 func (g *registry) manifest(w http.ResponseWriter, r *http.Request, rt route) {
 	if g.count != nil && !g.count(w, r, rt) {
 		return
@@ -73,6 +76,8 @@ func (g *registry) manifest(w http.ResponseWriter, r *http.Request, rt route) {
 	writeJSON(w, r, m.mediaType, m.body)
 }
 
+// blob answers with the blob or with where it is. Most public registries redirect
+// to a CDN, so a Location is the ordinary case.
 func (g *registry) blob(w http.ResponseWriter, r *http.Request, rt route) {
 	d, err := digest.Parse(rt.ref)
 	if err != nil {
@@ -134,6 +139,8 @@ func (g *registry) tags(w http.ResponseWriter, r *http.Request, rt route) {
 	writeJSON(w, r, "application/json", body)
 }
 
+// referrers answers with an index of what refers to a manifest (distribution-spec,
+// "Listing Referrers"), filtered if asked, and says so.
 func (g *registry) referrers(w http.ResponseWriter, r *http.Request, rt route) {
 	if g.noReferrers {
 		http.NotFound(w, r)

@@ -63,6 +63,8 @@ func (y *Relay) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // self is the relay's URL as this client sees it.
 func (y *Relay) self(r *http.Request) string { return y.scheme() + "://" + r.Host }
 
+// ping passes the version check on to the hub, with the challenge turned into one
+// of the relay's own.
 func (y *Relay) ping(w http.ResponseWriter, r *http.Request) {
 	h := http.Header{}
 	if auth := r.Header.Get("Authorization"); auth != "" {

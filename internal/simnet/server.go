@@ -205,6 +205,7 @@ func (s *Server) stop() {
 	_ = s.srv.Close()
 }
 
+// closeListenerLocked makes new connections be refused.
 func (s *Server) closeListenerLocked() {
 	if s.ln != nil {
 		_ = s.ln.Close()
@@ -217,6 +218,8 @@ func (s *Server) CloseConnections() {
 	s.closeConnections(func(*conn) bool { return true })
 }
 
+// closeConnections closes those that which selects. They are collected first: Close
+// takes the lock that guards the set.
 func (s *Server) closeConnections(which func(*conn) bool) {
 	var open []*conn
 	s.mu.Lock()
@@ -295,6 +298,8 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 	fw.finish()
 }
 
+// entry is what the ledger gets of a request. The headers are copied, since faults
+// change them.
 func (s *Server) entry(r *http.Request, rt route) *Entry {
 	e := &Entry{
 		Server: s.name, Method: r.Method, Host: r.Host, Path: r.URL.Path, Query: r.URL.RawQuery,

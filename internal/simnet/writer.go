@@ -183,6 +183,8 @@ func (w *writer) Write(p []byte) (int, error) {
 	return w.send(p)
 }
 
+// send sends p at the pace of the tightest throttle, in steps of a twentieth of a
+// second: a client is to see a slow stream, and not one that comes in gulps.
 func (w *writer) send(p []byte) (int, error) {
 	if err := w.req.Context().Err(); err != nil { // also when the Net is closed under a throttled body
 		return 0, err
