@@ -9,8 +9,8 @@ import (
 	"github.com/pullchain/pullchain/internal/terminal"
 )
 
-// kept writes a line about the cache, and why it keeps nothing if it does not.
-func (t *table) kept() {
+// cache writes a line about the cache, and why it keeps nothing if it does not.
+func (t *table) cache() {
 	c := t.Cache
 	if c == nil {
 		return
@@ -39,6 +39,7 @@ func ailment(m *messages.Catalogue, c *cache.Snapshot) string {
 	return m.Text("summary.cache", "trouble", c.Trouble)
 }
 
+// units are powers of two, as the configuration's sizes are.
 var units = []string{"B", "KiB", "MiB", "GiB", "TiB"}
 
 // unitOf returns the largest unit that n has one of.

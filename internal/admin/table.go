@@ -45,7 +45,7 @@ func WriteTable(w io.Writer, s Snapshot, o TableOptions) error {
 	t.summary()
 	t.chains()
 	t.quotas()
-	t.kept()
+	t.cache()
 	t.failovers()
 	t.notes()
 	_, err := io.WriteString(w, t.out.String())
@@ -163,7 +163,7 @@ func success(l balancer.LaneSnapshot) string {
 const maxBars = 12
 
 // bars shows the last probes of an upstream, the newest last: high passed, low
-// failed.
+// failed. A row of them shows a lane that flaps, which a state alone does not.
 func bars(r *Registry, upstream string) string {
 	p, ok := r.Probe(upstream)
 	if !ok {

@@ -9,7 +9,9 @@ import (
 	"github.com/pullchain/pullchain/internal/terminal"
 )
 
-// writeStat writes how a cache stands for people. where says whose it is.
+// writeStat writes how a cache stands for people. where says whose it is: a running
+// daemon's, or that of a directory that no daemon uses. The counts of hits are of one
+// process, so a directory has none.
 func (a *app) writeStat(s cache.Snapshot, where string) {
 	a.say("cache.dir", "dir", s.Dir, "where", where)
 	a.say("cache.content", "bytes", size(s.Bytes), "limit", size(s.Limit), "objects", s.Objects, "pinned", size(s.PinnedBytes))
@@ -39,7 +41,8 @@ const (
 	sizeColumn = 2 // of the table, counted from 0
 )
 
-// writeEntries writes what a cache has as a table: some of total objects.
+// writeEntries writes what a cache has as a table: some of total objects. Names come
+// from upstreams and from other users, so the grid lets no control character through.
 func (a *app) writeEntries(entries []cache.Entry, total int) {
 	m := a.messages
 	g := terminal.Grid{terminal.Row(
@@ -74,7 +77,8 @@ func (a *app) writeEntries(entries []cache.Entry, total int) {
 	a.say("cache.sum", "objects", total, "size", size(sum))
 }
 
-// moment writes a time for people, in the zone of this machine.
+// moment writes a time for people, in the zone of this machine. Seconds say nothing of
+// when an image was used.
 func moment(t time.Time) string {
 	if t.IsZero() {
 		return "-"

@@ -34,6 +34,7 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	lazyCollector(a.Getenv)
+	// A level that can change: a reload may ask for debug without a restart.
 	level := new(slog.LevelVar)
 	level.Set(cfg.Log.SlogLevel())
 	sink := a.openLog(cfg.Log, level)

@@ -108,7 +108,8 @@ func (c *statusCmd) watch(ctx context.Context, a *app, p *adminClient) error {
 	}
 }
 
-// checkCode is what --check says of a snapshot, for cron and monitoring.
+// checkCode is what --check says of a snapshot, for cron and monitoring. A registry
+// without a path is worse than a degraded one, so it is looked for first.
 func checkCode(s admin.Snapshot) int {
 	for _, r := range s.Registries {
 		if !r.Pullable {

@@ -39,7 +39,8 @@ func (versionCmd) Run(a *app) error {
 	return nil
 }
 
-// thisBuild reads what the Go command has left in the binary.
+// thisBuild reads what the Go command has left in the binary, so that no build script
+// has to pass a version in. "go run" and tests leave no version: that is "devel".
 func thisBuild() build {
 	b := build{Schema: 1, Version: "devel", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()

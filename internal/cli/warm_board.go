@@ -141,6 +141,7 @@ func (b *board) begin(img image, d pullchain.Descriptor) *bar {
 // blob that came is.
 func (b *board) end(r *bar, word cached, took time.Duration, err error) {
 	b.mu.Lock()
+	// Bars keep their order, so that a line does not jump when another blob ends.
 	for i, other := range b.bars {
 		if other == r {
 			b.bars = append(b.bars[:i], b.bars[i+1:]...)
@@ -238,6 +239,7 @@ const (
 
 // text returns the bar as a line for a terminal of that width.
 func (r *bar) text(now time.Time, width int) string {
+	// The bar gives way to a narrow terminal: the figures say more than it does.
 	columns := max(minBar, min(maxBar, width-nameColumns-restColumns))
 	got := r.got.Load()
 	filled := columns

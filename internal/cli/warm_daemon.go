@@ -25,7 +25,8 @@ import (
 	"github.com/pullchain/pullchain/internal/terminal"
 )
 
-// running returns the way through the daemon of p.
+// running returns the route through the daemon of p: what it fetches ends up in the
+// cache that its clients use, and its limits and its lanes' state hold for us too.
 func (a *app) running(ctx context.Context, p *adminClient) (*route, error) {
 	s, err := p.snapshot(ctx)
 	if err != nil {
@@ -133,7 +134,9 @@ func (a *app) ownDaemon(images []image, address string) (*route, error) {
 	return way, nil
 }
 
-// noCache says why there is no cache to put anything into.
+// noCache says why there is no cache to put anything into. The daemon tells in words,
+// and that another process holds the directory is the one case with a code of its
+// own: scripts may wait for it.
 func (a *app) noCache(c *cache.Snapshot, address string) error {
 	if strings.Contains(c.Trouble, blobstore.ErrLocked.Error()) {
 		return &exitError{exitUnreachable, errors.New(a.messages.Text("cache.locked", "dir", c.Dir, "address", address))}

@@ -78,6 +78,7 @@ func braced(s string, env lookup) (string, error) {
 		return "", fmt.Errorf("${%s} names no variable", s)
 	}
 	value, ok := env(name)
+	// With a colon an empty variable counts as one that is not set.
 	rest, colon := strings.CutPrefix(rest, ":")
 	there := ok && (!colon || value != "")
 	operator, operand := "", ""

@@ -10,7 +10,9 @@ import (
 	"github.com/pullchain/pullchain/internal/wire"
 )
 
-// An image is something to pull, by the name that the data plane knows it by.
+// An image is something to pull, by the name that the data plane knows it by. The
+// names of people are resolved here and not by the daemon, as every client does it:
+// the cache must hold what those clients will ask for.
 type image struct {
 	registry  string // as in "docker.io"
 	repo      string // as in "library/alpine"

@@ -270,6 +270,8 @@ func (s *download) read(ctx context.Context) (int64, error) {
 	if s.word == "" {
 		s.word = cachedBy(resp.Header)
 	}
+	// A blob that is not kept would be fetched for nothing, and count against the
+	// upstream's limits.
 	if s.word == cachedNot {
 		return 0, errNotKept
 	}

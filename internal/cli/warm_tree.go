@@ -75,6 +75,8 @@ func (t *tree) index(ctx context.Context, m manifest, depth int) error {
 	if err != nil {
 		return err
 	}
+	// An index may name a manifest twice, and images of an index share their
+	// layers.
 	chosen = slices.DeleteFunc(chosen, func(d digest.Digest) bool { return !t.first(d) })
 	children := make([]manifest, len(chosen))
 	errs := make([]error, len(chosen))

@@ -67,7 +67,8 @@ func flatten(err error) []error {
 	return out
 }
 
-// sorted returns errs in the order of the file, each once.
+// sorted returns errs in the order of the file, each once. The checks go through the
+// tables in an order of their own, and two of them may find the same mistake.
 func sorted(errs []*Error) []error {
 	slices.SortStableFunc(errs, func(a, b *Error) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))

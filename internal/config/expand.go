@@ -16,6 +16,8 @@ func expand(s string, env func(string) (string, bool)) (string, error) {
 			b.WriteString(s)
 			return b.String(), nil
 		}
+		// The escape is looked for only before "${": a password with a dollar in it
+		// stays as it is.
 		if literal, escaped := strings.CutSuffix(before, "$"); escaped {
 			b.WriteString(literal + "${")
 			s = rest

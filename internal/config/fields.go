@@ -15,6 +15,8 @@ type field struct {
 // among them, in the order of their declaration.
 func fieldsOf(t reflect.Type) []field {
 	var out []field
+	// Embedded structs have no table of their own: upstreams.Config is part of
+	// [[registry.upstream]].
 	for _, f := range reflect.VisibleFields(t) {
 		key, _, _ := strings.Cut(f.Tag.Get("toml"), ",")
 		if f.Anonymous || key == "" || key == "-" {

@@ -201,7 +201,8 @@ func (s *scanner) dotted() []string {
 	}
 }
 
-// value steps over a value, noting what it holds.
+// value steps over a value, noting what it holds. What is no string, list or table
+// ends at the next mark that no number, date or boolean has in it.
 func (s *scanner) value(key string) {
 	switch s.peek() {
 	case '"', '\'':

@@ -14,7 +14,8 @@ var origins = map[string][]string{
 }
 
 // isOrigin reports whether an upstream at rawURL is the registry itself and not
-// a relay or a mirror of it.
+// a relay or a mirror of it. A path in the URL makes it a relay, whatever the host:
+// registries have their API at /v2.
 func (r *Registry) isOrigin(rawURL string) bool {
 	u, err := url.Parse(rawURL)
 	if err != nil || strings.Trim(strings.TrimSuffix(u.Path, "/v2"), "/") != "" {

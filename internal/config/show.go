@@ -55,7 +55,9 @@ func (u *Upstream) effective() {
 type printer struct{ out bytes.Buffer }
 
 // table writes v under the header [path], first its own keys and then the
-// tables within it. brackets is "[" or "[[", or empty for the root.
+// tables within it: a key that followed a header would belong to that. brackets is "["
+// or "[[", or empty for the root. An element of a list gets its header even without
+// keys, or there would be one element fewer.
 func (p *printer) table(brackets, path string, v reflect.Value) {
 	var keys bytes.Buffer
 	var tables []func()

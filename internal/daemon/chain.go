@@ -15,7 +15,14 @@ import (
 	"github.com/pullchain/pullchain/upstreams"
 )
 
-// A chain is everything that a configuration builds and a reload replaces.
+// A chain is everything that a configuration builds and a reload replaces. For each
+// registry, from the client inwards:
+//
+//	front -> cache (outlives reloads) -> balancer -> lane -> upstream -> egress
+//
+// Requests go down these links and bodies come up them. A new link, such as one that
+// counts or limits what passes, goes between two of them here; it embeds
+// [pullchain.Body] in what it wraps (TestBodyContractAtEveryJoint holds that).
 type chain struct {
 	registries []registry
 	paths      map[pathID]*path
@@ -33,10 +40,13 @@ type registry struct {
 	checker  *healthcheck.Checker
 }
 
-// A pathID is the identity that a lane's state belongs to.
+// A pathID is the identity that a lane's state belongs to: names from the
+// configuration and never an address, behind which there may be another server
+// tomorrow.
 type pathID struct{ registry, upstream string }
 
-// A path is an upstream, its lane, and what they were built from.
+// A path is an upstream, its lane, and what they were built from: two that would be
+// built the same are the same, and a reload keeps the one that has learnt something.
 type path struct {
 	cfg      config.Upstream
 	egress   egress.Config
@@ -45,7 +55,8 @@ type path struct {
 	lane     *balancer.Lane
 }
 
-// A gate is the shared gate of an egress, and what it was built from.
+// A gate is the shared gate of an egress, and what it was built from. A proxy that is
+// down is down for every lane behind it, so they learn of it once.
 type gate struct {
 	cfg    egress.Config
 	shared *balancer.Egress
@@ -93,6 +104,8 @@ func (c *chain) registry(cfg *config.Config, r config.Registry, old *chain) (reg
 		lanes = append(lanes, p.lane)
 		jobs = append(jobs, healthcheck.Job{Target: p.lane, Config: u.Probe})
 	}
+	// The balancer's memory of who has what, and the prober's history, belong to
+	// the registry: they stay over a reload even where a path is new.
 	was := old.registryNamed(r.Name)
 	return registry{
 		name:     r.Name,
@@ -194,6 +207,8 @@ func (c *chain) close(next *chain) {
 	c.stop()
 	c.done.Wait()
 	for id, p := range c.paths {
+		// Only what the next chain does not use: it has taken over paths as they
+		// are.
 		if next.known(id) != p {
 			p.upstream.Close()
 		}

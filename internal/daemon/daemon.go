@@ -186,6 +186,9 @@ func (d *Daemon) drain() {
 	if in := d.handler.InFlight(); in > 0 {
 		d.log.Info("draining", "in_flight", in, "timeout", d.cfg.Server.DrainTimeout)
 	}
+	// A load balancer learns of it by its next check of /-/readyz, and sends new
+	// connections until then: to refuse them at once would fail pulls that another
+	// replica could serve.
 	if !isLoopback(d.data.Addr()) {
 		time.Sleep(lameDuck)
 	}

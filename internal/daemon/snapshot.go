@@ -6,7 +6,10 @@ import (
 	"github.com/pullchain/pullchain/internal/admin"
 )
 
-// Snapshot returns the daemon as it stands, for people to read.
+// Snapshot returns the daemon as it stands, for people to read. It is made anew for
+// each call, from values that the rooms copy out of their state: what comes of it can
+// neither block a pull nor change anything. The chain is read once, so that a reload
+// in between does not mix two configurations in one answer.
 func (d *Daemon) Snapshot() admin.Snapshot {
 	// Copied first and let go: the snapshots below take locks of their own, and a
 	// reload must not wait for them.
