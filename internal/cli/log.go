@@ -17,7 +17,7 @@ func (a *app) textLog(cfg config.Log) bool {
 }
 
 // openLog opens the log of a daemon, on standard error. It must be closed, or its
-// last lines are lost. A person who watches sees every line at once.
+// last lines are lost. A person at a terminal sees every line at once.
 func (a *app) openLog(cfg config.Log, level slog.Leveler) *logsink.Sink {
 	format := func(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}) }
 	if a.textLog(cfg) {

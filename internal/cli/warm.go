@@ -51,7 +51,7 @@ func (c *warmCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	board := a.newBoard(len(images), c.DryRun)
+	board := c.newBoard(a, len(images))
 	w := warming{mirror: to.mirror, platforms: platforms, dry: c.DryRun, board: board, slots: make(chan struct{}, c.Jobs)}
 	stop := board.show()
 	results := w.run(ctx, images)
@@ -112,7 +112,7 @@ func (c *warmCmd) tell(ctx context.Context, a *app, images []image, results []wa
 	}
 	trouble := ""
 	if !c.DryRun {
-		trouble = a.shortfall(sum, after)
+		trouble = shortfall(a, sum, after)
 		r.OK = r.OK && trouble == ""
 	}
 	if a.flags.Output == "json" {
@@ -133,7 +133,7 @@ func (c *warmCmd) tell(ctx context.Context, a *app, images []image, results []wa
 }
 
 // shortfall says why a cache cannot have all that was put into it; nothing if it can.
-func (a *app) shortfall(sum int64, after cache.Snapshot) string {
+func shortfall(a *app, sum int64, after cache.Snapshot) string {
 	switch {
 	case after.Trouble != "":
 		return a.messages.Text("cache.trouble", "why", terminal.Printable(after.Trouble))
@@ -177,7 +177,7 @@ func (c *warmCmd) through(ctx context.Context, a *app, images []image) (*route, 
 	case err != nil:
 		return nil, err
 	case there:
-		return a.running(ctx, p)
+		return c.running(ctx, a, p)
 	}
-	return a.ownDaemon(images, p.base)
+	return c.ownDaemon(a, images, p.base)
 }

@@ -48,8 +48,8 @@ const redrawEvery = 200 * time.Millisecond
 
 // newBoard returns a board for so many images. It draws only where a cursor can be
 // moved: a log file full of bars is of no use.
-func (a *app) newBoard(images int, dry bool) *board {
-	b := &board{out: a.Stdout, messages: a.messages, quiet: a.flags.Output == "json", dry: dry, begun: time.Now()}
+func (c *warmCmd) newBoard(a *app, images int) *board {
+	b := &board{out: a.Stdout, messages: a.messages, quiet: a.flags.Output == "json", dry: c.DryRun, begun: time.Now()}
 	b.counts.all = images
 	if f, ok := a.Stdout.(*os.File); ok && !b.quiet && isTerminal(f) && a.Getenv("TERM") != "dumb" {
 		b.live = true

@@ -27,7 +27,7 @@ import (
 
 // running returns the route through the daemon of p: what it fetches ends up in the
 // cache that its clients use, and its limits and its lanes' state hold for us too.
-func (a *app) running(ctx context.Context, p *adminClient) (*route, error) {
+func (c *warmCmd) running(ctx context.Context, a *app, p *adminClient) (*route, error) {
 	s, err := p.snapshot(ctx)
 	if err != nil {
 		return nil, a.unreachable(p, err)
@@ -96,7 +96,7 @@ func pinned(file string) (*http.Transport, error) {
 
 // ownDaemon starts a daemon in this process, on ports of its own, which serves the
 // registries of images from the configuration's cache. address is where none was.
-func (a *app) ownDaemon(images []image, address string) (*route, error) {
+func (c *warmCmd) ownDaemon(a *app, images []image, address string) (*route, error) {
 	cfg, err := a.readConfig()
 	if err != nil {
 		return nil, err
@@ -129,7 +129,7 @@ func (a *app) ownDaemon(images []image, address string) (*route, error) {
 		},
 	}
 	if c := d.Snapshot().Cache; c.Trouble != "" {
-		return nil, errors.Join(a.noCache(c, address), way.end())
+		return nil, errors.Join(noCache(a, c, address), way.end())
 	}
 	return way, nil
 }
@@ -137,7 +137,7 @@ func (a *app) ownDaemon(images []image, address string) (*route, error) {
 // noCache says why there is no cache to put anything into. The daemon tells in words,
 // and that another process holds the directory is the one case with a code of its
 // own: scripts may wait for it.
-func (a *app) noCache(c *cache.Snapshot, address string) error {
+func noCache(a *app, c *cache.Snapshot, address string) error {
 	if strings.Contains(c.Trouble, blobstore.ErrLocked.Error()) {
 		return &exitError{exitUnreachable, errors.New(a.messages.Text("cache.locked", "dir", c.Dir, "address", address))}
 	}

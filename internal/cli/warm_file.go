@@ -36,12 +36,12 @@ func looksLikeFile(arg string) bool {
 // readImages reads the images of a file: "-" is standard input. notes are what
 // people should know of it: what it names and was left out. The error joins one
 // for each mistake, with file and line.
-func (a *app) readImages(path string) (images []image, notes []string, err error) {
-	name, data, err := a.readImageFile(path)
+func (p Program) readImages(path string) (images []image, notes []string, err error) {
+	name, data, err := p.readImageFile(path)
 	if err != nil {
 		return nil, nil, err
 	}
-	d := document{name: name, env: a.composeEnv(path)}
+	d := document{name: name, env: p.composeEnv(path)}
 	d.read(data)
 	slices.SortStableFunc(d.found, func(a, b imageRef) int { return cmp.Compare(a.line, b.line) })
 	for _, m := range d.found {
@@ -62,8 +62,8 @@ func (a *app) readImages(path string) (images []image, notes []string, err error
 // readImageFile returns what is in a file or on standard input, and what to call it
 // in errors. It is bounded, and must be text: a mistyped name may be a layer, or a
 // disk.
-func (a *app) readImageFile(path string) (name string, data []byte, err error) {
-	name, in := path, a.Stdin
+func (p Program) readImageFile(path string) (name string, data []byte, err error) {
+	name, in := path, p.Stdin
 	if path == "-" {
 		name = "stdin"
 		if in == nil {
@@ -91,10 +91,10 @@ func (a *app) readImageFile(path string) (name string, data []byte, err error) {
 // composeEnv returns the variables for a Compose file: those of the environment,
 // then those of the .env file beside it. An empty variable of the environment
 // counts as none.
-func (a *app) composeEnv(path string) lookup {
+func (p Program) composeEnv(path string) lookup {
 	var file map[string]string
 	return func(name string) (string, bool) {
-		if value := a.Getenv(name); value != "" {
+		if value := p.Getenv(name); value != "" {
 			return value, true
 		}
 		if file == nil {

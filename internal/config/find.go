@@ -29,7 +29,7 @@ func Find(explicit string, env func(string) string) (path string) {
 
 // places returns the paths where a configuration is looked for.
 func places(env func(string) string) []string {
-	// The folder that the command was started in comes first: a user who tries
+	// The folder that the command was started in comes first: a user that tries
 	// things out has the file there.
 	out := []string{"pullchain.toml"}
 	dir := env("XDG_CONFIG_HOME")

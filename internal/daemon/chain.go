@@ -104,7 +104,7 @@ func (c *chain) registry(cfg *config.Config, r config.Registry, old *chain) (reg
 		lanes = append(lanes, p.lane)
 		jobs = append(jobs, healthcheck.Job{Target: p.lane, Config: u.Probe})
 	}
-	// The balancer's memory of who has what, and the prober's history, belong to
+	// The balancer's memory of which lane has what, and the prober's history, belong to
 	// the registry: they stay over a reload even where a path is new.
 	was := old.registryNamed(r.Name)
 	return registry{

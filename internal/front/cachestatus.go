@@ -11,13 +11,13 @@ import (
 
 // setTrace tells clients, proxies and people how the answer came about, in the
 // standard headers.
-func (x *exchange) setTrace() {
-	trouble, server := degraded(x.resp.Attempts), x.server(x.resp.Attempts)
-	x.rec.setHeader("Cache-Status", cacheStatus(&x.resp, server))
-	if server == "" && x.resp.Age > 0 {
+func (a answer) setTrace() {
+	trouble, server := degraded(a.resp.Attempts), a.server(a.resp.Attempts)
+	a.rec.setHeader("Cache-Status", cacheStatus(&a.resp, server))
+	if server == "" && a.resp.Age > 0 {
 		// No upstream was asked, or none could say (RFC 9111 5.1). A digest has no
 		// age: then the cache gives none.
-		x.rec.setHeader("Age", strconv.FormatInt(seconds(x.resp.Age), 10))
+		a.rec.setHeader("Age", strconv.FormatInt(seconds(a.resp.Age), 10))
 	}
 	switch {
 	case server != "":
@@ -25,16 +25,16 @@ func (x *exchange) setTrace() {
 		if trouble != "" {
 			status += "; details=" + sfString(trouble)
 		}
-		x.rec.setHeader("Proxy-Status", status)
+		a.rec.setHeader("Proxy-Status", status)
 	case trouble != "":
 		// RFC 9209 2.1.1: an error does not mean that there is no answer, a proxy
 		// may have had one in store.
-		x.rec.setHeader("Proxy-Status", proxyError(http.StatusServiceUnavailable, x.resp.Attempts))
+		a.rec.setHeader("Proxy-Status", proxyError(http.StatusServiceUnavailable, a.resp.Attempts))
 	}
 	// containerd and podman show it to the user of a pull (distribution-spec,
 	// "Warnings"). On manifests only: once for each image, not for each layer.
-	if text := warning(&x.resp, trouble, server); text != "" && x.req.Op == pullchain.Manifest {
-		x.rec.setHeader("Warning", "299 - "+sfString(text))
+	if text := warning(&a.resp, trouble, server); text != "" && a.req.Op == pullchain.Manifest {
+		a.rec.setHeader("Warning", "299 - "+sfString(text))
 	}
 }
 

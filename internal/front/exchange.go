@@ -60,6 +60,15 @@ func (x *exchange) trace() []pullchain.Attempt {
 	return x.resp.Trace()
 }
 
+// namespace is what OCI-Namespace says: the registry that answered, in the words
+// of a client that named it by ns (distribution-spec, "Registry Proxying").
+func (x *exchange) namespace() string {
+	if x.form == formNS {
+		return x.ns
+	}
+	return x.req.Registry
+}
+
 // clientGone reports whether the client no longer waits for the answer. A drain
 // that ran out of time cancels the request too, with the client still there.
 func (x *exchange) clientGone() bool {

@@ -166,7 +166,7 @@ func (x *exchange) read() {
 		return
 	}
 	defer x.resp.Body.Close()
-	x.answer()
+	answer{x}.write()
 }
 
 // pong answers the version check: 200 to everyone and never a challenge, so that
