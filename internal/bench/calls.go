@@ -80,6 +80,8 @@ func countCalls(f flow, done [][]call, began time.Time) calls {
 	for _, of := range done {
 		all += len(of)
 		for _, c := range of {
+			// A call that began before the time and ended in it counts whole, as
+			// one at the other end does not: over thousands of them that evens out.
 			if since := c.at.Sub(began); since >= 0 && since < f.took {
 				took = append(took, c.took)
 			}
@@ -111,6 +113,8 @@ func (t target) callUntil(ctx context.Context, request []byte, head bool, answer
 		began = now
 		answers.Add(1)
 	}
+	// The end of the load closes the connection under a request: that is no
+	// failure.
 	if ctx.Err() != nil {
 		return done, nil
 	}
@@ -130,6 +134,7 @@ func readAnswer(conn net.Conn, buf []byte, head bool) error {
 	if err != nil || head {
 		return err
 	}
+	// The body is thrown away where it lies: the next answer overwrites it.
 	for left := h.size + int(h.length) - n; left > 0; {
 		m, err := conn.Read(buf)
 		if err != nil {

@@ -41,6 +41,8 @@ func (b *bench) coldTurns(c *contest, st *stage, img *simnet.Content, measure st
 		}
 		c.add("time", name, inMS(p.took))
 		c.add("first byte", name, inMS(p.ttfb))
+		// Until the registry is idle: what a server goes on fetching behind its
+		// client is part of what the pull costs.
 		err = st.idle(b.ctx)
 		c.add("upstream", name, float64(st.net.Ledger().Bytes(asked)-before)/mib)
 		return err
@@ -116,6 +118,8 @@ const linkBurst = 20 * time.Millisecond
 // take waits until the line has carried n bytes.
 func (l *link) take(ctx context.Context, n int) error {
 	l.mu.Lock()
+	// An idle line saves up no more than a burst, or the first bytes after a pause
+	// would come faster than any line could bring them.
 	if earliest := time.Now().Add(-linkBurst); l.next.Before(earliest) {
 		l.next = earliest
 	}

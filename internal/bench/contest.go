@@ -41,6 +41,8 @@ func (c *contest) add(figure, side string, v float64) {
 func (b *bench) takeTurns(c *contest, rounds int, sides []side) error {
 	for round := range rounds {
 		for i := range sides {
+			// What comes first finds a cooler machine, and what comes last one that
+			// is warm or busy. Turns spread that over all.
 			s := sides[(i+round)%len(sides)]
 			if c.missing[s.name] != "" {
 				continue

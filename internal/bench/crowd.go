@@ -82,6 +82,8 @@ func (b *bench) crowd() ([]row, error) {
 		if err != nil {
 			return err
 		}
+		// A server that had given up on the blob would look cheap: it has to have
+		// it in the end.
 		if err := errors.Join(st.idle(b.ctx), checkBlob(b.ctx, s, img, layer.Digest.String())); err != nil {
 			return err
 		}
@@ -129,6 +131,8 @@ func (b *bench) manyFills() ([]row, error) {
 	}
 	measure := fmt.Sprintf("200 cold blobs of %s at once", figure(float64(b.sizes.many)/mib, "MiB"))
 	img := st.push(crowdSize, b.sizes.many)
+	// So slow that all fills are under way at once: that is the memory to be
+	// measured.
 	pace := max(b.sizes.many/4, 128*kib)
 	defer st.hub.CDN.Inject(simnet.Fault{On: simnet.Blobs, BytesPerSec: pace})()
 	var paths []string

@@ -34,6 +34,8 @@ func (b *bench) newPair(ctx context.Context, images []simnet.Image, stall time.D
 			upstreams: []upstream{{"first", p.first.URL()}, {"second", p.second.URL()}}, ca: ca, stall: stall,
 		})
 	}
+	// Until both are probed: the first request would pay for connections that a
+	// daemon that has run for a minute has.
 	for _, name := range []string{"first", "second"} {
 		for err == nil && len(p.net.Ledger().Find(simnet.Filter{Server: name, Class: simnet.Ping})) == 0 {
 			err = wait(ctx, 5*time.Millisecond)
@@ -120,6 +122,8 @@ func (b *bench) failOnce(c *contest, f failing, images []simnet.Image) error {
 	half := tagsPerPair / 2
 	var clean, later []float64
 	for tag := range tagsPerPair {
+		// Clean and faulty requests are of one run and one connection, so that what
+		// is subtracted is the same.
 		if tag == half {
 			f.begin(p.first)
 		}

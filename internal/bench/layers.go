@@ -75,6 +75,8 @@ func (b *bench) distantImage(c *contest, round int) error {
 	all = append(all, side{direct, func(int) error {
 		return c.timed(direct, func() error { return st.pullImage(b.ctx, st.directClient(), hub.URL(), true) })
 	}})
+	// takeTurns begins with the first side in a single round, so the turns are made
+	// here.
 	first := round % len(all)
 	return b.takeTurns(c, 1, append(all[first:len(all):len(all)], all[:first]...))
 }

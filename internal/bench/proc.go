@@ -32,6 +32,7 @@ func parseStat(line string) (procStat, error) {
 	if !ok || end < 0 {
 		return procStat{}, fmt.Errorf("no name in %q", line)
 	}
+	// The last bracket ends the name, which may have brackets and spaces in it.
 	fields := strings.Fields(line[end+1:]) // from field 3, the state
 	if len(fields) < 15 {
 		return procStat{}, fmt.Errorf("%d fields after the name in %q", len(fields), line)
@@ -74,6 +75,8 @@ func readStats() (map[int]procStat, error) {
 func tree(all map[int]procStat, root int) []int {
 	var pids []int
 	for pid := range all {
+		// No more steps than there are processes: the list is not of one moment,
+		// and a number that was given anew may close a circle.
 		for p, steps := pid, 0; p > 0 && steps < len(all); p, steps = all[p].parent, steps+1 {
 			if p == root {
 				pids = append(pids, pid)

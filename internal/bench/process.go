@@ -54,6 +54,7 @@ func startProcess(log string, env []string, name string, args ...string) (*proce
 	return p, nil
 }
 
+// pid is the process's number, which is that of its group too.
 func (p *process) pid() int { return p.cmd.Process.Pid }
 
 // stop ends the process and all of its group, gently for two seconds.
@@ -63,6 +64,8 @@ func (p *process) stop() {
 	case <-p.ended:
 	case <-time.After(2 * time.Second):
 	}
+	// The whole group, also after an orderly end: a worker that outlives its master
+	// would keep the port, and the cores, in the next measure.
 	_ = syscall.Kill(-p.pid(), syscall.SIGKILL)
 	<-p.ended
 }
@@ -92,6 +95,7 @@ func (p *process) answers(ctx context.Context, t target) error {
 			return fmt.Errorf("%s ended at its start: %s", p.cmd.Path, p.said())
 		case <-ctx.Done():
 			return fmt.Errorf("%s does not answer: %w: %s", p.cmd.Path, err, p.said())
+		// A millisecond, for the time of the start is a figure of the table.
 		case <-time.After(time.Millisecond):
 		}
 	}

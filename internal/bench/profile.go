@@ -20,6 +20,7 @@ func (b *bench) profiled(s *server, measure string, f func() (flow, error)) (flo
 	return f()
 }
 
+// profiledCalls is profiled for small requests.
 func (b *bench) profiledCalls(s *server, measure string, f func() (calls, error)) (calls, error) {
 	defer b.record(s, measure)()
 	return f()

@@ -42,6 +42,7 @@ func pullchainConfig(s *server, admin string, up setup) string {
 		fmt.Fprintf(&b, "tls_cert = %q\ntls_key = %q\n", up.cert.cert, up.cert.key)
 	}
 	fmt.Fprintf(&b, "\n[admin]\nlisten = %q\n", admin)
+	// Larger than all content of a run: eviction is not what is measured.
 	fmt.Fprintf(&b, "\n[cache]\ndir = %q\nmax_size = \"50GiB\"\n", filepath.Join(s.dir, "store"))
 	b.WriteString("\n[[registry]]\nname = \"docker.io\"\n")
 	for i, u := range up.upstreams {

@@ -34,6 +34,8 @@ func (r row) ratio() float64 {
 
 // outcome is "met", "missed", or nothing where there is no goal or no figure.
 func (r row) outcome() string {
+	// Goals are judged by medians. A single round of a busy machine would else
+	// decide.
 	value := r.ratio()
 	ours, theirs := r.figures()
 	switch r.goal.of {

@@ -82,6 +82,8 @@ func (b *bench) startServer(ctx context.Context, name string, up setup) (*server
 		return nil, err
 	}
 	s := &server{name: name, dir: dir}
+	// The port is free now and may be taken in a moment; then the server says so,
+	// and the run ends. None of the peers can be given an open socket.
 	if s.target.addr, err = freeAddr(); err != nil {
 		return nil, err
 	}
@@ -93,6 +95,8 @@ func (b *bench) startServer(ctx context.Context, name string, up setup) (*server
 		return nil, err
 	}
 	began := time.Now()
+	// A clean environment: a proxy of this machine's would stand between the server
+	// and the registry.
 	env := cleanEnv(dir, "SSL_CERT_FILE="+up.ca) // for distribution, which has no setting of its own
 	if s.proc, err = startProcess(filepath.Join(dir, "output.log"), env, program, args...); err != nil {
 		return nil, err

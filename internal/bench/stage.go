@@ -39,6 +39,8 @@ func (b *bench) stage(secure bool) (*stage, error) {
 	if *at != nil {
 		return *at, nil
 	}
+	// One stage for all measures of a kind: a server that has just started is
+	// slower than it will be, and content that is warm takes a while.
 	st, err := b.newStage()
 	*at = st // so that it is closed, whatever happens
 	if err != nil {
@@ -77,6 +79,7 @@ func (b *bench) newStage() (*stage, error) {
 	}
 	st.hub = st.net.AddHub(simnet.HubConfig{Origin: simnet.Origin{Name: "hub"}, Open: true, Images: []simnet.Image{image}})
 	auth := st.net.AddAuth(simnet.AuthConfig{Origin: simnet.Origin{Name: "hub-auth"}, Service: "hub", TTL: time.Hour})
+	// The challenge is on /v2/ alone, see stage.
 	st.hub.Inject(simnet.Fault{On: simnet.Ping, Status: http.StatusUnauthorized, Header: map[string]string{
 		"WWW-Authenticate": `Bearer realm="` + auth.Realm() + `",service="hub"`,
 	}})
@@ -117,6 +120,8 @@ func (st *stage) check(ctx context.Context, s *server) error {
 	if err := s.sameCipher(ctx); err != nil {
 		return err
 	}
+	// The second time it has to come from the cache, whatever a server does on a
+	// first miss.
 	for range 2 {
 		if _, err := get(ctx, s.http, s.target.url()+st.warm.Path(), "", false); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)

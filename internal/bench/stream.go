@@ -150,6 +150,8 @@ func (s *server) window(ctx context.Context, d time.Duration, bytes func() int64
 	if err := wait(ctx, warmUp); err != nil {
 		return flow{}, err
 	}
+	// The load runs already: a window in its midst leaves out the connections'
+	// beginnings and ends.
 	before, err := treeCPU(s.proc.pid())
 	if err != nil {
 		return flow{}, err

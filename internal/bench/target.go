@@ -75,6 +75,8 @@ func parseHead(b []byte) (answerHead, error) {
 	for rest := b[:end]; ; {
 		var line []byte
 		line, rest, _ = bytes.Cut(rest, headEnd[:2])
+		// Only the length is looked for. A chunked answer has none, and is no
+		// answer for these measures.
 		if len(line) > 15 && (line[0]|0x20) == 'c' && strings.EqualFold(string(line[:15]), "content-length:") {
 			h.length, err = strconv.ParseInt(string(bytes.TrimSpace(line[15:])), 10, 64)
 			return h, err

@@ -93,6 +93,8 @@ func (c *adminClient) snapshot(ctx context.Context) (s admin.Snapshot, err error
 	if err = c.get(ctx, "/api/v1/snapshot", &s); err != nil {
 		return s, err
 	}
+	// A newer daemon's fields may mean something else. Better to say so than to
+	// print them.
 	if s.Schema != admin.Schema {
 		return s, fmt.Errorf("%w (schema %d)", errNotOurs, s.Schema)
 	}

@@ -39,6 +39,7 @@ func (a *app) banner(cfg *config.Config, data, operator string) {
 
 // egresses describes the ways out that the upstreams take.
 func (a *app) egresses(cfg *config.Config) []string {
+	// By name, for many upstreams share one.
 	used := map[string]egress.Config{}
 	for _, r := range cfg.Registries {
 		for _, u := range r.Upstreams {

@@ -130,6 +130,8 @@ func (a *app) change(ctx context.Context, whats []string, key string, do func(s 
 			if err == nil {
 				one.Change, err = do(s, name)
 			}
+			// In words of the catalogue: the store's own say nothing of the name
+			// that was typed.
 			if errors.Is(err, blobstore.ErrNotFound) {
 				err = errors.New(a.messages.Text("cache.not_there", "what", name))
 			}
@@ -161,6 +163,7 @@ var beginning = regexp.MustCompile(`^[0-9a-f]{12,63}$`)
 // its beginning, or an image in full, "alpine" as docker.io/library/alpine. A name
 // without a tag is all of the repository.
 func fullName(ctx context.Context, s cacheClient, what string) (string, error) {
+	// Twelve digits at least: less could be a repository's name, as "cafe" is.
 	if beginning.MatchString(what) {
 		entries, _, err := s.list(ctx, ":"+what, 0) // which finds tags that begin so, too
 		if err != nil {

@@ -106,6 +106,8 @@ func (a *app) dirCache(cfg *config.Config, address string) (cacheClient, error) 
 	if err != nil {
 		return nil, err
 	}
+	// Opening would make the directory, and a mistyped configuration would look
+	// like an empty cache.
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil, errors.New(a.messages.Text("cache.none", "dir", dir, "address", address))
 	}

@@ -90,6 +90,8 @@ func Run(ctx context.Context, p Program) int {
 	if err != nil {
 		panic(err) // the grammar is wrong; every test finds it
 	}
+	// Without a command there is help, and an exit code of its own: a script that
+	// lost its arguments must not look successful.
 	if len(p.Args) == 0 {
 		p.Args = []string{"--help"}
 		defer a.complain(errors.New(a.messages.Text("usage.command")))

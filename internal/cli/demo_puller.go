@@ -123,6 +123,7 @@ func (p *puller) try(ctx context.Context, path string, want digest.Digest) ([]by
 	if resp.StatusCode != http.StatusOK {
 		return nil, answer{}, fmt.Errorf("HTTP %d: %s", resp.StatusCode, strings.TrimSpace(string(body)))
 	}
+	// By tag the digest is what the answer says of itself, as for every engine.
 	if want == "" {
 		want = digest.Digest(resp.Header.Get("Docker-Content-Digest"))
 	}

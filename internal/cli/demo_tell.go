@@ -108,6 +108,8 @@ func (n *narrator) lanes() map[string]balancer.LaneSnapshot {
 func (n *narrator) changes() {
 	s := n.w.daemon.Snapshot()
 	for _, r := range s.Registries {
+		// The list holds the last ones only: after a busy moment there may be more
+		// new ones than it has.
 		fresh := int(min(r.FailoversTotal-n.failovers, uint64(len(r.Failovers))))
 		n.failovers = r.FailoversTotal
 		for i := fresh - 1; i >= 0; i-- { // newest first
@@ -162,6 +164,7 @@ func (n *narrator) sum(pulls, failed int) {
 	for _, u := range n.w.chain() {
 		f := simnet.Filter{Server: u.name}
 		bytes := ledger.Bytes(f)
+		// Its blobs leave by its CDN, which keeps books of its own.
 		if u.name == "docker-hub" {
 			bytes += ledger.Bytes(simnet.Filter{Server: "docker-hub-cdn"})
 		}

@@ -148,6 +148,7 @@ func (w *world) close() error {
 		w.puller.close()
 	}
 	var err error
+	// A daemon that was never run has no end to wait for.
 	if w.stop(); w.daemon != nil && w.puller != nil {
 		err = <-w.ended
 	}

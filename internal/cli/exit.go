@@ -44,6 +44,8 @@ func (a *app) codeOf(ctx context.Context, err error) int {
 	if err == nil {
 		return exitOK
 	}
+	// Both: an error that only says "canceled" may be a request's own, and a
+	// command that failed at the moment of the signal has failed.
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return exitInterrupted
 	}

@@ -93,6 +93,8 @@ func (c *statusCmd) watch(ctx context.Context, a *app, p *adminClient) error {
 		switch {
 		case err == nil:
 			err = c.write(a, s)
+		// Only this error may pass by itself; a registry that is not there will not
+		// come by waiting.
 		case exit != nil && exit.code == exitUnreachable:
 			a.complain(err)
 			err = nil

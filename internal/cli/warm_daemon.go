@@ -37,6 +37,8 @@ func (c *warmCmd) running(ctx context.Context, a *app, p *adminClient) (*route, 
 		return nil, errors.New(a.messages.Text("warm.elsewhere", "listen", s.Listen, "address", p.base))
 	}
 	cfg, err := a.loadConfig()
+	// With --addr the daemon is not the one of this configuration, so its
+	// certificate would be another one's.
 	if err != nil || cfg.Server.TLSCert == "" || a.flags.Addr != "" {
 		return &route{mirror: newMirror("http://"+address, &http.Transport{}), cache: p.cacheSnapshot}, nil
 	}
@@ -104,6 +106,8 @@ func (c *warmCmd) ownDaemon(a *app, images []image, address string) (*route, err
 	if !cfg.Cache.On() {
 		return nil, errors.New(a.messages.Text("cache.off", "file", cfg.File))
 	}
+	// Ports of its own and no others: the configured ones may be another program's,
+	// and no client is to find this daemon.
 	cfg.Server = front.Config{Listen: loopbackPort, DrainTimeout: time.Second}
 	cfg.Admin = admin.Config{Listen: loopbackPort}
 	cfg.Registries = named(cfg.Registries, images)
@@ -128,6 +132,7 @@ func (c *warmCmd) ownDaemon(a *app, images []image, address string) (*route, err
 			return failed
 		},
 	}
+	// A daemon without a cache serves all the same. Here that would be of no use.
 	if c := d.Snapshot().Cache; c.Trouble != "" {
 		return nil, errors.Join(noCache(a, c, address), way.end())
 	}

@@ -56,6 +56,7 @@ func variable(s string, env lookup) (value, after string, err error) {
 
 // closed cuts s behind the brace that closes it.
 func closed(s string) (inner, after string, ok bool) {
+	// Defaults may have variables of their own, as in ${A:-${B}}.
 	depth := 1
 	for i := 0; i < len(s); i++ {
 		switch {

@@ -72,6 +72,8 @@ func cachedBy(h http.Header) cached {
 			if name != "pullchain" {
 				continue
 			}
+			// RFC 9211 has structured fields (RFC 8941); of ours only whole
+			// parameters matter, so a search for ";hit;" is enough.
 			params = ";" + strings.ReplaceAll(params, " ", "") + ";"
 			has := func(param string) bool { return strings.Contains(params, ";"+param) }
 			switch {
@@ -140,6 +142,8 @@ func (m *mirror) again(ctx context.Context, try func() (int64, error)) error {
 		if err == nil {
 			return nil
 		}
+		// A try that brought bytes is no failure in a row: over a bad line a large
+		// layer may take dozens of tries, each of which gets further.
 		if n >= someProgress {
 			tries = 1
 		}
@@ -150,6 +154,8 @@ func (m *mirror) again(ctx context.Context, try func() (int64, error)) error {
 		if refused {
 			wait = max(wait, r.after)
 		}
+		// A 4xx is the registry's word, which asking again does not change. A 429
+		// is not final, and says when to come back.
 		final := errors.Is(err, errNotKept) || refused && r.status < 500 && r.status != http.StatusTooManyRequests
 		if ctx.Err() != nil || final || tries == mirrorTries || wait > maxWait {
 			return cmp.Or(ctx.Err(), err)
@@ -190,6 +196,8 @@ func (m *mirror) tryManifest(ctx context.Context, img image, ref string) (manife
 		return manifest{}, err
 	}
 	want := ref
+	// A digest has a colon and a tag never has one (distribution-spec, "Pulling
+	// manifests").
 	if !strings.Contains(ref, ":") {
 		want = resp.Header.Get("Docker-Content-Digest")
 	}
@@ -230,6 +238,8 @@ func (m *mirror) kept(ctx context.Context, img image, d digest.Digest) error {
 		case word == cachedNot:
 			misses++
 		}
+		// One miss may be the moment between the fill's end and the store's entry;
+		// two in a row mean that nothing is kept.
 		if ctx.Err() != nil || misses == 2 || time.Now().After(deadline) {
 			return cmp.Or(ctx.Err(), errNotKept)
 		}

@@ -68,6 +68,7 @@ func (p platform) normal() platform {
 	case "armel":
 		p.Arch, p.Variant = "arm", "v6"
 	}
+	// "arm/7" and "arm/v7" are both in use.
 	if len(p.Variant) == 1 && p.Arch != "amd64" {
 		p.Variant = "v" + p.Variant
 	}
@@ -128,6 +129,8 @@ func choose(index []byte, platforms []platform) ([]digest.Digest, error) {
 				}
 			}
 		}
+		// An entry without a platform is no image of one, such as an attestation:
+		// it goes along only when all do.
 		if take {
 			chosen = append(chosen, e.Digest)
 		}

@@ -76,6 +76,7 @@ func (w *warming) run(ctx context.Context, images []image) []warmed {
 		})
 	}
 	all.Wait()
+	// An image that was interrupted is left out: it neither failed nor is done.
 	return slices.DeleteFunc(out[:begun], func(one warmed) bool { return errors.Is(one.err, context.Canceled) })
 }
 
@@ -183,6 +184,8 @@ func (w *warming) read(ctx context.Context, img image, d pullchain.Descriptor) (
 		return "", ctx.Err()
 	}
 	defer func() { <-w.slots }()
+	// To ask first costs a round trip and saves the body; for a small blob the body
+	// is cheaper.
 	if (d.Size > smallBlob || w.dry) && w.mirror.look(ctx, img, d.Digest).there() {
 		w.board.skipped(d)
 		return cachedHit, nil

@@ -43,6 +43,7 @@ func (t *tree) one(ctx context.Context, ref string) (manifest, error) {
 	}
 	defer func() { <-t.w.slots }()
 	m, err := t.w.mirror.manifest(ctx, t.img, ref)
+	// Found out at the first manifest, and not after gigabytes of layers.
 	if err == nil && m.cached == cachedNot {
 		err = errNotKept
 	}

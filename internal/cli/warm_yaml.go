@@ -29,6 +29,8 @@ func (d *document) yaml(data []byte) {
 			d.fault(line, "%v", d.unreadable(why))
 			return
 		}
+		// A mistake in one document does not keep the next one from being read, but
+		// what is no YAML ends the file: there is no telling where the next begins.
 		d.one(doc.Content[0])
 	}
 }
@@ -92,6 +94,8 @@ func (d *document) compose(n *yaml.Node) {
 		d.fault(n.Line, "services: not a list of services by name")
 		return
 	}
+	// By name, for maps have no order; the images are sorted by their lines in the
+	// end.
 	for _, name := range slices.Sorted(maps.Keys(services)) {
 		node := services[name]
 		var service struct {
