@@ -10,13 +10,12 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/balancer"
+	"github.com/pullchain/pullchain/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 type fetchFunc = func(context.Context, pullchain.Request) (pullchain.Response, error)
 

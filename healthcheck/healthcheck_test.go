@@ -11,12 +11,12 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
 
 	"github.com/pullchain/pullchain/healthcheck"
+	"github.com/pullchain/pullchain/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // fake is a Target that records when it was probed and what it was told.
 type fake struct {

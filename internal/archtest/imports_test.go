@@ -26,8 +26,9 @@ var rows = [][]string{
 // beside stands next to the rows and imports nothing of ours. Tests may import
 // it, and the packages listed.
 var beside = map[string][]string{
-	"internal/simnet": {"internal/cli", "internal/bench"}, // pullchain demo; the internet that is measured over
-	"internal/golden": nil,                                // compares texts with files
+	"internal/simnet":   {"internal/cli", "internal/bench"}, // pullchain demo; the internet that is measured over
+	"internal/golden":   nil,                                // compares texts with files
+	"internal/leaktest": nil,                                // every package's TestMain
 }
 
 // testsOnly are packages without code of their own.
@@ -212,6 +213,8 @@ func TestImportRulesBite(t *testing.T) {
 		{"simnet in the benchmark", imports("internal/bench/a.go", m+"/internal/simnet", m+"/internal/cli"), nil},
 		{"the benchmark in code", imports("internal/cli/a.go", m+"/internal/bench"), []string{"downward"}},
 		{"simnet in main", imports("cmd/pullchain/a.go", m+"/internal/simnet"), []string{"only tests"}},
+		{"leaktest in code", imports("internal/front/a.go", m+"/internal/leaktest"), []string{"only tests"}},
+		{"leaktest in a test", imports("healthcheck/a_test.go", m+"/internal/leaktest"), nil},
 		{"simnet imports ours", imports("internal/simnet/a.go", m), []string{"beside"}},
 		{"healthcheck", imports("healthcheck/a.go", m), []string{"knows nothing"}},
 		{"code of tests", imports("internal/e2e/a.go", m), []string{"no code"}},

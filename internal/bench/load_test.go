@@ -16,8 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"github.com/pullchain/pullchain/internal/leaktest"
 	"github.com/pullchain/pullchain/internal/simnet"
 )
 
@@ -26,18 +25,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, runBare(os.Args[2:]))
 		os.Exit(1)
 	}
-	goleak.VerifyTestMain(patient{m})
-}
-
-// A patient run gives what is about to end as long as a busy machine takes for it:
-// goleak itself waits for less than a second.
-type patient struct{ *testing.M }
-
-func (p patient) Run() int {
-	code := p.M.Run()
-	for end := time.Now().Add(time.Minute); code == 0 && goleak.Find() != nil && time.Now().Before(end); {
-	}
-	return code
+	leaktest.Main(m)
 }
 
 func TestParseHead(t *testing.T) {

@@ -5,10 +5,10 @@ import (
 	"math/rand/v2"
 	"os"
 	"testing"
-	"time"
 
 	"github.com/opencontainers/go-digest"
-	"go.uber.org/goleak"
+
+	"github.com/pullchain/pullchain/internal/leaktest"
 )
 
 func TestMain(m *testing.M) {
@@ -16,18 +16,7 @@ func TestMain(m *testing.M) {
 		crashChild(dir)
 		return
 	}
-	goleak.VerifyTestMain(patient{m})
-}
-
-// A patient run gives what is about to end as long as a busy machine takes for it:
-// goleak itself waits for less than a second.
-type patient struct{ *testing.M }
-
-func (p patient) Run() int {
-	code := p.M.Run()
-	for end := time.Now().Add(time.Minute); code == 0 && goleak.Find() != nil && time.Now().Before(end); {
-	}
-	return code
+	leaktest.Main(m)
 }
 
 // newStore opens a store in dir and closes it with the test.

@@ -4,18 +4,15 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
-
-	"go.uber.org/goleak"
 
 	"github.com/pullchain/pullchain/internal/cli"
+	"github.com/pullchain/pullchain/internal/leaktest"
 )
 
 // TestMain lets tests start this test program as pullchain itself, where only a
@@ -24,15 +21,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv("PULLCHAIN_TEST_MAIN") != "" {
 		os.Exit(cli.Main())
 	}
-	code := m.Run()
-	http.DefaultClient.CloseIdleConnections()
-	for end := time.Now().Add(time.Minute); code == 0 && goleak.Find() != nil && time.Now().Before(end); { // a busy machine takes its time
-	}
-	if err := goleak.Find(); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	leaktest.Main(m, http.DefaultClient.CloseIdleConnections)
 }
 
 // A result is what a command line left behind.

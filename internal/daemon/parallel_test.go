@@ -3,12 +3,16 @@ package daemon_test
 import (
 	"flag"
 	"fmt"
+	"net/http"
 	"os"
 	"testing"
+
+	"github.com/pullchain/pullchain/internal/leaktest"
 )
 
 // TestMain lets more tests run at once than there are cores: they wait for
 // sockets and timers and hardly compute. A -parallel on the command line holds.
+// What a daemon has started must be gone when its Run has returned.
 func TestMain(m *testing.M) {
 	if path := os.Getenv(killedEnv); path != "" {
 		if err := runKilled(path); err != nil {
@@ -25,5 +29,5 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 	}
-	os.Exit(m.Run())
+	leaktest.Main(m, http.DefaultClient.CloseIdleConnections)
 }

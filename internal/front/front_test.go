@@ -14,24 +14,13 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	"go.uber.org/goleak"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/leaktest"
 )
 
-// TestMain also looks for goroutines that nobody has ended.
-func TestMain(m *testing.M) { goleak.VerifyTestMain(patient{m}) }
-
-// A patient run gives what is about to end as long as a busy machine takes for it:
-// goleak itself waits for less than a second.
-type patient struct{ *testing.M }
-
-func (p patient) Run() int {
-	code := p.M.Run()
-	for end := time.Now().Add(time.Minute); code == 0 && goleak.Find() != nil && time.Now().Before(end); {
-	}
-	return code
-}
+// TestMain also looks for goroutines that are left running.
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // fakeFetcher is a chain; it keeps a ledger of what it was asked.
 type fakeFetcher struct {

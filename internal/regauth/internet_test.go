@@ -11,13 +11,12 @@ import (
 	"sync"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/egress"
+	"github.com/pullchain/pullchain/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 const (
 	hub     = "https://registry-1.docker.io/v2/"
