@@ -46,10 +46,6 @@ func (sp *Spool) Reset() error {
 	return nil
 }
 
-// maxCommits is how many Commits work at once: enough for a disk to put their syncs
-// together, and no thread for each of a hundred layers that are through at once.
-const maxCommits = 8
-
 // Commit makes the spool, which the caller has verified, an object: sync, rename,
 // sync of the directory. Meta is merged as Put does it. On an error nothing is
 // stored; what was recorded stays for a later Spool where that makes sense.
@@ -58,15 +54,13 @@ func (sp *Spool) Commit(size int64, meta Meta) error {
 	if sp.file == nil {
 		return os.ErrClosed
 	}
-	s.turns <- struct{}{}
-	defer func() { <-s.turns }()
 	err := sp.finish(size)
 	if err != nil {
 		return errors.Join(s.failed(err), sp.Discard())
 	}
 	// Between the two nobody may open the file by a name that it no longer has.
 	sp.mu.Lock()
-	err = s.retry(0, func() error {
+	err = s.retry(sp.ctx, 0, func() error {
 		return s.publish(sp.digest, sp.place, sp.place.part, size, meta, func() { sp.leaveLocked() })
 	})
 	if err == nil {

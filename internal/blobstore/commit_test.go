@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// TestCommitsTakeTurns commits many blobs on a disk whose syncs take a second:
-// only so many work at once, and all of them are stored.
-func TestCommitsTakeTurns(t *testing.T) {
+// TestSyncsTakeTurns stores many blobs and manifests on a disk whose syncs take a
+// second: only so many work at once, and all of them are stored.
+func TestSyncsTakeTurns(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -30,7 +30,7 @@ func TestCommitsTakeTurns(t *testing.T) {
 			t.Fatal(err)
 		}
 		slow.Store(true)
-		const blobs = 3 * maxCommits
+		const blobs = 3 * maxSyncs
 		var wg sync.WaitGroup
 		for i := range uint64(blobs) {
 			b, d := content(i, 1000)
@@ -42,11 +42,19 @@ func TestCommitsTakeTurns(t *testing.T) {
 				}
 			})
 		}
-		wg.Wait()
-		if n := most.Load(); n != maxCommits {
-			t.Errorf("%d syncs at once, want %d", n, maxCommits)
-		}
 		for i := range uint64(blobs) {
+			b, d := content(blobs+i, 1000)
+			wg.Go(func() {
+				if err := s.Put(t.Context(), d, b, Meta{Public: true}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if n := most.Load(); n != maxSyncs {
+			t.Errorf("%d syncs at once, want %d", n, maxSyncs)
+		}
+		for i := range uint64(2 * blobs) {
 			if _, d := content(i, 1000); len(read(t, s, d)) != 1000 {
 				t.Errorf("%s is not stored", d)
 			}

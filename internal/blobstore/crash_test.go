@@ -3,6 +3,7 @@ package blobstore
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -55,13 +56,13 @@ func crashStep(s *Store, seed uint64, say func(string, ...any)) {
 	b, d := content(seed, 20_000+int(seed%50_000))
 	switch seed % 3 {
 	case 0:
-		check(s.Put(d, b, Meta{Public: true}))
+		check(s.Put(context.Background(), d, b, Meta{Public: true}))
 		say("whole %s", d)
 	case 1:
-		check(s.PutRecord("tag", fmt.Sprint(seed%20), bytes.Repeat([]byte{byte(seed)}, 3000)))
+		check(s.PutRecord(context.Background(), "tag", fmt.Sprint(seed%20), bytes.Repeat([]byte{byte(seed)}, 3000)))
 		say("record %d", seed%20)
 	case 2:
-		sp, err := s.Spool(d)
+		sp, err := s.Spool(context.Background(), d)
 		if err != nil {
 			check(err)
 			return

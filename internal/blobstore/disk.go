@@ -13,7 +13,13 @@ import (
 type disk struct {
 	space func(dir string) (free, total int64, ok bool) // of the file system
 	fault func(op, path string) error                   // nil: nothing fails; asked before each op
+	syncs chan struct{}                                 // has an element for each sync under way
 }
+
+// maxSyncs is how many syncs of content are under way at once: enough for a disk
+// to put them together. Each keeps a thread, so a hundred layers and manifests
+// that are through at once must not have one each.
+const maxSyncs = 8
 
 // check asks for a fault.
 func (d disk) check(op, path string) error {
@@ -68,8 +74,15 @@ func (d disk) writeAt(f *os.File, p []byte, off int64) (int, error) {
 	return f.WriteAt(p, off)
 }
 
-// sync makes f's bytes durable.
+// turn waits until a sync may begin, and returns what says that it has ended.
+func (d disk) turn() (done func()) {
+	d.syncs <- struct{}{}
+	return func() { <-d.syncs }
+}
+
+// sync makes f's bytes durable, when it is its turn.
 func (d disk) sync(f *os.File) error {
+	defer d.turn()()
 	if err := d.check("sync", f.Name()); err != nil {
 		return err
 	}
@@ -91,8 +104,9 @@ func (d disk) rename(from, to string) error {
 	return os.Rename(from, to)
 }
 
-// syncDir makes the names in a folder durable.
+// syncDir makes the names in a folder durable, when it is its turn.
 func (d disk) syncDir(path string) error {
+	defer d.turn()()
 	if err := d.check("sync", path); err != nil {
 		return err
 	}

@@ -174,7 +174,7 @@ func realReadOnlyDisk(t *testing.T) {
 		t.Error("not served")
 	}
 	b, d2 := content(2, 1000)
-	wantErr(t, s.Put(d2, b, Meta{}), ErrReadOnly)
+	wantErr(t, s.Put(t.Context(), d2, b, Meta{}), ErrReadOnly)
 	if st := s.Stats(); !st.ReadOnly || !strings.Contains(st.Trouble, "read-only file system") {
 		t.Errorf("%+v", st)
 	}
@@ -184,7 +184,7 @@ func realReadOnlyDisk(t *testing.T) {
 	t.Log(s.Stats().Trouble)
 	remount(0)
 	time.Sleep(retryAfter)
-	if err := s.Put(d2, b, Meta{}); err != nil || s.Stats().Trouble != "" {
+	if err := s.Put(t.Context(), d2, b, Meta{}); err != nil || s.Stats().Trouble != "" {
 		t.Errorf("%v, %+v", err, s.Stats())
 	}
 }

@@ -227,7 +227,7 @@ func concurrentStep(s *Store, rng *rand.Rand, b []byte, d digest.Digest, puts, o
 	switch rng.IntN(8) {
 	case 0:
 		puts.Add(1)
-		if err := s.Put(d, b, Meta{}); err != nil && !errors.Is(err, ErrFull) {
+		if err := s.Put(context.Background(), d, b, Meta{}); err != nil && !errors.Is(err, ErrFull) {
 			return err
 		}
 	case 1:
@@ -264,7 +264,7 @@ func concurrentStep(s *Store, rng *rand.Rand, b []byte, d digest.Digest, puts, o
 
 // spoolStep takes a spool of d some of the way.
 func spoolStep(s *Store, rng *rand.Rand, b []byte, d digest.Digest) error {
-	sp, err := s.Spool(d)
+	sp, err := s.Spool(context.Background(), d)
 	if err != nil {
 		return nil // somebody else has it
 	}

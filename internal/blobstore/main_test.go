@@ -58,7 +58,7 @@ func content(seed uint64, n int) ([]byte, digest.Digest) {
 func put(t testing.TB, s *Store, seed uint64, n int, meta Meta) digest.Digest {
 	t.Helper()
 	b, d := content(seed, n)
-	if err := s.Put(d, b, meta); err != nil {
+	if err := s.Put(t.Context(), d, b, meta); err != nil {
 		t.Fatalf("Put %s: %v", d, err)
 	}
 	return d

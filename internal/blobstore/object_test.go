@@ -20,7 +20,7 @@ func TestPutThenOpen(t *testing.T) {
 	s := newStore(t, Config{Dir: dir})
 	b, d := content(1, 5000)
 	meta := Meta{MediaType: "application/x", Public: true, Repos: map[string]time.Time{"docker.io/library/a": time.Unix(100, 0).UTC()}}
-	if err := s.Put(d, b, meta); err != nil {
+	if err := s.Put(t.Context(), d, b, meta); err != nil {
 		t.Fatal(err)
 	}
 	check := func(s *Store, verified bool) {
@@ -80,16 +80,16 @@ func TestStrictDigests(t *testing.T) {
 		digest.Digest("sha512:" + hex), digest.Digest("sha384:" + hex + hex[:32]), digest.Digest("SHA256:" + hex),
 		digest.Digest("sha256:" + hex[:63] + "\x00"), digest.Digest("../x:" + hex),
 	} {
-		if err := s.Put(d, nil, Meta{}); err == nil {
+		if err := s.Put(t.Context(), d, nil, Meta{}); err == nil {
 			t.Errorf("Put took %q", d)
 		}
-		if sp, err := s.Spool(d); err == nil {
+		if sp, err := s.Spool(t.Context(), d); err == nil {
 			t.Errorf("Spool took %q", d)
 			_ = sp.Discard()
 		}
 	}
 	for _, d := range []digest.Digest{digest.Digest("sha256:" + hex), digest.Digest("sha512:" + hex + hex)} {
-		if err := s.Put(d, []byte("x"), Meta{}); err != nil {
+		if err := s.Put(t.Context(), d, []byte("x"), Meta{}); err != nil {
 			t.Errorf("Put %s: %v", d, err)
 		}
 	}
@@ -121,7 +121,7 @@ func TestTruncatedFileIsSetAside(t *testing.T) {
 			t.Errorf("Stats.Corrupt = %d, want 1", got)
 		}
 		b, _ := content(1, 1000)
-		if err := s.Put(d, b, Meta{}); err != nil || !bytes.Equal(read(t, s, d), b) {
+		if err := s.Put(t.Context(), d, b, Meta{}); err != nil || !bytes.Equal(read(t, s, d), b) {
 			t.Errorf("it cannot be stored again: %v", err)
 		}
 	}
@@ -149,7 +149,7 @@ func TestRemoveWhileOpen(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, Config{Dir: t.TempDir()})
 	b, d := content(1, 4000)
-	if err := s.Put(d, b, Meta{Pinned: true}); err != nil {
+	if err := s.Put(t.Context(), d, b, Meta{Pinned: true}); err != nil {
 		t.Fatal(err)
 	}
 	o, err := s.Open(d)
@@ -213,7 +213,7 @@ func TestSecondCloseDoesNothing(t *testing.T) {
 		}
 	}
 	b, other := content(2, 600)
-	wantErr(t, s.Put(other, b, Meta{}), ErrFull) // the second reader still holds it
+	wantErr(t, s.Put(t.Context(), other, b, Meta{}), ErrFull) // the second reader still holds it
 }
 
 // Who finds that old bytes are wrong does not take away the right ones that have

@@ -1,6 +1,7 @@
 package blobstore
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"maps"
@@ -14,7 +15,10 @@ import (
 // Put stores content that the caller has verified. What was known of d before is
 // merged: public stays public, pinned stays pinned, the later proof of each
 // repository counts. Errors are ErrFull, ErrReadOnly or the system's.
-func (s *Store) Put(d digest.Digest, content []byte, meta Meta) error {
+//
+// ctx bounds one wait only: on a full disk nothing can be evicted before the
+// directory has been read. When it ends first, that is ErrFull, and its cause.
+func (s *Store) Put(ctx context.Context, d digest.Digest, content []byte, meta Meta) error {
 	place, err := s.place(d)
 	if err != nil {
 		return err
@@ -31,15 +35,15 @@ func (s *Store) Put(d digest.Digest, content []byte, meta Meta) error {
 	if err := s.fits(size); err != nil {
 		return err
 	}
-	if err := s.claim(size, func(n int64) { s.incoming += n }); err != nil {
+	if err := s.claim(ctx, size, func(n int64) { s.incoming += n }); err != nil {
 		return err
 	}
 	come := func() { s.incoming -= size }
 
 	temp := s.temp(place.blob)
-	err = s.retry(size, func() error { return s.writeTemp(temp, content, true) })
+	err = s.retry(ctx, size, func() error { return s.writeTemp(temp, content, true) })
 	if err == nil {
-		err = s.retry(0, func() error { return s.publish(d, place, temp, size, meta, come) })
+		err = s.retry(ctx, 0, func() error { return s.publish(d, place, temp, size, meta, come) })
 	}
 	if err != nil {
 		_ = os.Remove(temp)

@@ -2,6 +2,7 @@ package blobstore
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -56,8 +57,8 @@ func (s *Store) Record(kind, name string) ([]byte, error) {
 }
 
 // PutRecord keeps a small document (64 KiB at most) under a name, atomically, but
-// without a sync: a power cut may take it.
-func (s *Store) PutRecord(kind, name string, content []byte) error {
+// without a sync: a power cut may take it. ctx is as for Put.
+func (s *Store) PutRecord(ctx context.Context, kind, name string, content []byte) error {
 	path, err := s.recordPath(kind, name)
 	if err != nil {
 		return err
@@ -69,7 +70,7 @@ func (s *Store) PutRecord(kind, name string, content []byte) error {
 		return err
 	}
 	text := encodeRecord(name, content)
-	return s.retry(int64(len(text)), func() error { return s.replace(path, text, false) })
+	return s.retry(ctx, int64(len(text)), func() error { return s.replace(path, text, false) })
 }
 
 // DeleteRecord removes a document; one that is not there is no error.

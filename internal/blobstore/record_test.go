@@ -28,14 +28,14 @@ func TestRecords(t *testing.T) {
 		"docker.io/library/alpine:3.20": []byte(`{"digest":"x"}`), "../../etc/passwd": []byte("y\nz"), "": {}, "ü \n\x00": bytes.Repeat([]byte("a"), maxRecord),
 	}
 	for name, content := range want {
-		if err := s.PutRecord("tag", name, []byte("older")); err != nil {
+		if err := s.PutRecord(t.Context(), "tag", name, []byte("older")); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.PutRecord("tag", name, content); err != nil {
+		if err := s.PutRecord(t.Context(), "tag", name, content); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := s.PutRecord("other", "a", []byte("b")); err != nil {
+	if err := s.PutRecord(t.Context(), "other", "a", []byte("b")); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
@@ -71,11 +71,11 @@ func TestRecords(t *testing.T) {
 func TestRecordsThatAreRefused(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, Config{Dir: t.TempDir()})
-	if err := s.PutRecord("tag", "x", make([]byte, maxRecord+1)); err == nil {
+	if err := s.PutRecord(t.Context(), "tag", "x", make([]byte, maxRecord+1)); err == nil {
 		t.Error("65 KiB are taken")
 	}
 	for _, kind := range []string{"", "..", "a/b", "A", "a\x00"} {
-		if err := s.PutRecord(kind, "x", nil); err == nil {
+		if err := s.PutRecord(t.Context(), kind, "x", nil); err == nil {
 			t.Errorf("kind %q is taken", kind)
 		}
 		for range s.Records(kind) {
@@ -87,7 +87,7 @@ func TestRecordsThatAreRefused(t *testing.T) {
 func TestTornRecordIsNotFound(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, Config{Dir: t.TempDir()})
-	if err := s.PutRecord("tag", "x", []byte("a long enough content")); err != nil {
+	if err := s.PutRecord(t.Context(), "tag", "x", []byte("a long enough content")); err != nil {
 		t.Fatal(err)
 	}
 	path, _ := s.recordPath("tag", "x")
@@ -112,7 +112,7 @@ func TestOldThingsGo(t *testing.T) {
 	s := newStore(t, Config{Dir: t.TempDir()})
 	<-s.scanned
 	for _, name := range []string{"old", "new"} {
-		if err := s.PutRecord("tag", name, nil); err != nil {
+		if err := s.PutRecord(t.Context(), "tag", name, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,6 +1,7 @@
 package blobstore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -19,8 +20,9 @@ type victim struct {
 var errAllHeld = errors.New("all of it is pinned or in use")
 
 // claim makes room for n bytes and counts them by count, which is called with
-// s.mu held. Without room it returns ErrFull, and nothing has gone.
-func (s *Store) claim(n int64, count func(n int64)) error {
+// s.mu held. Without room it returns ErrFull, and nothing has gone. ctx bounds the
+// wait for the scan, as in awaitScan.
+func (s *Store) claim(ctx context.Context, n int64, count func(n int64)) error {
 	s.mu.Lock()
 	victims, err := s.pickOverLocked(n)
 	if err != nil {
@@ -30,7 +32,7 @@ func (s *Store) claim(n int64, count func(n int64)) error {
 	count(n)
 	s.mu.Unlock()
 	s.unlinkAll(victims)
-	if err := s.keepDiskFree(); err != nil {
+	if err := s.keepDiskFree(ctx); err != nil {
 		s.mu.Lock()
 		count(-n)
 		s.mu.Unlock()
@@ -146,17 +148,40 @@ func (s *Store) unlinkVictim(v victim) bool {
 	}
 }
 
-// evict frees n bytes of the disk, or what it can, and returns how many. It waits
-// until the directory has been read.
-func (s *Store) evict(n int64) (freed int64) {
-	<-s.scanned
+// evict frees n bytes of the disk, or what it can, and returns how many. It fails
+// only as awaitScan does.
+func (s *Store) evict(ctx context.Context, n int64) (freed int64, err error) {
 	if freed = s.dropCorrupt(0, 0); freed >= n {
-		return freed
+		return freed, nil
+	}
+	if err := s.awaitScan(ctx); err != nil {
+		return freed, err
 	}
 	s.mu.Lock()
 	victims := s.pickLocked(n - freed)
 	s.mu.Unlock()
-	return freed + s.unlinkAll(victims)
+	return freed + s.unlinkAll(victims), nil
+}
+
+// awaitScan waits until the directory has been read, because what may go is known
+// only then. Reading a large directory takes minutes on a slow disk, so a writer
+// waits no longer than its ctx and the store last: then it finds no room.
+func (s *Store) awaitScan(ctx context.Context) error {
+	select {
+	case <-s.scanned: // comes before a ctx that is done as well
+	default:
+		select {
+		case <-s.scanned:
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", ErrFull, context.Cause(ctx))
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.index.placed { // Close has cut the scan short
+		return fmt.Errorf("%w: %w", ErrFull, os.ErrClosed)
+	}
+	return nil
 }
 
 // settle evicts what is over the limit.
@@ -176,7 +201,7 @@ func keepFree(total int64) int64 { return min(total/20, 1<<30) }
 
 // keepDiskFree evicts when what Puts and Spools have been promised, and have not
 // written, would leave too little of the disk free.
-func (s *Store) keepDiskFree() error {
+func (s *Store) keepDiskFree(ctx context.Context) error {
 	free, total, ok := s.disk.space(s.dir)
 	if !ok {
 		return nil
@@ -195,22 +220,31 @@ func (s *Store) keepDiskFree() error {
 	}
 	// When all that could go is not enough, nothing goes: it is others who fill
 	// the disk, and what is here can still be served.
-	<-s.scanned
+	if err := s.awaitScan(ctx); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	idle := s.idleLocked()
 	s.mu.Unlock()
-	if idle >= short && s.evict(short) >= short {
-		return nil
+	if idle >= short {
+		if freed, err := s.evict(ctx, short); err != nil || freed >= short {
+			return err
+		}
 	}
 	return s.failed(&os.PathError{Op: "write", Path: s.dir, Err: errNoSpace})
 }
 
 // retry runs a write of about n bytes, and once more after evicting when the disk
 // was full.
-func (s *Store) retry(n int64, write func() error) error {
+func (s *Store) retry(ctx context.Context, n int64, write func() error) error {
 	err := write()
-	if isFull(err) && s.evict(n+s.slack()) > 0 {
-		err = write()
+	if isFull(err) {
+		switch freed, ended := s.evict(ctx, n+s.slack()); {
+		case freed > 0:
+			err = write()
+		case ended != nil:
+			err = ended
+		}
 	}
 	if err != nil {
 		return s.failed(err)

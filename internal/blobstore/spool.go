@@ -1,6 +1,7 @@
 package blobstore
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -17,6 +18,7 @@ import (
 // exactly one of Commit, Suspend and Discard; after that its methods return
 // os.ErrClosed.
 type Spool struct {
+	ctx    context.Context // kept, because WriteAt is io.WriterAt's and has none
 	store  *Store
 	digest digest.Digest
 	place  place
@@ -37,8 +39,10 @@ var _ io.ReaderAt = (*Spool)(nil)
 
 // Spool opens the file of a blob on its way in: what an earlier attempt left, or
 // a new one. Only one Spool of a digest may be open at a time. Errors are ErrFull,
-// ErrReadOnly or the system's.
-func (s *Store) Spool(d digest.Digest) (*Spool, error) {
+// ErrReadOnly or the system's. As for Put, ctx bounds the waits for the directory
+// to be read, those of the Spool's methods too, and nothing else: a Spool may be
+// committed or suspended after it has ended.
+func (s *Store) Spool(ctx context.Context, d digest.Digest) (*Spool, error) {
 	place, err := s.place(d)
 	if err != nil {
 		return nil, err
@@ -46,8 +50,8 @@ func (s *Store) Spool(d digest.Digest) (*Spool, error) {
 	if err := s.ready(); err != nil {
 		return nil, err
 	}
-	sp := &Spool{store: s, digest: d, place: place, size: -1}
-	if err := s.retry(0, sp.open); err != nil {
+	sp := &Spool{ctx: ctx, store: s, digest: d, place: place, size: -1}
+	if err := s.retry(ctx, 0, sp.open); err != nil {
 		return nil, err
 	}
 	return sp, nil
@@ -123,7 +127,7 @@ func (sp *Spool) SetSize(size int64) error {
 		return os.ErrClosed
 	}
 	if size != sp.size {
-		err := sp.store.retry(0, func() error { return sp.journal.append(line{Size: &size}) })
+		err := sp.store.retry(sp.ctx, 0, func() error { return sp.journal.append(line{Size: &size}) })
 		if err != nil {
 			return err
 		}
@@ -148,7 +152,7 @@ func (sp *Spool) grow(size int64) error {
 	if more <= 0 {
 		return nil
 	}
-	return s.claim(more, sp.countLocked)
+	return s.claim(sp.ctx, more, sp.countLocked)
 }
 
 // countLocked counts n more bytes, while the spool is open. s.mu is held.
@@ -173,7 +177,7 @@ func (sp *Spool) WriteAt(p []byte, off int64) (int, error) {
 		return 0, os.ErrClosed
 	}
 	n := 0
-	err := sp.store.retry(int64(len(p)), func() error {
+	err := sp.store.retry(sp.ctx, int64(len(p)), func() error {
 		m, err := sp.store.disk.writeAt(sp.file, p[n:], off+int64(n))
 		n += m
 		return err
@@ -194,7 +198,7 @@ func (sp *Spool) Record(e Extent) error {
 	}
 	sp.extents = overlay(sp.extents, e)
 	l := line{From: e.From, To: e.To, Source: e.Source}
-	return sp.store.retry(0, func() error { return sp.journal.append(l) })
+	return sp.store.retry(sp.ctx, 0, func() error { return sp.journal.append(l) })
 }
 
 // ReadAt reads what has been written.

@@ -17,7 +17,7 @@ import (
 // newSpool opens a spool.
 func newSpool(t testing.TB, s *Store, d digest.Digest) *Spool {
 	t.Helper()
-	sp, err := s.Spool(d)
+	sp, err := s.Spool(t.Context(), d)
 	if err != nil {
 		t.Fatalf("Spool: %v", err)
 	}
@@ -134,7 +134,7 @@ func TestOneSpoolADigest(t *testing.T) {
 	s := newStore(t, Config{Dir: t.TempDir()})
 	_, d := content(1, 10)
 	sp := newSpool(t, s, d)
-	if _, err := s.Spool(d); err == nil {
+	if _, err := s.Spool(t.Context(), d); err == nil {
 		t.Fatal("two spools of one digest")
 	}
 	if got := s.Stats().Trouble; got != "" {

@@ -45,7 +45,6 @@ type Store struct {
 
 	temps atomic.Uint64
 	names [64]sync.Mutex // by digest: who holds it may change the files of that digest
-	turns chan struct{}  // of Commits, which keep a thread each while the disk syncs
 
 	preparing sync.Mutex // guards the three below
 	prepared  bool       // the folders, the version and the lock are there
@@ -107,10 +106,10 @@ func prepared(cfg Config, d disk) (*Store, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	d.syncs = make(chan struct{}, maxSyncs)
 	s := &Store{
 		dir: dir, log: cfg.Log, disk: d, maxSize: cfg.MaxSize,
 		mark:     rand.Text()[:10],
-		turns:    make(chan struct{}, maxCommits),
 		scanned:  make(chan struct{}),
 		index:    index{objects: make(map[digest.Digest]*entry)},
 		partials: make(map[digest.Digest]*partial),

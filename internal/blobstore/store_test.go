@@ -77,7 +77,7 @@ func TestModes(t *testing.T) {
 	s := newStore(t, Config{Dir: filepath.Join(t.TempDir(), "new")})
 	b, d := content(1, 10)
 	put(t, s, 2, 10, Meta{})
-	if err := s.PutRecord("tag", "x", b); err != nil {
+	if err := s.PutRecord(t.Context(), "tag", "x", b); err != nil {
 		t.Fatal(err)
 	}
 	sp := newSpool(t, s, d)
@@ -224,7 +224,7 @@ func TestAfterClose(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	wantErr(t, s.Put(d, append(b, 1), Meta{}), os.ErrClosed)
+	wantErr(t, s.Put(t.Context(), d, append(b, 1), Meta{}), os.ErrClosed)
 	if _, err := o.File.ReadAt(b, 0); err != nil {
 		t.Error(err)
 	}

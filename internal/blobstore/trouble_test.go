@@ -78,9 +78,9 @@ func TestDiskThatCannotBeWritten(t *testing.T) {
 			old := put(t, s, 1, 100, Meta{})
 			b, d := content(2, 100)
 			bad.set(c.errno, everyWrite...)
-			wantErr(t, s.Put(d, b, Meta{}), c.want)
-			wantErr(t, s.Put(d, b, Meta{}), c.want)
-			_, err := s.Spool(d)
+			wantErr(t, s.Put(t.Context(), d, b, Meta{}), c.want)
+			wantErr(t, s.Put(t.Context(), d, b, Meta{}), c.want)
+			_, err := s.Spool(t.Context(), d)
 			wantErr(t, err, c.want)
 			st := s.Stats()
 			for _, part := range append(c.text, "pulls go on", s.dir) {
@@ -96,7 +96,7 @@ func TestDiskThatCannotBeWritten(t *testing.T) {
 			}
 			bad.set(nil)
 			time.Sleep(retryAfter)
-			if err := s.Put(d, b, Meta{}); err != nil || !bytes.Equal(read(t, s, d), b) {
+			if err := s.Put(t.Context(), d, b, Meta{}); err != nil || !bytes.Equal(read(t, s, d), b) {
 				t.Errorf("%v: not tried again: %v", c.errno, err)
 			}
 			if st := s.Stats(); st.Trouble != "" || st.Full || st.ReadOnly {
@@ -114,10 +114,10 @@ func TestTriesSeldom(t *testing.T) {
 		bad.set(syscall.EROFS, everyWrite...)
 		b, d := content(1, 100)
 		for range 100 {
-			wantErr(t, s.Put(d, b, Meta{}), ErrReadOnly)
-			_, err := s.Spool(d)
+			wantErr(t, s.Put(t.Context(), d, b, Meta{}), ErrReadOnly)
+			_, err := s.Spool(t.Context(), d)
 			wantErr(t, err, ErrReadOnly)
-			wantErr(t, s.PutRecord("tag", "x", b), ErrReadOnly)
+			wantErr(t, s.PutRecord(t.Context(), "tag", "x", b), ErrReadOnly)
 			time.Sleep(100 * time.Millisecond)
 		}
 		if bad.tried > 2*5 {
@@ -138,7 +138,7 @@ func TestTroubleIsLoggedOnce(t *testing.T) {
 		for i := range 20 {
 			bad.set(syscall.ENOSPC, "write")
 			bad.free -= 1 << 20 // the text for people changes
-			wantErr(t, s.Put(d, b, Meta{}), ErrFull)
+			wantErr(t, s.Put(t.Context(), d, b, Meta{}), ErrFull)
 			bad.set(nil)
 			time.Sleep(retryAfter)
 			put(t, s, uint64(10+i), 10, Meta{})
@@ -227,7 +227,7 @@ func TestRoomIsLeftToOthers(t *testing.T) {
 		time.Sleep(retryAfter)
 		b, small := content(11, 10)
 		bad.free = keep + 12_010
-		if err := s.Put(small, b, Meta{}); err != nil {
+		if err := s.Put(t.Context(), small, b, Meta{}); err != nil {
 			t.Errorf("with just enough: %v", err)
 		}
 		if st := s.Stats(); st.Full || st.Evictions != 1 {
@@ -248,15 +248,15 @@ func TestAllPinnedOrInUse(t *testing.T) {
 	}
 	idle := put(t, s, 3, 1000, Meta{})
 	b, d := content(4, 1500)
-	wantErr(t, s.Put(d, b, Meta{}), ErrFull)
+	wantErr(t, s.Put(t.Context(), d, b, Meta{}), ErrFull)
 	if st := s.Stats(); !has(s, idle) || !st.Full || !strings.Contains(st.Trouble, "pinned or in use") {
 		t.Errorf("%+v", st)
 	}
-	wantErr(t, s.Put(d, make([]byte, 3001), Meta{}), ErrFull)
+	wantErr(t, s.Put(t.Context(), d, make([]byte, 3001), Meta{}), ErrFull)
 	if err := o.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Put(d, b, Meta{}); err != nil {
+	if err := s.Put(t.Context(), d, b, Meta{}); err != nil {
 		t.Fatalf("after its reader has left: %v", err)
 	}
 	if st := s.Stats(); has(s, opened) || has(s, idle) || !has(s, pinned) || st.Full || st.Trouble != "" {
@@ -282,12 +282,12 @@ func TestDirectoryThatCannotBeMade(t *testing.T) {
 			t.Errorf("%+v", st)
 		}
 		b, d := content(1, 10)
-		wantErr(t, s.Put(d, b, Meta{}), ErrReadOnly)
+		wantErr(t, s.Put(t.Context(), d, b, Meta{}), ErrReadOnly)
 		_, err := s.Open(d)
 		wantErr(t, err, ErrNotFound)
 		bad.set(nil)
 		time.Sleep(retryAfter)
-		if err := s.Put(d, b, Meta{}); err != nil {
+		if err := s.Put(t.Context(), d, b, Meta{}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := open(Config{Dir: dir}, disk{space: roomy}); !errors.Is(err, ErrLocked) {
