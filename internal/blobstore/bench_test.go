@@ -89,7 +89,7 @@ func BenchmarkScan(b *testing.B) {
 		if err := s.writeTemp(place.blob, []byte("content"), false); err != nil {
 			b.Fatal(err)
 		}
-		if err := s.writeTemp(place.meta, encodeCard(Meta{Public: true}, 7), false); err != nil {
+		if err := s.writeTemp(place.meta, encodeSidecar(Meta{Public: true}, 7), false); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -58,7 +58,7 @@ func (sp *Spool) Commit(size int64, meta Meta) error {
 	if err != nil {
 		return errors.Join(s.failed(err), sp.Discard())
 	}
-	// Between the two nobody may open the file by a name that it no longer has.
+	// Between the two no reader may open the file by a name that it no longer has.
 	sp.mu.Lock()
 	err = s.retry(sp.ctx, 0, func() error {
 		return s.publish(sp.digest, sp.place, sp.place.part, size, meta, func() { sp.leaveLocked() })

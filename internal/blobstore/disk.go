@@ -125,7 +125,7 @@ func (d disk) remove(path string) error {
 }
 
 // replace writes content under a temporary name and gives it its name, so that
-// nobody sees half of it. It survives a kill; a power cut only if durable.
+// no reader sees half of it. It survives a kill; a power cut only if durable.
 func (s *Store) replace(path string, content []byte, durable bool) error {
 	temp := s.temp(path)
 	if err := s.writeTemp(temp, content, durable); err != nil {

@@ -9,7 +9,7 @@
 // there. The index in memory is built from the tree at each start, in the
 // background, and until it is whole a lookup asks the tree.
 //
-// When the total grows past the limit, what nobody finished goes first, then what
+// When the total grows past the limit, what was not finished goes first, then what
 // was used once gives way before what is used again (S3-FIFO, Yang et al., SOSP
 // 2023), and nothing that is pinned or being read goes. A disk that is full, or
 // may not be written, is no end: what is there is still served, the caller learns

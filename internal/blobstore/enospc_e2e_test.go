@@ -72,7 +72,7 @@ func realFullDisk(t *testing.T) {
 	}
 	fill(t, sp, b, 0, 1_000_000, "")
 
-	hog(t, dir, 200_000) // somebody else takes all the rest
+	hog(t, dir, 200_000) // another program takes all that remains
 	for from := int64(1_000_000); from < int64(len(b)); from += 100_000 {
 		fill(t, sp, b, from, from+100_000, "") // evicts
 	}

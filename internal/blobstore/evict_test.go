@@ -71,7 +71,7 @@ func TestWhatIsOpenOrPinnedOutlivesAFlood(t *testing.T) {
 		}
 	}
 	if has(s, opened) || has(s, pinned) {
-		t.Errorf("nobody holds them any more, and open: %v, pinned: %v", has(s, opened), has(s, pinned))
+		t.Errorf("no reader holds them any more, and open: %v, pinned: %v", has(s, opened), has(s, pinned))
 	}
 }
 
@@ -242,7 +242,7 @@ func concurrentStep(s *Store, rng *rand.Rand, b []byte, d digest.Digest, puts, o
 		return spoolStep(s, rng, b, d)
 	case 4:
 		if rng.IntN(20) == 0 {
-			_ = s.SetAside(d, errors.New("a whim"))
+			_ = s.Quarantine(d, errors.New("a whim"))
 		}
 	default:
 		o, err := s.Open(d)
@@ -266,7 +266,7 @@ func concurrentStep(s *Store, rng *rand.Rand, b []byte, d digest.Digest, puts, o
 func spoolStep(s *Store, rng *rand.Rand, b []byte, d digest.Digest) error {
 	sp, err := s.Spool(context.Background(), d)
 	if err != nil {
-		return nil // somebody else has it
+		return nil // another step has it
 	}
 	if err := sp.SetSize(int64(len(b))); err != nil {
 		return sp.Discard()

@@ -2,7 +2,7 @@ package blobstore
 
 import "slices"
 
-// An Extent is a run of bytes [From, To) and who sent them.
+// An Extent is a run of bytes [From, To) and its source.
 type Extent struct {
 	From, To int64
 	Source   string

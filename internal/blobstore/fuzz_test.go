@@ -66,14 +66,14 @@ func FuzzJournal(f *testing.F) {
 }
 
 func FuzzMeta(f *testing.F) {
-	f.Add(encodeCard(Meta{Public: true, Added: time.Unix(1, 0)}, 17))
-	f.Add(encodeCard(Meta{MediaType: "m", Pinned: true, Repos: map[string]time.Time{"docker.io/library/a": time.Unix(2, 0)}}, 0))
+	f.Add(encodeSidecar(Meta{Public: true, Added: time.Unix(1, 0)}, 17))
+	f.Add(encodeSidecar(Meta{MediaType: "m", Pinned: true, Repos: map[string]time.Time{"docker.io/library/a": time.Unix(2, 0)}}, 0))
 	f.Add([]byte(`{"public":true`))
 	f.Add([]byte(`{"size":-1}`))
 	f.Add([]byte(`{"repos":{"x":"yesterday"}}`))
 	f.Add(make([]byte, 32))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		meta, size, err := decodeCard(text)
+		meta, size, err := decodeSidecar(text)
 		if size < -1 {
 			t.Fatalf("size %d", size)
 		}
@@ -83,7 +83,7 @@ func FuzzMeta(f *testing.F) {
 			}
 			return
 		}
-		again, n, err := decodeCard(encodeCard(meta, max(size, 0)))
+		again, n, err := decodeSidecar(encodeSidecar(meta, max(size, 0)))
 		if err != nil || n != max(size, 0) || !again.equal(meta) {
 			t.Fatalf("written and read again: %+v, %d, %v; had %+v", again, n, err, meta)
 		}

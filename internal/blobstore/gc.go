@@ -12,7 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// How long what nobody asks for is kept.
+// How long what is not asked for is kept.
 const (
 	PartialAge = 24 * time.Hour
 	RecordAge  = 30 * 24 * time.Hour
@@ -21,8 +21,8 @@ const (
 // sweepEvery is how often a store that is open looks for what is too old.
 const sweepEvery = time.Hour
 
-// GC removes what nobody needs: partial blobs not written for PartialAge, old
-// records, files that are none of ours under our names, corrupt files, and
+// GC removes what is of no use: partial blobs not written for PartialAge, old
+// records, files that are none of ours under our names, quarantined files, and
 // content beyond the limit. It returns how many bytes it freed.
 func (s *Store) GC(ctx context.Context) (freed int64, err error) {
 	select {
@@ -35,8 +35,8 @@ func (s *Store) GC(ctx context.Context) (freed int64, err error) {
 	}
 	freed = s.sweepOld(time.Now())
 	freed += s.sweepStray(ctx)
-	freed += s.dropCorrupt(0, 0)
-	freed += s.settle()
+	freed += s.dropQuarantined(0, 0)
+	freed += s.evictOverLimit()
 	return freed, ctx.Err()
 }
 
@@ -91,7 +91,7 @@ func (s *Store) sweepRecords(now time.Time) (freed int64) {
 }
 
 // sweepStray removes files that an earlier process left half done, and takes out
-// objects whose files somebody has removed.
+// objects whose files were removed behind our back.
 func (s *Store) sweepStray(ctx context.Context) (freed int64) {
 	for _, folder := range append(s.shards(), s.dir, filepath.Join(s.dir, partialDir)) {
 		if ctx.Err() != nil {

@@ -14,7 +14,7 @@ type entry struct {
 	freq  uint8     // uses since it was last looked at for eviction, up to maxFreq
 	saved time.Time // the mtime that the file has
 	dirty bool      // waiting to have its mtime written
-	gone  bool      // no longer in the index; Objects that are open still hold it
+	gone  bool      // no longer in the index; Objects that are open still have it
 
 	where      *queue // nil: parked, or not placed yet
 	parked     bool   // its turn to be evicted came while it was busy
@@ -31,7 +31,7 @@ type index struct {
 	objects map[digest.Digest]*entry
 	all     []*entry // the same, for walking without the lock
 	bytes   int64
-	held    int64 // of entries that are busy
+	busy    int64 // bytes of entries that are busy
 	pinned  int64
 	fifo    s3fifo
 	placed  bool // the scan is over: everything has its place in a queue
@@ -44,7 +44,7 @@ func (x *index) add(e *entry, limit int64) {
 	x.all = append(x.all, e)
 	x.bytes += e.Size
 	if e.busy() {
-		x.held += e.Size
+		x.busy += e.Size
 	}
 	if e.Pinned {
 		x.pinned += e.Size
@@ -63,7 +63,7 @@ func (x *index) drop(e *entry) {
 	x.all = x.all[:len(x.all)-1]
 	x.bytes -= e.Size
 	if e.busy() {
-		x.held -= e.Size
+		x.busy -= e.Size
 	}
 	if e.Pinned {
 		x.pinned -= e.Size
@@ -74,19 +74,19 @@ func (x *index) drop(e *entry) {
 	e.gone, e.parked = true, false
 }
 
-// hold notes that somebody reads e.
-func (x *index) hold(e *entry) {
+// acquire notes a reader of e.
+func (x *index) acquire(e *entry) {
 	if !e.busy() && !e.gone {
-		x.held += e.Size
+		x.busy += e.Size
 	}
 	e.refs++
 }
 
-// release undoes a hold.
+// release undoes acquire.
 func (x *index) release(e *entry) {
 	e.refs--
 	if !e.busy() && !e.gone {
-		x.held -= e.Size
+		x.busy -= e.Size
 		x.unpark(e)
 	}
 }
@@ -106,9 +106,9 @@ func (x *index) pin(e *entry, pinned bool) {
 	}
 	switch {
 	case !wasBusy && e.busy():
-		x.held += e.Size
+		x.busy += e.Size
 	case wasBusy && !e.busy():
-		x.held -= e.Size
+		x.busy -= e.Size
 		x.unpark(e)
 	}
 }

@@ -17,7 +17,7 @@ import (
 //	blobs/sha256/ab/ab12….json       its Meta
 //	partial/sha256-ab12….part, .log  a Spool and its journal
 //	records/<kind>/<hex>             a record; hex is the sha256 of kind and name
-//	corrupt/sha256-ab12…             what was set aside
+//	corrupt/sha256-ab12…             a quarantined file
 //
 // Names that begin with ".tmp-" are files that have not got their name yet.
 const (
@@ -70,7 +70,7 @@ func isHex(s string) bool {
 type place struct {
 	blob, meta string // whole
 	part, log  string // on its way in
-	corrupt    string // set aside
+	corrupt    string // quarantined
 }
 
 // place returns the paths of d, or an error when d is no digest.

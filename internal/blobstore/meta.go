@@ -10,11 +10,11 @@ import (
 )
 
 // Meta is what is kept about content beside its bytes. One that is lost or
-// unreadable is empty: the content is then private to nobody, and its type is not
+// unreadable is empty: the content is then private to no repository, and its type is not
 // known.
 type Meta struct {
 	MediaType string               `json:"mediaType,omitempty"` // of a manifest; empty for blobs
-	Public    bool                 `json:"public,omitempty"`    // an anonymous fetch has proved that everybody may read it
+	Public    bool                 `json:"public,omitempty"`    // an anonymous fetch has proved that all clients may read it
 	Repos     map[string]time.Time `json:"repos,omitempty"`     // "registry/repository" -> when its access was last proved
 	Logins    map[string]string    `json:"logins,omitempty"`    // of those, by which login, in the caller's words
 	Pinned    bool                 `json:"pinned,omitempty"`    // never evicted
@@ -82,8 +82,8 @@ func (m *Meta) own() {
 	m.Repos, m.Logins = repos, maps.Clone(m.Logins)
 }
 
-// maxRepos bounds what is remembered of who may read one content. Whoever is
-// dropped proves it anew when he asks.
+// maxRepos bounds how many repositories are remembered for one content. The access
+// of one that is dropped is proved anew at its next request.
 const maxRepos = 1000
 
 // shed drops the repositories whose proofs are the oldest, where there are too many.
@@ -100,29 +100,29 @@ func (m *Meta) shed() {
 	}
 }
 
-// A card is the file beside a blob.
-type card struct {
+// A sidecar is the file beside a blob.
+type sidecar struct {
 	Meta
 	Size *int64 `json:"size,omitempty"` // of the blob, to notice one that was cut short
 }
 
-// maxCard limits a card that is read; a Repos of ten thousand entries fits.
-const maxCard = 1 << 20
+// maxSidecar limits a sidecar that is read; a Repos of ten thousand entries fits.
+const maxSidecar = 1 << 20
 
-// encodeCard returns the file beside a blob.
-func encodeCard(meta Meta, size int64) []byte {
-	text, err := json.Marshal(card{meta, &size})
+// encodeSidecar returns the file beside a blob.
+func encodeSidecar(meta Meta, size int64) []byte {
+	text, err := json.Marshal(sidecar{meta, &size})
 	if err != nil { // a time outside of the years 0 to 9999
 		meta.Added, meta.Repos, meta.Logins = time.Time{}, nil, nil
-		text, _ = json.Marshal(card{meta, &size})
+		text, _ = json.Marshal(sidecar{meta, &size})
 	}
 	return append(text, '\n')
 }
 
-// decodeCard reads the file beside a blob. A file that is not whole says
-// nothing: half of what is known of who may read something is worse than none.
-func decodeCard(text []byte) (meta Meta, size int64, err error) {
-	var c card
+// decodeSidecar reads the file beside a blob. A file that is not whole says
+// nothing: half of the repositories that may read something is worse than none.
+func decodeSidecar(text []byte) (meta Meta, size int64, err error) {
+	var c sidecar
 	if err := json.Unmarshal(text, &c); err != nil {
 		return Meta{}, -1, err
 	}
@@ -135,9 +135,9 @@ func decodeCard(text []byte) (meta Meta, size int64, err error) {
 	return c.Meta, *c.Size, nil
 }
 
-// readCard reads the file beside a blob into buf when it fits; size is -1 when
+// readSidecar reads the file beside a blob into buf when it fits; size is -1 when
 // it is not known.
-func readCard(path string, buf []byte) (meta Meta, size int64, err error) {
+func readSidecar(path string, buf []byte) (meta Meta, size int64, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return Meta{}, -1, err
@@ -148,7 +148,7 @@ func readCard(path string, buf []byte) (meta Meta, size int64, err error) {
 	switch err {
 	case io.EOF, io.ErrUnexpectedEOF:
 	case nil:
-		rest, err := io.ReadAll(io.LimitReader(f, maxCard))
+		rest, err := io.ReadAll(io.LimitReader(f, maxSidecar))
 		if err != nil {
 			return Meta{}, -1, err
 		}
@@ -156,5 +156,5 @@ func readCard(path string, buf []byte) (meta Meta, size int64, err error) {
 	default:
 		return Meta{}, -1, err
 	}
-	return decodeCard(text)
+	return decodeSidecar(text)
 }

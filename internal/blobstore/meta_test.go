@@ -31,8 +31,8 @@ func TestProofsAreBounded(t *testing.T) {
 	if _, kept := merged.Repos[repo(maxRepos+19)]; !kept {
 		t.Error("the last proof is not")
 	}
-	if len(encodeCard(merged, 1)) > maxCard {
-		t.Error("the card is larger than is read")
+	if len(encodeSidecar(merged, 1)) > maxSidecar {
+		t.Error("the sidecar is larger than is read")
 	}
 }
 

@@ -20,7 +20,7 @@ type Info struct {
 	Digest   digest.Digest `json:"digest"`
 	Size     int64         `json:"size"`
 	Used     time.Time     `json:"used"`     // last
-	Verified bool          `json:"verified"` // hashed since this process began, by somebody
+	Verified bool          `json:"verified"` // hashed since this process began, by any reader
 }
 
 // Stat returns what is known of d, without counting as a use. The Repos map is
@@ -45,8 +45,8 @@ func (s *Store) Stat(d digest.Digest) (Info, bool) {
 	return Info{}, false
 }
 
-// An Object is content that is being read. Its file is its own: nobody else moves
-// its offset.
+// An Object is content that is being read. Its file is its own: no other reader
+// moves its offset.
 type Object struct {
 	Info
 	File *os.File
@@ -57,7 +57,7 @@ type Object struct {
 }
 
 // Open returns the object d, or ErrNotFound. A file of another size than when it
-// was stored is set aside and not found (FAULTS.md F34). It must be closed; until
+// was stored is quarantined and not found (FAULTS.md F34). It must be closed; until
 // then it is not evicted.
 func (s *Store) Open(d digest.Digest) (*Object, error) { return s.openObject(d, true) }
 
@@ -66,7 +66,7 @@ func (s *Store) Peek(d digest.Digest) (*Object, error) { return s.openObject(d, 
 
 // openObject opens an object, which is a use or not.
 func (s *Store) openObject(d digest.Digest, use bool) (*Object, error) {
-	e, info := s.hold(d, use)
+	e, info := s.acquire(d, use)
 	if e == nil {
 		return nil, ErrNotFound
 	}
@@ -89,12 +89,12 @@ func (s *Store) openObject(d digest.Digest, use bool) (*Object, error) {
 		return nil, err
 	}
 	err = fmt.Errorf("%w: it has %d bytes instead of %d", ErrNotFound, st.Size(), info.Size)
-	_ = s.setAside(e, err) // it is not found, whether it could be moved or not
+	_ = s.quarantine(e, err) // it is not found, whether it could be moved or not
 	return nil, err
 }
 
-// hold finds d and keeps it from being evicted.
-func (s *Store) hold(d digest.Digest, use bool) (*entry, Info) {
+// acquire finds d and keeps it from being evicted.
+func (s *Store) acquire(d digest.Digest, use bool) (*entry, Info) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.index.objects[d]
@@ -110,11 +110,11 @@ func (s *Store) hold(d digest.Digest, use bool) (*entry, Info) {
 	if use {
 		s.useLocked(e)
 	}
-	s.index.hold(e)
+	s.index.acquire(e)
 	return e, e.Info
 }
 
-// release undoes a hold.
+// release undoes acquire.
 func (s *Store) release(e *entry) {
 	s.mu.Lock()
 	s.index.release(e)
@@ -131,7 +131,7 @@ func (o *Object) Close() error {
 	return err
 }
 
-// forget takes out an entry whose file somebody else has removed.
+// forget takes out an entry whose file was removed behind our back.
 func (s *Store) forget(e *entry) {
 	s.mu.Lock()
 	if !e.gone {

@@ -60,7 +60,7 @@ func TestNotFound(t *testing.T) {
 		wantErr(t, err, ErrNotFound)
 		wantErr(t, s.Remove(d), ErrNotFound)
 		wantErr(t, s.Update(d, func(*Meta) { t.Error("called") }), ErrNotFound)
-		wantErr(t, s.SetAside(d, errors.New("x")), ErrNotFound)
+		wantErr(t, s.Quarantine(d, errors.New("x")), ErrNotFound)
 		if has(s, d) {
 			t.Errorf("Stat found %q", d)
 		}
@@ -95,7 +95,7 @@ func TestStrictDigests(t *testing.T) {
 	}
 }
 
-func TestTruncatedFileIsSetAside(t *testing.T) {
+func TestTruncatedFileIsQuarantine(t *testing.T) {
 	t.Parallel()
 	for _, restart := range []bool{false, true} {
 		dir := t.TempDir()
@@ -113,9 +113,9 @@ func TestTruncatedFileIsSetAside(t *testing.T) {
 		if has(s, d) {
 			t.Error("it is still there")
 		}
-		aside := filepath.Join(dir, "corrupt", "sha256-"+d.Encoded())
-		if st, err := os.Stat(aside); err != nil || st.Size() != 999 {
-			t.Errorf("not set aside: %v", err)
+		file := filepath.Join(dir, "corrupt", "sha256-"+d.Encoded())
+		if st, err := os.Stat(file); err != nil || st.Size() != 999 {
+			t.Errorf("not quarantined: %v", err)
 		}
 		if got := s.Stats().Corrupt; got != 1 {
 			t.Errorf("Stats.Corrupt = %d, want 1", got)
@@ -216,9 +216,9 @@ func TestSecondCloseDoesNothing(t *testing.T) {
 	wantErr(t, s.Put(t.Context(), other, b, Meta{}), ErrFull) // the second reader still holds it
 }
 
-// Who finds that old bytes are wrong does not take away the right ones that have
+// A reader that finds old bytes wrong does not take away the right ones that have
 // come since.
-func TestSetAsideOfWhatWasReplaced(t *testing.T) {
+func TestQuarantineOfWhatWasReplaced(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, Config{Dir: t.TempDir()})
 	b, d := content(1, 100)
@@ -232,7 +232,7 @@ func TestSetAsideOfWhatWasReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	put(t, s, 1, 100, Meta{})
-	wantErr(t, s.setAside(old.entry, errors.New("wrong")), ErrNotFound)
+	wantErr(t, s.quarantine(old.entry, errors.New("wrong")), ErrNotFound)
 	if !bytes.Equal(read(t, s, d), b) || s.Stats().Objects != 1 {
 		t.Error("the new copy has gone")
 	}
@@ -328,10 +328,10 @@ func TestCorruptKeepsTheLastEight(t *testing.T) {
 	foreign := filepath.Join(s.dir, corruptDir, "notes.txt")
 	for i := range uint64(12) {
 		d := put(t, s, i, 100, Meta{})
-		if err := s.SetAside(d, errors.New("wrong")); err != nil {
+		if err := s.Quarantine(d, errors.New("wrong")); err != nil {
 			t.Fatal(err)
 		}
-		wantErr(t, s.SetAside(d, errors.New("wrong")), ErrNotFound)
+		wantErr(t, s.Quarantine(d, errors.New("wrong")), ErrNotFound)
 		if i == 0 {
 			if err := os.WriteFile(foreign, []byte("mine"), 0o600); err != nil {
 				t.Fatal(err)

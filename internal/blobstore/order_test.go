@@ -10,8 +10,8 @@ import (
 )
 
 // What a power cut leaves depends on the order of things: bytes before names,
-// and both and the Meta before anybody is told (FAULTS.md F35). And nobody waits for a sync:
-// no lock of the store is held in one.
+// and both and the Meta before the caller is told (FAULTS.md F35).
+// And no caller waits for the sync of another: no lock of the store is held in one.
 func TestSyncBeforeNameAndOutsideOfLocks(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex

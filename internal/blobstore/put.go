@@ -95,7 +95,7 @@ func (s *Store) publish(d digest.Digest, at place, from string, size int64, meta
 	}
 	s.mu.Unlock()
 
-	err := s.replace(at.meta, encodeCard(meta, size), false)
+	err := s.replace(at.meta, encodeSidecar(meta, size), false)
 	if err == nil {
 		err = s.disk.rename(from, at.blob)
 	}
@@ -129,7 +129,7 @@ func (s *Store) takeInLocked(d digest.Digest, size int64, meta Meta) {
 }
 
 // makeDurable syncs the name that publish gave, and the Meta beside it: a manifest
-// without its type, or a blob that nobody may read, would be lost as well. The
+// without its type, or a blob that no repository may read, would be lost as well. The
 // Store's locks are free meanwhile.
 func (s *Store) makeDurable(d digest.Digest) error {
 	if err := s.syncMeta(d); err != nil && !errors.Is(err, ErrNotFound) {
@@ -142,7 +142,7 @@ func (s *Store) makeDurable(d digest.Digest) error {
 
 // Update changes what is kept about d: change may alter everything but Added, and
 // must not call the store. It is written without a sync, but for a changed pin: a
-// Meta lost to a power cut makes the content private to nobody, which only costs
+// Meta lost to a power cut makes the content private to no repository, which only costs
 // asking again. A change that cannot be written is an error and holds all the
 // same, as long as this process runs. Returns ErrNotFound.
 func (s *Store) Update(d digest.Digest, change func(*Meta)) error {
@@ -191,7 +191,7 @@ func (s *Store) writeMeta(d digest.Digest, meta Meta, size int64) error {
 		return err
 	}
 	// No evicting here: that would take another digest's name as well.
-	if err := s.replace(s.blobPath(d)+metaSuffix, encodeCard(meta, size), false); err != nil {
+	if err := s.replace(s.blobPath(d)+metaSuffix, encodeSidecar(meta, size), false); err != nil {
 		return s.failed(err)
 	}
 	s.writable()
@@ -236,7 +236,7 @@ func (s *Store) Remove(d digest.Digest) error {
 }
 
 // unlink removes the files of whole content, what is known of it first: should
-// this be cut short, the content is private to nobody. The caller holds d's name.
+// this be cut short, the content is private to no repository. The caller holds d's name.
 func (s *Store) unlink(d digest.Digest) error {
 	path := s.blobPath(d)
 	err := s.disk.remove(path + metaSuffix)

@@ -19,8 +19,8 @@ import (
 // maxRecord is how large a record may be.
 const maxRecord = 64 << 10
 
-// A label is the first line of a record's file; the content follows.
-type label struct {
+// A recordHeader is the first line of a record's file; the content follows.
+type recordHeader struct {
 	Name string `json:"name"`
 	Sum  uint32 `json:"crc32"` // of the content, which a power cut may have torn
 }
@@ -117,16 +117,16 @@ func isRecord(f fs.DirEntry) bool {
 
 // encodeRecord returns a record's file.
 func encodeRecord(name string, content []byte) []byte {
-	head, _ := json.Marshal(label{name, crc32.ChecksumIEEE(content)}) // cannot fail
+	head, _ := json.Marshal(recordHeader{name, crc32.ChecksumIEEE(content)}) // cannot fail
 	return append(append(head, '\n'), content...)
 }
 
 // decodeRecord reads a record's file.
 func decodeRecord(text []byte) (name string, content []byte, ok bool) {
 	head, content, found := bytes.Cut(text, []byte("\n"))
-	var l label
-	if !found || json.Unmarshal(head, &l) != nil || crc32.ChecksumIEEE(content) != l.Sum {
+	var h recordHeader
+	if !found || json.Unmarshal(head, &h) != nil || crc32.ChecksumIEEE(content) != h.Sum {
 		return "", nil, false
 	}
-	return l.Name, content, true
+	return h.Name, content, true
 }

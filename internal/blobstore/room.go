@@ -17,7 +17,7 @@ type victim struct {
 	partial bool
 }
 
-var errAllHeld = errors.New("all of it is pinned or in use")
+var errAllBusy = errors.New("all of it is pinned or in use")
 
 // claim makes room for n bytes and counts them by count, which is called with
 // s.mu held. Without room it returns ErrFull, and nothing has gone. ctx bounds the
@@ -27,7 +27,7 @@ func (s *Store) claim(ctx context.Context, n int64, count func(n int64)) error {
 	victims, err := s.pickOverLocked(n)
 	if err != nil {
 		s.mu.Unlock()
-		return s.failedHeld(err)
+		return s.failedBusy(err)
 	}
 	count(n)
 	s.mu.Unlock()
@@ -57,21 +57,21 @@ func (s *Store) fits(n int64) error {
 func (s *Store) totalLocked() int64 { return s.index.bytes + s.partBytes + s.incoming }
 
 // pickOverLocked picks what must go for n more bytes to fit under the limit.
-// Before the directory has been read nothing goes: the end of the scan settles it.
+// Before the directory has been read nothing goes: the end of the scan makes up for it.
 func (s *Store) pickOverLocked(n int64) ([]victim, error) {
 	over := s.totalLocked() + n - s.limit
 	if over <= 0 || !s.index.placed {
 		return nil, nil
 	}
 	if over > s.idleLocked() {
-		return nil, fmt.Errorf("%w: %w", ErrFull, errAllHeld)
+		return nil, fmt.Errorf("%w: %w", ErrFull, errAllBusy)
 	}
 	return s.pickLocked(over), nil
 }
 
 // idleLocked is how much could be evicted.
 func (s *Store) idleLocked() int64 {
-	idle := s.index.bytes - s.index.held
+	idle := s.index.bytes - s.index.busy
 	for _, p := range s.partials {
 		if !p.open {
 			idle += p.bytes
@@ -80,7 +80,7 @@ func (s *Store) idleLocked() int64 {
 	return idle
 }
 
-// pickLocked takes n bytes out of the index, or as many as may go: what nobody
+// pickLocked takes n bytes out of the index, or as many as may go: what was not
 // finished first, the oldest before the others, then whole content.
 func (s *Store) pickLocked(n int64) []victim {
 	var victims []victim
@@ -105,7 +105,7 @@ func (s *Store) pickLocked(n int64) []victim {
 	return victims
 }
 
-// oldestPartialLocked returns the partial blob that nobody has open and that was
+// oldestPartialLocked returns the partial blob that is not open and that was
 // written longest ago.
 func (s *Store) oldestPartialLocked() (oldest digest.Digest, found *partial) {
 	for d, p := range s.partials {
@@ -151,7 +151,7 @@ func (s *Store) unlinkVictim(v victim) bool {
 // evict frees n bytes of the disk, or what it can, and returns how many. It fails
 // only as awaitScan does.
 func (s *Store) evict(ctx context.Context, n int64) (freed int64, err error) {
-	if freed = s.dropCorrupt(0, 0); freed >= n {
+	if freed = s.dropQuarantined(0, 0); freed >= n {
 		return freed, nil
 	}
 	if err := s.awaitScan(ctx); err != nil {
@@ -184,8 +184,8 @@ func (s *Store) awaitScan(ctx context.Context) error {
 	return nil
 }
 
-// settle evicts what is over the limit.
-func (s *Store) settle() (freed int64) {
+// evictOverLimit evicts what is over the limit.
+func (s *Store) evictOverLimit() (freed int64) {
 	s.mu.Lock()
 	var victims []victim
 	if s.index.placed && !s.trouble.readOnly {
@@ -218,8 +218,8 @@ func (s *Store) keepDiskFree(ctx context.Context) error {
 	if short <= 0 {
 		return nil
 	}
-	// When all that could go is not enough, nothing goes: it is others who fill
-	// the disk, and what is here can still be served.
+	// When all that could go is not enough, nothing goes: other programs
+	// fill the disk, and what is here can still be served.
 	if err := s.awaitScan(ctx); err != nil {
 		return err
 	}

@@ -144,7 +144,7 @@ func TestIndexProperty(t *testing.T) {
 			case op == 5:
 				s.index.pin(e, !e.Pinned)
 			case op == 6:
-				s.index.hold(e)
+				s.index.acquire(e)
 				held[e]++
 			case op == 7:
 				s.index.drop(e)
@@ -194,10 +194,10 @@ func checkIndex(t *testing.T, seed uint64, x *index, limit int64) {
 			queued += e.Size
 		}
 	}
-	if bytes != x.bytes || held != x.held || pinned != x.pinned || len(x.all) != len(x.objects) ||
+	if bytes != x.bytes || held != x.busy || pinned != x.pinned || len(x.all) != len(x.objects) ||
 		queued != x.fifo.small.bytes+x.fifo.main.bytes || bytes > limit {
 		t.Fatalf("seed %d: counted %d (limit %d), %d held, %d pinned, %d queued; the index has %d, %d, %d, %d",
-			seed, bytes, limit, held, pinned, queued, x.bytes, x.held, x.pinned, x.fifo.small.bytes+x.fifo.main.bytes)
+			seed, bytes, limit, held, pinned, queued, x.bytes, x.busy, x.pinned, x.fifo.small.bytes+x.fifo.main.bytes)
 	}
 }
 

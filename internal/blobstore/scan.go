@@ -42,7 +42,7 @@ func (s *Store) scan(ctx context.Context) {
 		return
 	}
 	s.placeAll()
-	s.settle()
+	s.evictOverLimit()
 	s.sweepOld(begun)
 	top, _ := os.ReadDir(s.dir)
 	s.sweepTemps(s.dir, top)
@@ -108,9 +108,9 @@ func (s *Store) loadFrom(d digest.Digest, buf []byte) bool {
 	if err != nil || !st.Mode().IsRegular() {
 		return false
 	}
-	meta, size, _ := readCard(path+metaSuffix, buf)
+	meta, size, _ := readSidecar(path+metaSuffix, buf)
 	if size >= 0 && size != st.Size() {
-		_ = s.moveAside(d, meta.Pinned, fmt.Errorf("it has %d bytes instead of %d", st.Size(), size))
+		_ = s.moveToQuarantine(d, meta.Pinned, fmt.Errorf("it has %d bytes instead of %d", st.Size(), size))
 		return false
 	}
 	if meta.Added.IsZero() {
@@ -128,7 +128,7 @@ func (s *Store) loadFrom(d digest.Digest, buf []byte) bool {
 }
 
 // placeAll puts everything that was found into the queues, in the order of last
-// use: what was used after the pull that brought it into main, the rest into
+// use: what was used after the pull that brought it into main, everything else into
 // small.
 func (s *Store) placeAll() {
 	s.mu.Lock()

@@ -8,29 +8,108 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// scrubSample is from how many objects Scrub takes the one that is due most: to
-// know the order of all would cost more than it is worth.
+// The pace of a scrub: slow, and only while the rest of the program is idle. A
+// tenth of the time at most is spent on it, so that 50 GiB take a day and a half.
+const (
+	scrubRate  = 4 << 20            // bytes/s
+	scrubRest  = 9                  // times as long as it took is the pause after each object
+	scrubPause = 10 * time.Second   // but no less, and before the first
+	scrubQuiet = 5 * time.Second    // without activity, before it goes on
+	scrubHold  = time.Minute        // without that: an object is let go of, for it cannot make room meanwhile
+	scrubAge   = 7 * 24 * time.Hour // content that was right is not looked at again for so long
+)
+
+// scrubSample is from how many objects the one is taken that is due most: to know
+// the order of all would cost more than it is worth.
 const scrubSample = 16
 
-// Scrub hashes one object, of a few the one whose bytes have not been looked at
-// for the longest, and sets it aside if they are wrong (FAULTS.md F34). It does not
-// look at those that were found right within age: ok is false if there is none to
-// look at, or if the object went away meanwhile. slow is called before each read of
-// at most n bytes, and may take its time. It counts as no use.
-func (s *Store) Scrub(ctx context.Context, age time.Duration, slow func(n int64)) (found Finding, ok bool) {
-	d, size, due := s.due(time.Now().Add(-age))
-	if !due {
-		return Finding{}, false
+// ScrubConfig says what a scrub gives way to, and where its findings go.
+type ScrubConfig struct {
+	// Activity returns a count that grows with every request, and whether work
+	// goes on right now. It is asked about once a second. Nil: all is always quiet.
+	Activity func() (requests uint64, working bool)
+	// Report is told of each object that was hashed, after a wrong one has been
+	// quarantined. Nil: Stats tell.
+	Report func(Finding)
+}
+
+// Scrub hashes one object after the other, slowly, until ctx ends, and quarantines
+// those whose bytes a disk has spoilt (FAULTS.md F34): of a few objects always the
+// one that has not been looked at for the longest, and none twice in a week. It
+// counts as no use. [Store.Verify] hashes all of them at once.
+func (s *Store) Scrub(ctx context.Context, cfg ScrubConfig) {
+	if cfg.Activity == nil {
+		cfg.Activity = func() (uint64, bool) { return 0, false }
 	}
-	err := s.verify(untilDone{ctx: ctx, slow: slow}, d, make([]byte, 64<<10))
+	if cfg.Report == nil {
+		cfg.Report = func(Finding) {}
+	}
+	b := &scrubber{store: s, cfg: cfg, quiet: time.Now()}
+	for pause := scrubPause; sleep(ctx, pause); {
+		pause = max(scrubPause, scrubRest*b.one(ctx))
+	}
+}
+
+// A scrubber is a Scrub under way. It belongs to one goroutine.
+type scrubber struct {
+	store    *Store
+	cfg      ScrubConfig
+	requests uint64    // when they were last counted
+	quiet    time.Time // since when there have been no more
+}
+
+// one hashes one object, and returns how long that took, without the waits.
+func (b *scrubber) one(ctx context.Context) (took time.Duration) {
+	b.wait(ctx)
+	d, size, ok := b.store.due(time.Now().Add(-scrubAge))
+	if !ok {
+		return 0
+	}
+	ctx, letGo := context.WithCancel(ctx)
+	defer letGo()
+	err := b.store.verify(untilDone{ctx: ctx, slow: func(n int64) {
+		read := time.Duration(n) * time.Second / scrubRate
+		took += read
+		sleep(ctx, read)
+		busy := time.AfterFunc(scrubHold, letGo)
+		b.wait(ctx)
+		busy.Stop()
+	}}, d, make([]byte, 64<<10))
 	if ctx.Err() != nil || err == ErrNotFound {
-		return Finding{}, false
+		return took
 	}
 	if err != nil && err != errWrongBytes {
-		s.log.Warn("a stored blob cannot be read", "digest", d, "error", err)
-		s.postpone(d)
+		b.store.log.Warn("a stored blob cannot be read", "digest", d, "error", err)
+		b.store.postpone(d)
 	}
-	return Finding{d, size, err}, true
+	b.cfg.Report(Finding{d, size, err})
+	return took
+}
+
+// wait waits until there has been no activity for a while.
+func (b *scrubber) wait(ctx context.Context) {
+	for {
+		requests, working := b.cfg.Activity()
+		now := time.Now()
+		if working || requests != b.requests {
+			b.requests, b.quiet = requests, now
+		}
+		if now.Sub(b.quiet) >= scrubQuiet || !sleep(ctx, time.Second) {
+			return
+		}
+	}
+}
+
+// sleep reports whether d has passed before ctx was done.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // postpone counts d as looked at, so that others get their turn.

@@ -11,11 +11,11 @@ type Stats struct {
 	Limit        int64      `json:"limit_bytes"`
 	Free         int64      `json:"free_bytes"` // of the file system
 	Objects      int        `json:"objects"`
-	Partial      int        `json:"partial"` // blobs that nobody finished
+	Partial      int        `json:"partial"` // blobs that were not finished
 	PartialBytes int64      `json:"partial_bytes"`
 	PinnedBytes  int64      `json:"pinned_bytes"`
 	Evictions    uint64     `json:"evictions"`
-	Corrupt      uint64     `json:"corrupt"` // set aside since this process began
+	Corrupt      uint64     `json:"corrupt"` // quarantined since this process began
 	Oldest       *time.Time `json:"oldest"`  // last use of what was used longest ago
 	ReadOnly     bool       `json:"read_only"`
 	Full         bool       `json:"full"`    // the last write found no room
@@ -56,7 +56,7 @@ const (
 )
 
 // oldest returns the last use of what was used longest ago. It looks at a
-// thousand entries at a time, so that nobody waits for it.
+// thousand entries at a time, so that no request waits for it.
 func (s *Store) oldest(now time.Time) *time.Time {
 	s.mu.Lock()
 	known, at, many := s.oldestUse, s.oldestAt, len(s.index.all) > manyObjects

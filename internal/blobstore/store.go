@@ -44,7 +44,7 @@ type Store struct {
 	mark string // of this process, in the names of temporary files
 
 	temps atomic.Uint64
-	names [64]sync.Mutex // by digest: who holds it may change the files of that digest
+	names [64]sync.Mutex // by digest: its holder may change the files of that digest
 
 	preparing sync.Mutex // guards the three below
 	prepared  bool       // the folders, the version and the lock are there
@@ -63,11 +63,11 @@ type Store struct {
 	partBytes int64                      // of partials
 	incoming  int64                      // of Puts under way
 	lost      map[digest.Digest]struct{} // taken out, though their files could not be removed
-	unpinned  map[digest.Digest]struct{} // pinned, and set aside: pinned again when they come back
+	unpinned  map[digest.Digest]struct{} // pinned, and quarantined: pinned again when the content comes back
 	evictions uint64
 	corrupt   uint64
 	trouble   trouble
-	told      string      // the kind of trouble that the log has; empty when it is over
+	logged    string      // the kind of trouble that the log has; empty when it is over
 	failedAt  time.Time   // last
 	oldestUse *time.Time  // of what was used longest ago, for Stats
 	oldestAt  time.Time   // when that was found
@@ -149,7 +149,7 @@ func (s *Store) SetMaxSize(size Size) {
 	s.mu.Lock()
 	s.limit = limit
 	s.mu.Unlock()
-	s.settle()
+	s.evictOverLimit()
 }
 
 // prepare makes the folders and takes the lock. It is tried again by a later

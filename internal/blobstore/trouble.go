@@ -13,7 +13,7 @@ import (
 const retryAfter = 5 * time.Second
 
 // calm is how long writes must go well before the log says that a trouble is
-// over, so that a disk on the brink is told once.
+// over, so that a disk on the brink is logged once.
 const calm = 30 * time.Second
 
 // errNoSpace is what a disk with too little left says.
@@ -66,7 +66,7 @@ func (s *Store) failed(err error) error {
 	_, system := errors.AsType[syscall.Errno](err)
 	switch {
 	case errors.Is(err, ErrFull), errors.Is(err, ErrReadOnly):
-		return err // told already
+		return err // noted already
 	case !system, errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
 		return err // not the disk's fault
 	case isFull(err):
@@ -85,8 +85,8 @@ func (s *Store) failed(err error) error {
 	return err
 }
 
-// failedHeld notes that everything that could go is pinned or being read.
-func (s *Store) failedHeld(err error) error {
+// failedBusy notes that everything that could go is pinned or being read.
+func (s *Store) failedBusy(err error) error {
 	s.mu.Lock()
 	limit, next := s.limit, s.trouble
 	s.mu.Unlock()
@@ -100,8 +100,8 @@ func (s *Store) failedHeld(err error) error {
 func (s *Store) note(t trouble, err error) {
 	s.mu.Lock()
 	s.trouble, s.failedAt = t, time.Now()
-	first := s.told != t.kind()
-	s.told = t.kind()
+	first := s.logged != t.kind()
+	s.logged = t.kind()
 	s.mu.Unlock()
 	if first {
 		s.log.Warn("the cache keeps nothing new, pulls go on without it", "why", t.text, "error", err)
@@ -121,9 +121,9 @@ func (s *Store) clear(over func(trouble) bool) {
 	if over(s.trouble) {
 		s.trouble = trouble{}
 	}
-	ended := s.told != "" && s.trouble.text == "" && time.Since(s.failedAt) >= calm
+	ended := s.logged != "" && s.trouble.text == "" && time.Since(s.failedAt) >= calm
 	if ended {
-		s.told = ""
+		s.logged = ""
 	}
 	s.mu.Unlock()
 	if ended {

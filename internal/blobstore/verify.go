@@ -17,11 +17,11 @@ type Finding struct {
 	Err    error         `json:"-"` // nil when it is right
 }
 
-// errWrongBytes is what Verify and people are told of content that is not what
+// errWrongBytes is what is reported of content that is not what
 // its digest says.
 var errWrongBytes = errors.New("its bytes are not those of its digest")
 
-// Verify hashes every object, tells report of each, and sets aside those that are
+// Verify hashes every object, tells report of each, and quarantines those that are
 // wrong. It ends early when ctx is done. An object that cannot be read is
 // reported and left where it is.
 func (s *Store) Verify(ctx context.Context, report func(Finding)) error {
@@ -55,7 +55,7 @@ func (s *Store) verify(r untilDone, d digest.Digest, buf []byte) error {
 		s.MarkVerified(d)
 		return nil
 	}
-	_ = s.setAside(o.entry, errWrongBytes) // why it could not be moved, Stats tells
+	_ = s.quarantine(o.entry, errWrongBytes) // why it could not be moved, Stats tells
 	return errWrongBytes
 }
 

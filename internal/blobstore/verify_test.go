@@ -79,7 +79,7 @@ func TestGC(t *testing.T) {
 		s := newStore(t, Config{Dir: t.TempDir()})
 		keep := put(t, s, 1, 1000, Meta{})
 		gone := put(t, s, 2, 1000, Meta{})
-		if err := s.SetAside(put(t, s, 3, 300, Meta{}), errors.New("wrong")); err != nil {
+		if err := s.Quarantine(put(t, s, 3, 300, Meta{}), errors.New("wrong")); err != nil {
 			t.Fatal(err)
 		}
 		b, d := content(4, 500)
@@ -97,7 +97,7 @@ func TestGC(t *testing.T) {
 		}
 		freed, err := s.GC(t.Context())
 		if err != nil || freed != 305 {
-			t.Errorf("freed %d, %v; want the 300 set aside and the 5 of a temporary file", freed, err)
+			t.Errorf("freed %d, %v; want the 300 quarantined and the 5 of a temporary file", freed, err)
 		}
 		if st := s.Stats(); st.Objects != 1 || st.Partial != 1 || has(s, gone) {
 			t.Errorf("%+v", st)

@@ -11,15 +11,15 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// keepCorrupt is how many files that were set aside are kept, as long as together
+// keepQuarantined is how many quarantined files are kept, as long as together
 // they are no more than a quarter of the limit. They are not counted towards it,
 // and go first when the disk is short of room.
-const keepCorrupt = 8
+const keepQuarantined = 8
 
-// SetAside takes d out of the store because its bytes are wrong, and keeps the
+// Quarantine takes d out of the store because its bytes are wrong, and keeps the
 // file under corrupt/ for people to look at (the last few only). Returns
 // ErrNotFound.
-func (s *Store) SetAside(d digest.Digest, why error) error {
+func (s *Store) Quarantine(d digest.Digest, why error) error {
 	if !s.known(d) {
 		return ErrNotFound
 	}
@@ -29,12 +29,12 @@ func (s *Store) SetAside(d digest.Digest, why error) error {
 	if e == nil {
 		return ErrNotFound
 	}
-	return s.setAside(e, why)
+	return s.quarantine(e, why)
 }
 
-// setAside takes out e, unless that has happened already: what has been stored
+// quarantine takes out e, unless that has happened already: what has been stored
 // since is not to blame.
-func (s *Store) setAside(e *entry, why error) error {
+func (s *Store) quarantine(e *entry, why error) error {
 	name := s.name(e.Digest)
 	name.Lock()
 	defer name.Unlock()
@@ -46,13 +46,13 @@ func (s *Store) setAside(e *entry, why error) error {
 	s.index.drop(e)
 	pinned := e.Pinned
 	s.mu.Unlock()
-	return s.moveAside(e.Digest, pinned, why)
+	return s.moveToQuarantine(e.Digest, pinned, why)
 }
 
-// moveAside moves the files of d, which the index does not have, to corrupt/. A
+// moveToQuarantine moves the files of d, which the index does not have, to corrupt/. A
 // pin is for the content and not for these bytes: it is remembered until the right
 // ones come. The caller holds d's name.
-func (s *Store) moveAside(d digest.Digest, pinned bool, why error) error {
+func (s *Store) moveToQuarantine(d digest.Digest, pinned bool, why error) error {
 	s.mu.Lock()
 	s.corrupt++
 	if pinned {
@@ -60,7 +60,7 @@ func (s *Store) moveAside(d digest.Digest, pinned bool, why error) error {
 	}
 	limit := s.limit
 	s.mu.Unlock()
-	s.log.Warn("cached content is wrong and was set aside", "digest", d, "error", why)
+	s.log.Warn("cached content is wrong and was quarantined", "digest", d, "error", why)
 	place, err := s.place(d)
 	if err != nil {
 		return err
@@ -73,7 +73,7 @@ func (s *Store) moveAside(d digest.Digest, pinned bool, why error) error {
 	}
 	now := time.Now()
 	_ = os.Chtimes(place.corrupt, now, now)
-	s.dropCorrupt(keepCorrupt, limit/4)
+	s.dropQuarantined(keepQuarantined, limit/4)
 	return nil
 }
 
@@ -89,9 +89,9 @@ func (s *Store) gone(d digest.Digest, err error) error {
 	return s.failed(fmt.Errorf("removing content: %w", err))
 }
 
-// dropCorrupt removes files that were set aside, the oldest first, until no more
+// dropQuarantined removes quarantined files, the oldest first, until no more
 // than count of them, and no more than size bytes, are left.
-func (s *Store) dropCorrupt(count int, size int64) (freed int64) {
+func (s *Store) dropQuarantined(count int, size int64) (freed int64) {
 	folder := filepath.Join(s.dir, corruptDir)
 	found, _ := os.ReadDir(folder)
 	var files []fs.FileInfo
