@@ -30,10 +30,10 @@ func ProxyFailure(err error) (code pullchain.Code, ok bool) {
 		return "", false
 	}
 	if e, found := errors.AsType[*connectError](err); found {
-		return e.verdict()
+		return e.classify()
 	}
 	if e, found := errors.AsType[*handshakeError](err); found {
-		return e.verdict()
+		return e.classify()
 	}
 	op, found := errors.AsType[*net.OpError](err)
 	switch {
@@ -64,11 +64,11 @@ func (e *handshakeError) Error() string {
 
 func (e *handshakeError) Unwrap() error { return e.err }
 
-// verdict: a proxy that hangs up without a word is sick, and so is a SOCKS
+// classify: a proxy that hangs up without a word is sick, and so is a SOCKS
 // proxy that stays silent, for its greeting comes before any dialling. A CONNECT
 // proxy speaks only after it has reached the target, so its silence may well be
 // the target's; and so may the silence of a SOCKS proxy that has let us in.
-func (e *handshakeError) verdict() (pullchain.Code, bool) {
+func (e *handshakeError) classify() (pullchain.Code, bool) {
 	timeout := isTimeout(e.err)
 	switch {
 	case errors.Is(e.err, errNoLogin), e.login && !timeout:
@@ -97,12 +97,12 @@ func (e *connectError) Error() string {
 	return fmt.Sprintf("proxy %s answered CONNECT %s with HTTP %d", e.proxy, e.target, e.status)
 }
 
-// verdict: 407 is our login. 500, 502, 503, 504 and Cloudflare's 52x are how
+// classify: 407 is our login. 500, 502, 503, 504 and Cloudflare's 52x are how
 // proxies say that they could not reach the target: squid 503 for refused and
 // for DNS, 504 for time-outs; tinyproxy 500; most others 502. 403 and 404 are
 // about this target as well: an access list, a name that is not known. The rest
 // (400, 405, 501, a portal's 302, 429) means that this is no proxy for us.
-func (e *connectError) verdict() (pullchain.Code, bool) {
+func (e *connectError) classify() (pullchain.Code, bool) {
 	switch {
 	case e.status == http.StatusProxyAuthRequired, e.status == http.StatusUnauthorized:
 		return pullchain.CodeEgressAuth, true

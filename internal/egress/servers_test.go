@@ -62,8 +62,8 @@ func listen(t *testing.T, serve func(net.Conn)) string {
 	return ln.Addr().String()
 }
 
-// refusing returns the address of a port that nobody listens on. It is the near
-// end of a connection, so that nobody else is given it meanwhile.
+// refusing returns the address of a port that has no listener. It is the near
+// end of a connection, so that no other program is given it meanwhile.
 func refusing(t *testing.T) string {
 	t.Helper()
 	conn, err := net.Dial("tcp", listen(t, func(net.Conn) {}))

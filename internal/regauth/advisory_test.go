@@ -88,7 +88,7 @@ func TestCVE_2026_48978_TokenRedirectInward(t *testing.T) {
 }
 
 // TestCVE_2023_45289_TokenRedirectCarriesNothing: Go's own client would keep
-// the login for a subdomain or another port, and headers for everybody.
+// the login for a subdomain or another port, and headers for every host.
 func TestCVE_2023_45289_TokenRedirectCarriesNothing(t *testing.T) {
 	t.Parallel()
 	hops := map[string]string{
@@ -291,7 +291,7 @@ func TestF42_TokenCallBehindADeadEgress(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	taken, err := net.Dial("tcp", ln.Addr().String()) // so that nobody else is given the port
+	taken, err := net.Dial("tcp", ln.Addr().String()) // so that no other program is given the port
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,8 +13,8 @@ import (
 )
 
 // How long a refusal is remembered and answered from memory. Failed logins get
-// accounts and addresses banned, so a login that was refused rests
-// (PROTOCOL.md 4.1); an anonymous refusal rests as long as any negative answer
+// accounts and addresses banned, so a refused login is not tried again for a while
+// (PROTOCOL.md 4.1); an anonymous refusal holds as long as any negative answer
 // does (FAULTS.md 9: negative cache 30 s).
 const (
 	refusedLogin     = 5 * time.Minute
@@ -27,11 +27,11 @@ type refusal struct {
 	until time.Time
 }
 
-func (s *Source) refuse(k key, rest time.Duration, err error) {
-	s.refusals.Set(k, refusal{err: err, until: time.Now().Add(rest)})
+func (s *Source) refuse(k key, backoff time.Duration, err error) {
+	s.refusals.Set(k, refusal{err: err, until: time.Now().Add(backoff)})
 }
 
-// refused returns the first refusal that any of keys still rests for.
+// refused returns the first refusal of any of keys that still holds.
 func (s *Source) refused(keys ...key) error {
 	for _, k := range keys {
 		if r, ok := s.refusals.GetIfPresent(k); ok && time.Now().Before(r.until) {
@@ -89,7 +89,7 @@ func (s *Source) failTransport(at *url.URL, err error) error {
 
 // failStatus says what an answer other than 200 means. That there is no token
 // server there, or a sick one, is Unavailable; that it does not like this one
-// question is Denied, which counts against nobody.
+// question is Denied, which counts against no upstream.
 func (s *Source) failStatus(resp *http.Response, at *url.URL, w way) error {
 	status := resp.StatusCode
 	err := fmt.Errorf("token server %s answered HTTP %d", at.Host, status)

@@ -72,7 +72,7 @@ func domain(host string) string {
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	suffix, icann := publicsuffix.PublicSuffix(host)
 	if !icann && !strings.Contains(suffix, ".") {
-		return "" // the list's default rule: nobody manages this suffix, or it is the end of an IP address
+		return "" // the list's default rule: no registry manages this suffix, or it is the end of an IP address
 	}
 	d, err := publicsuffix.EffectiveTLDPlusOne(host)
 	if err != nil {

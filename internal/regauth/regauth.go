@@ -95,7 +95,7 @@ func New(cfg Config) *Source {
 // Header returns the Authorization to send with a request that reads repo, or
 // nothing if none is needed as far as is known. If a token is needed and none is
 // at hand it asks the token server; calls for one token at one time are one
-// call, which goes on when ctx of the first who wanted it ends. An empty repo
+// call, which goes on when ctx of the first caller ends. An empty repo
 // stands for the registry itself, /v2/, for which no token is ever fetched.
 //
 // Errors are *pullchain.Error with Scope ScopeToken: Limited, Unavailable,

@@ -87,7 +87,7 @@ func TestCoalescing(t *testing.T) {
 	})
 }
 
-// TestWaitersHaveTheirOwnContext: who gives up goes, the call goes on for the
+// TestWaitersHaveTheirOwnContext: a caller that gives up goes, the call goes on for the
 // others and for the cache.
 func TestWaitersHaveTheirOwnContext(t *testing.T) {
 	t.Parallel()

@@ -21,7 +21,7 @@ func TestF30_TokenLife(t *testing.T) {
 		header(t, s, "a/b")
 		grant := n.answer
 		n.answer = func(req *http.Request) *http.Response {
-			time.Sleep(time.Second) // or it is over before anybody can see that nobody waits
+			time.Sleep(time.Second) // or it is over before the test can see that no caller waits
 			return grant(req)
 		}
 		time.Sleep(799 * time.Second)

@@ -118,7 +118,7 @@ type ContentRange struct {
 var ErrUnsatisfied = errors.New("content-range of an unsatisfied range")
 
 // ParseContentRange reads a Content-Range header (RFC 9110 14.4). For "bytes */N"
-// it returns the Total with [ErrUnsatisfied]. Whoever appends the body to other
+// it returns the Total with [ErrUnsatisfied]. A caller that appends the body to other
 // bytes still has to compare Range and Total with what was asked for: a 206 may
 // carry another part or another object (PROTOCOL.md 4.8).
 func ParseContentRange(header string) (ContentRange, error) {

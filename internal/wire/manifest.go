@@ -31,7 +31,7 @@ const maxMediaType = 255
 // which is not needed to pull.
 //
 // A contentType that is no manifest's (application/json, text/plain, nothing)
-// contradicts nothing and is no error: the caller, who sees that [IsManifestType]
+// contradicts nothing and is no error: the caller, which sees that [IsManifestType]
 // is false of it, decides as with [ErrMediaType].
 //
 // A document that two readers could take for two things is an error: one with

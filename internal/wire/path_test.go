@@ -152,7 +152,7 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// A query belongs to lists alone: elsewhere it is nobody's but the front's.
+// A query belongs to lists alone: elsewhere it is the front's alone.
 func TestParseDropsQuery(t *testing.T) {
 	t.Parallel()
 	got, err := Parse("/v2/a/blobs/"+sha256, "ns=%zz;x&access_token=secret")
