@@ -21,7 +21,8 @@ func request() slog.Record {
 }
 
 // BenchmarkLine is what the line of a request costs, without its attributes: into
-// nothing, and into a file with a write for each line and through a Sink.
+// nothing, and into a file and a pipe that is read, as a service manager does it,
+// with a write for each line and through a Sink.
 func BenchmarkLine(b *testing.B) {
 	std := func(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, nil) }
 	for _, bb := range []struct {
@@ -31,13 +32,14 @@ func BenchmarkLine(b *testing.B) {
 		to   func(testing.TB) io.Writer
 	}{
 		{"slog", std, false, discard}, {"slog, file", std, false, file}, {"slog, sink, file", std, true, file},
+		{"slog, pipe", std, false, pipe}, {"slog, sink, pipe", std, true, pipe},
 	} {
 		b.Run(bb.name, func(b *testing.B) {
 			w := bb.to(b)
 			h := bb.make(w)
 			if bb.sink {
 				s := New(w, bb.make)
-				defer s.Close()
+				b.Cleanup(s.Close)
 				h = s.Handler()
 			}
 			r := request()
@@ -60,4 +62,22 @@ func file(tb testing.TB) io.Writer {
 	}
 	tb.Cleanup(func() { f.Close() })
 	return f
+}
+
+func pipe(tb testing.TB) io.Writer {
+	r, w, err := os.Pipe()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = io.Copy(io.Discard, r)
+	}()
+	tb.Cleanup(func() {
+		_ = w.Close()
+		<-done
+		_ = r.Close()
+	})
+	return w
 }

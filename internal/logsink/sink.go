@@ -6,16 +6,20 @@ import (
 	"io"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
 const (
 	// fullSize is how much is written at once: a write of 64 KiB costs about as
 	// much as two of a line each. A pipe takes no more anyway (pipe(7)).
+	//
+	// What gathering gains (BenchmarkLine, one core): a request's line into a file
+	// costs 1.05 µs where a write for each line makes it 1.50 µs, 0.70 of it; into a
+	// pipe 0.99 against 1.25. Making the line is 0.86 of that. The 0.45 µs are 2 % of
+	// the CPU time of a warm manifest request.
 	fullSize = 64 << 10
 
-	// maxDelay is how long a line may wait. Nobody who reads along sees it.
+	// maxDelay is how long a line may wait. A person who reads along does not see it.
 	maxDelay = 100 * time.Millisecond
 
 	// maxHeld bounds what waits for a reader that does not read. Lines past it are
@@ -41,26 +45,25 @@ type Sink struct {
 	handler slog.Handler
 	count   func(lost int) []byte // the line that says so
 
-	mu      sync.Mutex
-	held    []byte      // what waits
-	spare   []byte      // for the next lines; nil while it is being written
-	writing bool        // somebody is in out.Write
-	due     bool        // held goes next, without a wait
-	gather  bool        // lines wait for the timer: something was written just now
-	through bool        // nothing waits
-	ripe    atomic.Bool // held is to be written, by who added to it
-	lost    int         // lines
-	timer   *time.Timer // ends gather; nil until the first line
-	idle    sync.Cond   // of mu: writing is over
+	mu        sync.Mutex
+	held      []byte      // what waits
+	spare     []byte      // for the next lines; nil while it is being written
+	lost      int         // lines
+	writing   bool        // a goroutine is in out.Write, the only one
+	due       bool        // held is written after that, without a wait
+	gathering bool        // lines wait for the timer: there was a write just now
+	through   bool        // nothing waits
+	timer     *time.Timer // ends gathering; nil until the first line
+	written   sync.Cond   // of mu: a write is over
 
-	torn bool // what was written last is a part of a line; of who is writing
+	torn bool // what was written last is a part of a line; of the goroutine that writes
 }
 
 // New returns a Sink that writes to out what format's handler makes of records.
 func New(out io.Writer, format func(io.Writer) slog.Handler) *Sink {
 	s := &Sink{out: out, count: counter(format)}
 	s.handler = handler{format(lines{s}), s}
-	s.idle.L = &s.mu
+	s.written.L = &s.mu
 	return s
 }
 
@@ -99,8 +102,8 @@ func (s *Sink) Close() {
 		s.WriteThrough()
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		for s.writing {
-			s.idle.Wait()
+		for s.writing || len(s.held) > 0 {
+			s.written.Wait()
 		}
 	}()
 	select {
@@ -114,7 +117,7 @@ func (s *Sink) Close() {
 type lines struct{ s *Sink }
 
 // Write holds a line. It does not write yet: handlers hold a lock of theirs here,
-// and who waits for a slow reader must not keep the others waiting.
+// and a goroutine that waits for a slow reader must not keep the others waiting.
 func (w lines) Write(line []byte) (int, error) {
 	s := w.s
 	s.mu.Lock()
@@ -124,51 +127,40 @@ func (w lines) Write(line []byte) (int, error) {
 		return len(line), nil
 	}
 	s.held = append(s.held, line...)
-	if s.through || !s.gather || len(s.held) >= fullSize {
-		s.ripe.Store(true)
-	}
 	return len(line), nil
 }
 
-// flush writes what waits.
-func (s *Sink) flush() {
+// added writes what waits if it is time to, or at once.
+func (s *Sink) added(atOnce bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.writeLocked()
+	if atOnce || s.through || !s.gathering || len(s.held) >= fullSize {
+		s.writeLocked()
+	}
 }
 
-// writeLocked writes what waits, or leaves it to who is writing. Lines that come
-// from now on are gathered. It unlocks mu meanwhile.
+// writeLocked writes what waits, or leaves it to the goroutine that is writing.
+// Lines that come from now on are gathered. It unlocks mu meanwhile.
 func (s *Sink) writeLocked() {
-	s.due = true
-	s.gatherLocked()
+	s.due = s.writing
 	if s.writing || len(s.held) == 0 {
 		return
 	}
-	s.writing = true
-	s.putLocked()
-	if s.nextLocked() {
-		go s.drain() // the caller has a client to attend to
-	}
-}
-
-// drain goes on writing until nothing is due.
-func (s *Sink) drain() {
+	s.gatherLocked()
+	out, before := s.held, s.lost
+	s.held, s.spare, s.writing = s.spare[:0], nil, true
+	s.mu.Unlock()
+	missing := s.put(out, before)
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for s.nextLocked() {
-		s.putLocked()
-	}
-}
-
-// nextLocked reports whether who is writing has to go on, or ends the writing.
-func (s *Sink) nextLocked() bool {
-	if len(s.held) > 0 && (s.due || s.through) {
-		return true
+	s.lost += missing - before
+	if cap(out) <= 2*fullSize { // what a jam has made larger is not kept
+		s.spare = out
 	}
 	s.writing = false
-	s.idle.Broadcast()
-	return false
+	s.written.Broadcast()
+	if s.due || s.through && len(s.held) > 0 {
+		go s.added(true) // the caller has a client to attend to
+	}
 }
 
 func (s *Sink) gatherLocked() {
@@ -180,7 +172,7 @@ func (s *Sink) gatherLocked() {
 	default:
 		s.timer.Reset(maxDelay)
 	}
-	s.gather = true
+	s.gathering = true
 }
 
 // tick writes what was gathered, or ends the gathering if that was nothing.
@@ -188,37 +180,22 @@ func (s *Sink) tick() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.held) == 0 {
-		s.gather = false
+		s.gathering = false
 		return
 	}
 	s.writeLocked()
 }
 
-// putLocked writes what is held now, behind a line that counts those that were
-// lost before it. It unlocks mu meanwhile.
-func (s *Sink) putLocked() {
-	out, told := s.held, s.lost
-	s.held, s.spare, s.due = s.spare[:0], nil, false
-	s.ripe.Store(false)
-	s.mu.Unlock()
-	missing := s.put(out, told)
-	s.mu.Lock()
-	s.lost += missing - told
-	if cap(out) <= 2*fullSize { // what a jam has made larger is not kept
-		s.spare = out
-	}
-}
-
-// put writes out and returns how many lines are missing now, of it and of those
-// before it.
-func (s *Sink) put(out []byte, told int) (missing int) {
-	if told > 0 {
-		line := s.count(told)
+// put writes out, behind a line that counts those lost before it, and returns how
+// many are missing now, of it and of those.
+func (s *Sink) put(out []byte, lost int) (missing int) {
+	if lost > 0 {
+		line := s.count(lost)
 		if s.torn {
 			line = append([]byte{newline}, line...)
 		}
 		if rest := s.give(line); len(rest) > 0 {
-			return told + bytes.Count(out, []byte{newline})
+			return lost + bytes.Count(out, []byte{newline})
 		}
 		s.torn = false
 	}
@@ -248,9 +225,7 @@ type handler struct {
 
 func (h handler) Handle(ctx context.Context, r slog.Record) error {
 	err := h.Handler.Handle(ctx, r)
-	if r.Level >= slog.LevelWarn || h.sink.ripe.Load() {
-		h.sink.flush()
-	}
+	h.sink.added(r.Level >= slog.LevelWarn)
 	return err
 }
 

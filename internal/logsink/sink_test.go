@@ -239,8 +239,8 @@ func TestFailingWriter(t *testing.T) {
 	})
 }
 
-// Every line comes once, and those of one goroutine in their order. Nobody who
-// writes a line is kept writing those of others.
+// Every line comes once, and those of one goroutine in their order. No
+// goroutine that writes a line is kept writing those of others.
 func TestConcurrentLines(t *testing.T) {
 	t.Parallel()
 	for _, through := range []bool{false, true} {
@@ -285,8 +285,8 @@ func TestConcurrentLines(t *testing.T) {
 	}
 }
 
-// Who writes a line has a client to attend to: what others add meanwhile is
-// written behind its back.
+// The goroutine that writes a line has a client to attend to: what others add
+// meanwhile is written behind its back.
 func TestWriterIsReleased(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -310,7 +310,7 @@ func TestWriterIsReleased(t *testing.T) {
 		select {
 		case <-released:
 		default:
-			t.Error("who wrote a has to write b too")
+			t.Error("the goroutine that wrote a has to write b too")
 		}
 		writes <- struct{}{} // b
 		synctest.Wait()
