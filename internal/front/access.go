@@ -14,6 +14,9 @@ import (
 // lineRoom is how many attributes a line can have.
 const lineRoom = 20
 
+// lineRooms keeps 0.9 KB of garbage out of every request: without it a warm manifest
+// takes 22.6 µs of CPU time instead of 20.8, which is 1.39 instead of 1.32 times what
+// net/http alone takes (BenchmarkManifestHit, HEAD and GET, median of several).
 var lineRooms = sync.Pool{New: func() any { return new([lineRoom]slog.Attr) }}
 
 // log writes the access-log line of the request: everything from outside goes
