@@ -11,11 +11,9 @@ import (
 	"time"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/egress"
 	"github.com/pullchain/pullchain/internal/wire"
 )
-
-// userAgent is what upstreams see; public mirrors ban what hides its name.
-const userAgent = "pullchain/1 (+https://github.com/pullchain/pullchain)"
 
 // An attempt is one request to the upstream: at most one replay after a
 // challenge, one after a presigned URL that had expired, and the redirects.
@@ -139,7 +137,7 @@ func (a *attempt) hop(to *url.URL, login pullchain.Secret) (*http.Response, erro
 	if err != nil {
 		return nil, &pullchain.Error{Reason: pullchain.Invalid, Code: pullchain.CodeInvalid, Err: err}
 	}
-	r.Header.Set("User-Agent", userAgent)
+	r.Header.Set("User-Agent", egress.UserAgent)
 	r.Header.Set("Accept-Encoding", "identity") // a re-encoded body has another digest (PROTOCOL.md 4.4)
 	if a.req.Op != pullchain.Blob {
 		r.Header["Accept"] = []string{accept(a.req)}

@@ -51,7 +51,7 @@ func (a *attempt) partial(resp *http.Response, out *pullchain.Response) error {
 		return corrupt(pullchain.CodeWrongRange, "HTTP 206 to a request without a range")
 	}
 	if encoded(resp) {
-		return corrupt(pullchain.CodeEncoded, "a range of a body with Content-Encoding %q", clip(resp.Header.Get("Content-Encoding")))
+		return corrupt(pullchain.CodeEncoded, "a range of a body with Content-Encoding %s", wire.Quote(resp.Header.Get("Content-Encoding")))
 	}
 	if strings.HasPrefix(mediaType(resp), "multipart/") {
 		return corrupt(pullchain.CodeWrongRange, "several ranges where one was asked for")

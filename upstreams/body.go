@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/wire"
 )
 
 var errStalled = errors.New("no byte arrived in time")
@@ -103,7 +104,7 @@ func decoded(resp *http.Response, rc *body) (io.ReadCloser, error) {
 	encoding := strings.ToLower(resp.Header.Get("Content-Encoding"))
 	if encoding != "gzip" && encoding != "x-gzip" {
 		rc.Close()
-		return nil, corrupt(pullchain.CodeEncoded, "Content-Encoding %q", clip(encoding))
+		return nil, corrupt(pullchain.CodeEncoded, "Content-Encoding %s", wire.Quote(encoding))
 	}
 	in := &counted{r: rc}
 	zr, err := gzip.NewReader(in)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/regauth"
+	"github.com/pullchain/pullchain/internal/wire"
 )
 
 // Ping asks for /v2/ and returns nil if a registry answers: 200, or the 401
@@ -58,7 +59,7 @@ func (a *attempt) ping() error {
 		return err
 	}
 	if !isRegistry(resp, body) {
-		return corrupt(pullchain.CodeNotRegistry, "/v2/ answers %q, which no registry does", clip(resp.Header.Get("Content-Type")))
+		return corrupt(pullchain.CodeNotRegistry, "/v2/ answers %s, which no registry does", wire.Quote(resp.Header.Get("Content-Type")))
 	}
 	return nil
 }

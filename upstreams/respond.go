@@ -16,12 +16,6 @@ import (
 	"github.com/pullchain/pullchain/internal/wire"
 )
 
-// What is read whole is read with a limit (FAULTS.md 5, CVE-2023-2253 and kin).
-const (
-	maxManifest = 8 << 20
-	maxTags     = 1 << 20
-)
-
 // respond turns an answer of 200 or 206 into a Response, or says what is wrong
 // with it. On success the Response owns resp.Body.
 func (a *attempt) respond(resp *http.Response) (pullchain.Response, error) {
@@ -58,8 +52,8 @@ func (a *attempt) respond(resp *http.Response) (pullchain.Response, error) {
 func (a *attempt) manifestHead(resp *http.Response, out *pullchain.Response) error {
 	defer a.finish(resp)
 	out.Header = entityTag(resp)
-	if resp.ContentLength > maxManifest {
-		return a.tooLarge(maxManifest, resp.ContentLength)
+	if resp.ContentLength > wire.MaxManifest {
+		return a.tooLarge(wire.MaxManifest, resp.ContentLength)
 	}
 	if resp.Header.Get("Content-Encoding") != "" {
 		out.Size = -1 // the length is that of the encoded body
@@ -69,7 +63,7 @@ func (a *attempt) manifestHead(resp *http.Response, out *pullchain.Response) err
 		return err
 	}
 	if !wire.IsManifestType(mediaType(resp)) {
-		return oddDocument(claimed != "", "manifest of type %q", clip(out.MediaType))
+		return oddDocument(claimed != "", "manifest of type %s", wire.Quote(out.MediaType))
 	}
 	if claimed == "" {
 		return nil
@@ -87,7 +81,7 @@ func (a *attempt) manifestHead(resp *http.Response, out *pullchain.Response) err
 // what was asked for. What the upstream says of the digest and the type is
 // compared, never believed (FAULTS.md F26-F28, GHSA-qv35).
 func (a *attempt) manifest(resp *http.Response, out *pullchain.Response) error {
-	body, err := a.readAll(resp, maxManifest)
+	body, err := a.readAll(resp, wire.MaxManifest)
 	if err != nil {
 		return err
 	}
@@ -120,7 +114,7 @@ func (a *attempt) manifest(resp *http.Response, out *pullchain.Response) error {
 		// The bytes are proved right by the digest that was asked for; only the
 		// label is wrong, and the document carries its own (F27).
 		if want == "" || !wire.IsManifestType(inside) {
-			return oddDocument(want != "" || claimed != "", "manifest of type %q", clip(out.MediaType))
+			return oddDocument(want != "" || claimed != "", "manifest of type %s", wire.Quote(out.MediaType))
 		}
 		out.MediaType = inside
 	}
@@ -158,9 +152,9 @@ func oddDocument(vouched bool, format string, args ...any) error {
 
 // list reads a page of tags or referrers.
 func (a *attempt) list(resp *http.Response, out *pullchain.Response) error {
-	limit := int64(maxTags)
+	limit := int64(wire.MaxTags)
 	if a.req.Op == pullchain.Referrers {
-		limit = maxManifest
+		limit = wire.MaxManifest
 	}
 	out.Digest = "" // the digest asked for is that of the subject
 	out.Header = http.Header{}
@@ -234,14 +228,6 @@ func mediaType(resp *http.Response) string {
 
 func looksLikeHTML(body []byte) bool {
 	return bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n\uFEFF"), []byte("<"))
-}
-
-// clip shortens text that an upstream wrote, for %q (FAULTS.md 5: 256 B).
-func clip(s string) string {
-	if len(s) > 256 {
-		s = s[:256]
-	}
-	return s
 }
 
 func corrupt(code pullchain.Code, format string, args ...any) error {

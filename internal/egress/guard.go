@@ -13,6 +13,7 @@ import (
 	"code.dny.dev/ssrf"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/wire"
 )
 
 // GuardConfig says what an upstream may be led to. The zero value allows https
@@ -93,7 +94,7 @@ func (g *Guard) check(u, from *url.URL) error {
 		return errors.New("not an absolute URL")
 	}
 	if u.User != nil {
-		return fmt.Errorf("URL of %s holds a login", quote(u.Hostname()))
+		return fmt.Errorf("URL of %s holds a login", wire.Quote(u.Hostname()))
 	}
 	port := u.Port()
 	if port == "" {
@@ -119,19 +120,19 @@ func (g *Guard) checkScheme(u, from *url.URL, trusted bool) error {
 	case u.Scheme == "https":
 		return nil
 	case u.Scheme != "http":
-		return fmt.Errorf("scheme %s is neither http nor https", quote(u.Scheme))
+		return fmt.Errorf("scheme %s is neither http nor https", wire.Quote(u.Scheme))
 	case from != nil && from.Scheme == "https":
-		return fmt.Errorf("downgrade from https to http at %s", quote(u.Hostname()))
+		return fmt.Errorf("downgrade from https to http at %s", wire.Quote(u.Hostname()))
 	case from != nil || g.http || trusted:
 		return nil
 	}
-	return fmt.Errorf("plain http to %s", quote(u.Hostname()))
+	return fmt.Errorf("plain http to %s", wire.Quote(u.Hostname()))
 }
 
 func (g *Guard) checkPort(port string) error {
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || !g.private && !g.ports[uint16(n)] {
-		return fmt.Errorf("port %s is not allowed", quote(port))
+		return fmt.Errorf("port %s is not allowed", wire.Quote(port))
 	}
 	return nil
 }
@@ -143,16 +144,16 @@ func (g *Guard) checkHost(host string) error {
 		return g.checkAddr(addr)
 	}
 	if !isName(name) {
-		return fmt.Errorf("%s is not a host name", quote(host))
+		return fmt.Errorf("%s is not a host name", wire.Quote(host))
 	}
 	if endsInNumber(name) {
-		return fmt.Errorf("%s is an IP address in an unusual form", quote(host))
+		return fmt.Errorf("%s is an IP address in an unusual form", wire.Quote(host))
 	}
 	if isMetadataName(name) {
-		return fmt.Errorf("%s is a metadata service", quote(host))
+		return fmt.Errorf("%s is a metadata service", wire.Quote(host))
 	}
 	if !g.private && isPrivateName(name) {
-		return fmt.Errorf("%s is a name of private networks", quote(host))
+		return fmt.Errorf("%s is a name of private networks", wire.Quote(host))
 	}
 	return nil
 }
@@ -214,15 +215,4 @@ func (g *Guard) orStrict() *Guard {
 
 func hostKey(host, port string) string {
 	return net.JoinHostPort(strings.ToLower(strings.TrimSuffix(host, ".")), port)
-}
-
-// maxQuoted caps what an error repeats of a foreign text (FAULTS.md 5: quote
-// remote text, cap 256 B).
-const maxQuoted = 256
-
-func quote(s string) string {
-	if len(s) > maxQuoted {
-		s = s[:maxQuoted] + "…"
-	}
-	return strconv.Quote(s)
 }

@@ -29,6 +29,10 @@ const (
 	pingTimeout     = 10 * time.Second
 )
 
+// UserAgent names us to upstreams and token servers; public mirrors ban what hides
+// its name.
+const UserAgent = "pullchain/1 (+https://github.com/pullchain/pullchain)"
+
 // TransportConfig is what one transport of an upstream needs to know. The zero
 // value dials public addresses directly, with the defaults above.
 type TransportConfig struct {

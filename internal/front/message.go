@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/wire"
 )
 
 // maxMessage bounds the message of an error answer, in bytes: it ends on one
@@ -129,15 +129,5 @@ func roughly(d time.Duration) string {
 	return fmt.Sprintf("%dh%dm", int64(d/time.Hour), int64(d%time.Hour/time.Minute))
 }
 
-// clip cuts s to n bytes at a rune's boundary and marks the cut.
-func clip(s string, n int) string {
-	const mark = "..."
-	if len(s) <= n {
-		return s
-	}
-	n = max(0, n-len(mark))
-	for n > 0 && !utf8.RuneStart(s[n]) {
-		n--
-	}
-	return s[:n] + mark
-}
+// clip cuts s to n bytes and marks the cut in ASCII, for headers.
+func clip(s string, n int) string { return wire.Cut(s, n, "...") }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -19,9 +18,6 @@ import (
 // maxHops is how many redirects of a token call are followed. None is usual
 // (PROTOCOL.md 4.6).
 const maxHops = 3
-
-// userAgent names us to token servers; public mirrors ban what hides its name.
-const userAgent = "pullchain/1 (+https://github.com/pullchain/pullchain)"
 
 // newClient returns a client that leaves redirects to us and keeps no cookies.
 func newClient(cfg Config) *http.Client {
@@ -118,7 +114,7 @@ func (s *Source) get(ctx context.Context, at *url.URL, w way, first bool) (*http
 		return nil, err
 	}
 	req.Header.Set("Accept", "application/json")
-	req.Header.Set("User-Agent", userAgent)
+	req.Header.Set("User-Agent", egress.UserAgent)
 	if first && sameOrigin(at, s.cfg.Origin) {
 		for name, value := range s.cfg.Headers {
 			req.Header.Set(name, value.Reveal())
@@ -179,13 +175,4 @@ func (s *Source) read(resp *http.Response, at *url.URL, w way, asked time.Time) 
 func discard(resp *http.Response) {
 	io.CopyN(io.Discard, resp.Body, 64<<10)
 	resp.Body.Close()
-}
-
-// quote makes foreign text fit for an error: quoted, and cut at 256 bytes
-// (FAULTS.md 5).
-func quote(text string) string {
-	if len(text) > 256 {
-		text = text[:256] + "…"
-	}
-	return strconv.Quote(text)
 }

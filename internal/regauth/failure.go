@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/egress"
+	"github.com/pullchain/pullchain/internal/wire"
 )
 
 // How long a refusal is remembered and answered from memory. Failed logins get
@@ -93,7 +93,7 @@ func (s *Source) failTransport(at *url.URL, err error) error {
 func (s *Source) failStatus(resp *http.Response, at *url.URL, w way) error {
 	status := resp.StatusCode
 	err := fmt.Errorf("token server %s answered HTTP %d", at.Host, status)
-	wait := retryAfter(resp.Header.Get("Retry-After"), time.Now())
+	wait := wire.ClampRetryAfter(wire.ParseRetryAfter(resp.Header.Get("Retry-After"), time.Now()))
 	switch {
 	case status == http.StatusTooManyRequests:
 		e := s.fail(pullchain.Limited, pullchain.CodeThrottle, status, err)
@@ -119,28 +119,7 @@ func (s *Source) loginHint(at *url.URL, w way) string {
 	case w.login:
 		return "to the configured login"
 	case s.cfg.Username != "":
-		return "to an anonymous request: the login is not for " + quote(at.Hostname()) + " unless auth_hosts names it"
+		return "to an anonymous request: the login is not for " + wire.Quote(at.Hostname()) + " unless auth_hosts names it"
 	}
 	return "to an anonymous request"
-}
-
-// Bounds of a Retry-After (FAULTS.md F06).
-const (
-	minRetryAfter = time.Second
-	maxRetryAfter = 6 * time.Hour
-)
-
-// retryAfter reads seconds or an HTTP date (RFC 9110, section 10.2.3). What is
-// past or cannot be read is 0: the token server did not say.
-func retryAfter(value string, now time.Time) time.Duration {
-	wait := time.Duration(0)
-	if n, err := strconv.ParseUint(value, 10, 32); err == nil {
-		wait = time.Duration(n) * time.Second
-	} else if at, err := http.ParseTime(value); err == nil {
-		wait = at.Sub(now)
-	}
-	if wait <= 0 {
-		return 0
-	}
-	return min(max(wait, minRetryAfter), maxRetryAfter)
 }

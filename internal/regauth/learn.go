@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/wire"
 )
 
 // Learn remembers how to log in from resp, a 401 of the registry itself, to a
@@ -75,7 +76,7 @@ func (s *Source) choose(offers []Challenge) (way, Challenge, error) {
 		return way{}, Challenge{}, s.fail(pullchain.Denied, pullchain.CodeUnauthorized, http.StatusUnauthorized, errors.New("401 without a challenge"))
 	}
 	return way{}, Challenge{}, s.fail(pullchain.Denied, pullchain.CodeUnauthorized, http.StatusUnauthorized,
-		fmt.Errorf("the registry wants a login by %s and none is configured", quote(offers[0].Scheme)))
+		fmt.Errorf("the registry wants a login by %s and none is configured", wire.Quote(offers[0].Scheme)))
 }
 
 // noteScope remembers a scope that the registry spells otherwise than we would.

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/net/publicsuffix"
+
+	"github.com/pullchain/pullchain/internal/wire"
 )
 
 // maxRealm is longer than any realm seen (some 60 bytes).
@@ -22,7 +24,7 @@ func (s *Source) checkRealm(raw string) (*url.URL, error) {
 	}
 	realm, err := url.Parse(raw)
 	if err != nil || !realm.IsAbs() || realm.Host == "" {
-		return nil, fmt.Errorf("the realm %s is not an absolute URL", quote(raw))
+		return nil, fmt.Errorf("the realm %s is not an absolute URL", wire.Quote(raw))
 	}
 	realm.Fragment, realm.RawFragment = "", ""
 	if err := s.cfg.Guard.Check(realm, s.cfg.Origin); err != nil {

@@ -123,7 +123,7 @@ var ErrUnsatisfied = errors.New("content-range of an unsatisfied range")
 // carry another part or another object (PROTOCOL.md 4.8).
 func ParseContentRange(header string) (ContentRange, error) {
 	bad := func(why string) (ContentRange, error) {
-		return ContentRange{Total: -1}, fmt.Errorf("content-range %s: %s", quote(header), why)
+		return ContentRange{Total: -1}, fmt.Errorf("content-range %s: %s", quoteShort(header), why)
 	}
 	unit, rest, found := strings.Cut(strings.Trim(header, " \t"), " ")
 	span, size, slash := strings.Cut(rest, "/")

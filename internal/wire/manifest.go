@@ -53,7 +53,7 @@ func ParseManifest(contentType string, body []byte) (mediaTypeInside string, lin
 		return "", nil, fmt.Errorf("manifest: %w", err)
 	}
 	if bare := BareType(contentType); bare != mediaTypeInside && IsManifestType(bare) {
-		err = fmt.Errorf("manifest is %s, sent as %s: %w", mediaTypeInside, quote(bare), ErrMediaType)
+		err = fmt.Errorf("manifest is %s, sent as %s: %w", mediaTypeInside, quoteShort(bare), ErrMediaType)
 	}
 	return mediaTypeInside, links, err
 }
@@ -114,7 +114,7 @@ func (d *document) set(key string, value json.RawMessage) error {
 			continue
 		}
 		if key != name || d.has[name] {
-			return fmt.Errorf("ambiguous key %s", quote(key))
+			return fmt.Errorf("ambiguous key %s", quoteShort(key))
 		}
 		d.has[name] = true
 		if string(value) == "null" {
@@ -190,11 +190,11 @@ func (d *document) mediaType(sent string) (string, error) {
 	case d.MediaType != "" && slices.Contains(shape.types, d.MediaType):
 		return d.MediaType, nil
 	case d.MediaType != "":
-		return "", fmt.Errorf("%s that calls itself %s", shape.name, quote(d.MediaType))
+		return "", fmt.Errorf("%s that calls itself %s", shape.name, quoteShort(d.MediaType))
 	case slices.Contains(shape.types, sent):
 		return sent, nil
 	case IsManifestType(sent):
-		return "", fmt.Errorf("%s sent as %s", shape.name, quote(sent))
+		return "", fmt.Errorf("%s sent as %s", shape.name, quoteShort(sent))
 	}
 	return shape.types[len(shape.types)-1], nil
 }
@@ -241,10 +241,10 @@ func checkDescriptor(d pullchain.Descriptor) error {
 		return err
 	}
 	if d.Size < 0 {
-		return fmt.Errorf("descriptor of %s has size %d", quote(d.Digest.String()), d.Size)
+		return fmt.Errorf("descriptor of %s has size %d", quoteShort(d.Digest.String()), d.Size)
 	}
 	if len(d.MediaType) > maxMediaType || hasControl(d.MediaType) {
-		return fmt.Errorf("descriptor of %s has a malformed media type", quote(d.Digest.String()))
+		return fmt.Errorf("descriptor of %s has a malformed media type", quoteShort(d.Digest.String()))
 	}
 	return nil
 }

@@ -23,7 +23,7 @@ func CheckRepo(name string) error {
 	}
 	for part := range strings.SplitSeq(name, "/") {
 		if !isComponent(part) {
-			return fmt.Errorf("repository name %s: bad component %s", quote(name), quote(part))
+			return fmt.Errorf("repository name %s: bad component %s", quoteShort(name), quoteShort(part))
 		}
 	}
 	return nil
@@ -66,7 +66,7 @@ func CheckTag(tag string) error {
 		if isAlnum(c) || 'A' <= c && c <= 'Z' || c == '_' || i > 0 && (c == '.' || c == '-') {
 			continue
 		}
-		return fmt.Errorf("tag %s is malformed", quote(tag))
+		return fmt.Errorf("tag %s is malformed", quoteShort(tag))
 	}
 	return nil
 }
@@ -84,10 +84,10 @@ func CheckDigest(s string) (digest.Digest, error) {
 	case digest.SHA512:
 		want = 128
 	default:
-		return "", fmt.Errorf("digest %s is neither sha256 nor sha512", quote(s))
+		return "", fmt.Errorf("digest %s is neither sha256 nor sha512", quoteShort(s))
 	}
 	if len(hex) != want || !isHex(hex) {
-		return "", fmt.Errorf("digest %s is malformed", quote(s))
+		return "", fmt.Errorf("digest %s is malformed", quoteShort(s))
 	}
 	return digest.Digest(s), nil
 }

@@ -22,7 +22,7 @@ import (
 const (
 	MaxManifest = 8 << 20  // a manifest or index; the spec's floor is 4 MB
 	MaxError    = 64 << 10 // an error body; the rest is not read
-	MaxTagsPage = 1 << 20  // one page of a tags list
+	MaxTags     = 1 << 20  // one page of a tags list
 	MaxName     = 255      // a repository name, as most clients have it
 	MaxTag      = 128      // distribution-spec, "Pulling manifests"
 )
@@ -153,7 +153,7 @@ func parseRead(name, op, ref string) (pullchain.Request, error) {
 func notRead(name, op, ref string) error {
 	for part := range strings.SplitSeq(name+"/"+op+"/"+ref, "/") {
 		if part == "." || part == ".." || strings.ContainsAny(part, "%\\") || hasControl(part) {
-			return nameInvalid("path segment " + quote(part) + " is not allowed")
+			return nameInvalid("path segment " + quoteShort(part) + " is not allowed")
 		}
 	}
 	return noEndpoint(name)
@@ -164,7 +164,7 @@ func nameInvalid(message string) error {
 }
 
 func noEndpoint(path string) error {
-	return &PathError{http.StatusNotFound, CodeNameUnknown, "no endpoint of the registry API at " + quote(path)}
+	return &PathError{http.StatusNotFound, CodeNameUnknown, "no endpoint of the registry API at " + quoteShort(path)}
 }
 
 func hasControl(s string) bool {

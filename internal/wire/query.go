@@ -20,7 +20,7 @@ func cleanQuery(raw string) (string, error) {
 		return "", &PathError{http.StatusBadRequest, CodeUnsupported, "malformed query"}
 	}
 	if n := values.Get("n"); values.Has("n") && (len(n) > 9 || !isNumber(n)) {
-		return "", &PathError{http.StatusBadRequest, CodePaginationInvalid, "n is not a number of entries: " + quote(n)}
+		return "", &PathError{http.StatusBadRequest, CodePaginationInvalid, "n is not a number of entries: " + quoteShort(n)}
 	}
 	values.Del("ns")
 	return values.Encode(), nil

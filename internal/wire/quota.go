@@ -33,7 +33,7 @@ func ParseQuota(h http.Header, now time.Time) *pullchain.Quota {
 		Limit:     limit,
 		Remaining: remaining,
 		Window:    window,
-		Source:    cut(Clip(h.Get("Docker-Ratelimit-Source")), 64),
+		Source:    Cut(Clip(h.Get("Docker-Ratelimit-Source")), 64, "…"),
 		At:        now,
 	}
 }

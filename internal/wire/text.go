@@ -27,7 +27,7 @@ func Clip(s string) string {
 			b.WriteRune(safeRune(r))
 		}
 	}
-	return cut(b.String(), maxText)
+	return Cut(b.String(), maxText, "…")
 }
 
 func safeRune(r rune) rune {
@@ -42,9 +42,8 @@ func safeRune(r rune) rune {
 	return r
 }
 
-// cut shortens s to max bytes at a rune's boundary and marks that it did.
-func cut(s string, max int) string {
-	const mark = "…"
+// Cut shortens s to max bytes at a rune's boundary, with a mark where it did.
+func Cut(s string, max int, mark string) string {
 	if len(s) <= max {
 		return s
 	}
@@ -52,8 +51,14 @@ func cut(s string, max int) string {
 	for n > 0 && !utf8.RuneStart(s[n]) {
 		n--
 	}
+	if n <= 0 {
+		return mark
+	}
 	return strings.TrimRight(s[:n], " ") + mark
 }
 
-// quote shows a peer's word inside a message of ours.
-func quote(s string) string { return `"` + cut(Clip(s), 80) + `"` }
+// Quote is Clip in double quotes, for a peer's word inside an error of ours.
+func Quote(s string) string { return `"` + Clip(s) + `"` }
+
+// quoteShort is Quote for a message to the very client that sent the word.
+func quoteShort(s string) string { return `"` + Cut(Clip(s), 80, "…") + `"` }

@@ -43,3 +43,30 @@ func TestClip(t *testing.T) {
 		}
 	}
 }
+
+func TestCut(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		in, mark string
+		max      int
+		want     string
+	}{
+		{"short", "...", 5, "short"},
+		{"longer", "...", 5, "lo..."},
+		{"a word too many", "…", 9, "a word…"},
+		{"日本語", "...", 8, "日..."},
+		{"longer", "...", 2, "..."}, // a mark at least
+		{"longer", "...", -1, "..."},
+	} {
+		if got := Cut(tt.in, tt.max, tt.mark); got != tt.want {
+			t.Errorf("Cut(%q, %d) = %q, want %q", tt.in, tt.max, got, tt.want)
+		}
+	}
+}
+
+func TestQuote(t *testing.T) {
+	t.Parallel()
+	if got, want := Quote("a \"b\" \x1b[31m\\"), `"a 'b' ?[31m/"`; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
