@@ -171,17 +171,14 @@ func accept(req pullchain.Request) string {
 	return strings.Join(wire.DefaultAccept, ", ")
 }
 
-// maxErrorBody is how much of an error answer is read (FAULTS.md 5).
-const maxErrorBody = 64 << 10
-
-// maxErrorTime is how long that may take. The status is known by then, and a
+// maxErrorTime is how long an error answer may take to be read. The status is known by then, and a
 // server that is unwell may well never end what it has to say about it.
 const maxErrorTime = 2 * time.Second
 
 // refusal reads an answer of 300 or more to the end and says what it means.
 func (a *attempt) refusal(resp *http.Response) *pullchain.Error {
 	limit := time.AfterFunc(maxErrorTime, func() { a.cancel(errStalled) })
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, wire.MaxError))
 	limit.Stop()
 	resp.Body.Close()
 	e := classifyStatus(answer{
@@ -203,7 +200,7 @@ func (a *attempt) refusal(resp *http.Response) *pullchain.Error {
 // discard throws away an answer nobody wants.
 func discard(resp *http.Response) {
 	if resp.Body != http.NoBody {
-		drain(resp.Body, maxErrorBody)
+		drain(resp.Body, wire.MaxError)
 	}
 }
 

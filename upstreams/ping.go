@@ -54,7 +54,7 @@ func (a *attempt) ping() error {
 		return refused
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(a.stream(resp), maxErrorBody))
+	body, err := io.ReadAll(io.LimitReader(a.stream(resp), wire.MaxError))
 	if err != nil {
 		return err
 	}

@@ -14,14 +14,14 @@ import (
 
 // How long what is not asked for is kept.
 const (
-	PartialAge = 24 * time.Hour
-	RecordAge  = 30 * 24 * time.Hour
+	partialAge = 24 * time.Hour
+	recordAge  = 30 * 24 * time.Hour
 )
 
 // sweepEvery is how often a store that is open looks for what is too old.
 const sweepEvery = time.Hour
 
-// GC removes what is of no use: partial blobs not written for PartialAge, old
+// GC removes what is of no use: partial blobs not written for partialAge, old
 // records, files that are none of ours under our names, quarantined files, and
 // content beyond the limit. It returns how many bytes it freed.
 func (s *Store) GC(ctx context.Context) (freed int64, err error) {
@@ -58,7 +58,7 @@ func (s *Store) sweepOld(now time.Time) (freed int64) {
 	s.mu.Lock()
 	var old []victim
 	for d, p := range s.partials {
-		if !p.open && now.Sub(p.written) > PartialAge {
+		if !p.open && now.Sub(p.written) > partialAge {
 			old = append(old, victim{digest: d, size: p.bytes, partial: true})
 		}
 	}
@@ -81,7 +81,7 @@ func (s *Store) sweepRecords(now time.Time) (freed int64) {
 			if err != nil {
 				continue
 			}
-			old := isRecord(f) && now.Sub(info.ModTime()) > RecordAge
+			old := isRecord(f) && now.Sub(info.ModTime()) > recordAge
 			if (old || s.abandoned(f.Name())) && s.disk.remove(filepath.Join(folder, f.Name())) == nil {
 				freed += info.Size()
 			}

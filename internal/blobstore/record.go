@@ -36,7 +36,7 @@ func (s *Store) recordPath(kind, name string) (string, error) {
 
 // Record returns a small document that was kept under a name, or ErrNotFound.
 // Names are free text; records are not counted towards the limit, and go when
-// they have not been written for RecordAge. A kind is a word of a-z, 0-9 and "-".
+// they have not been written for recordAge. A kind is a word of a-z, 0-9 and "-".
 func (s *Store) Record(kind, name string) ([]byte, error) {
 	path, err := s.recordPath(kind, name)
 	if err != nil {

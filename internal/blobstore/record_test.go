@@ -117,7 +117,7 @@ func TestOldThingsGo(t *testing.T) {
 		}
 	}
 	path, _ := s.recordPath("tag", "old")
-	past := time.Now().Add(-RecordAge - time.Minute)
+	past := time.Now().Add(-recordAge - time.Minute)
 	if err := os.Chtimes(path, past, past); err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func TestOldThingsGo(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	past = time.Now().Add(-PartialAge - time.Minute)
+	past = time.Now().Add(-partialAge - time.Minute)
 	if err := os.Chtimes(filepath.Join(s.dir, partialDir, "sha256-"+oldDigest.Encoded()+partSuffix), past, past); err != nil {
 		t.Fatal(err)
 	}

@@ -103,7 +103,7 @@ func TestGC(t *testing.T) {
 		if st := s.Stats(); st.Objects != 1 || st.Partial != 1 || has(s, gone) {
 			t.Errorf("%+v", st)
 		}
-		time.Sleep(PartialAge + 2*time.Hour) // the store sweeps by itself
+		time.Sleep(partialAge + 2*time.Hour) // the store sweeps by itself
 		synctest.Wait()
 		if st := s.Stats(); st.Partial != 0 || st.PartialBytes != 0 || len(files(t, s, partialDir)) != 0 {
 			t.Errorf("%+v, %v", st, files(t, s, partialDir))

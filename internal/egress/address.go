@@ -24,10 +24,10 @@ var (
 	}
 )
 
-// shut are the ranges that only a typed host:port opens: nothing that a
+// neverDialled are the ranges that only a typed host:port opens: nothing that a
 // registry may legitimately point at lives there, and the metadata services
 // that hand out credentials do.
-var shut = []netip.Prefix{
+var neverDialled = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"),          // "this network", RFC 791 3.2; 0.0.0.0 reaches loopback on Linux
 	netip.MustParsePrefix("169.254.0.0/16"),     // link-local, RFC 3927; metadata of AWS, GCP, Azure and most others
 	netip.MustParsePrefix("224.0.0.0/4"),        // multicast, RFC 1112
@@ -47,7 +47,7 @@ func newRanges(c GuardConfig) *ssrf.Guardian {
 	if c.AllowPrivate {
 		v4, v6 = append(v4, privateV4...), append(v6, privateV6...)
 	}
-	for _, p := range c.AllowCIDRs {
+	for _, p := range c.allowCIDRs {
 		if p.Addr().Is4() {
 			v4 = append(v4, p)
 		} else {
@@ -60,7 +60,7 @@ func newRanges(c GuardConfig) *ssrf.Guardian {
 // checkAddr judges an address that is about to be dialled or stands in a URL.
 func (g *Guard) checkAddr(addr netip.Addr) error {
 	addr = plain(addr)
-	for _, p := range shut {
+	for _, p := range neverDialled {
 		if p.Contains(addr) {
 			return fmt.Errorf("%s is in %s, which is never dialled", addr, p)
 		}

@@ -26,7 +26,7 @@ type dialer struct {
 const happyEyeballs = 250 * time.Millisecond
 
 func newDialer(c TransportConfig, r route) *dialer {
-	open := net.Dialer{Timeout: c.ConnectTimeout, FallbackDelay: happyEyeballs, Resolver: c.Resolver}
+	open := net.Dialer{Timeout: c.ConnectTimeout, FallbackDelay: happyEyeballs, Resolver: c.resolver}
 	guarded := open
 	guarded.Control = c.Guard.control
 	return &dialer{

@@ -46,8 +46,8 @@ func TestF23_NameThatResolvesInward(t *testing.T) {
 	dns := &fakeDNS{answers: map[string]string{
 		"loopback.example.": "127.0.0.1", "metadata.example.": "169.254.169.254", "any.example.": "0.0.0.0", "lan.example.": "10.0.0.1",
 	}}
-	guard := mustGuard(t, GuardConfig{AllowHTTP: true, AllowPorts: []int{atoi(t, port)}})
-	transport := mustTransport(t, TransportConfig{Guard: guard, Resolver: dns.resolver()})
+	guard := mustGuard(t, GuardConfig{AllowHTTP: true, allowPorts: []int{atoi(t, port)}})
+	transport := mustTransport(t, TransportConfig{Guard: guard, resolver: dns.resolver()})
 	for _, host := range []string{"loopback.example", "metadata.example", "any.example", "lan.example"} {
 		url := "http://" + host + ":" + port + "/"
 		if err := guard.Check(mustURL(t, url), nil); err != nil {
@@ -70,8 +70,8 @@ func TestDNSRebinding(t *testing.T) {
 	inside, connections := counting(t)
 	port := portOf(t, inside)
 	dns := &fakeDNS{answers: map[string]string{"evil.example.": "127.0.0.1"}}
-	guard := mustGuard(t, GuardConfig{AllowHTTP: true, AllowPorts: []int{atoi(t, port)}})
-	transport := mustTransport(t, TransportConfig{Guard: guard, Resolver: dns.resolver()})
+	guard := mustGuard(t, GuardConfig{AllowHTTP: true, allowPorts: []int{atoi(t, port)}})
+	transport := mustTransport(t, TransportConfig{Guard: guard, resolver: dns.resolver()})
 
 	dns.set(false, map[string]string{"evil.example.": "198.51.100.7"}) // refused too, but as another address
 	_, first := tryGet(t.Context(), transport, "http://evil.example:"+port+"/")
@@ -92,17 +92,17 @@ func TestGuardAtTheDialObeysItsConfig(t *testing.T) {
 		"typed by the operator": {Trusted: []string{"harbor.example:" + port}},
 		"allow_private":         {AllowPrivate: true},
 	} {
-		transport := mustTransport(t, TransportConfig{Guard: mustGuard(t, guard), Resolver: dns.resolver()})
+		transport := mustTransport(t, TransportConfig{Guard: mustGuard(t, guard), resolver: dns.resolver()})
 		if got := get(t, transport, url); got != "inside" {
 			t.Errorf("%s: body %q; want inside", name, got)
 		}
 	}
-	cidr := mustGuard(t, GuardConfig{AllowHTTP: true, AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
-	odd := mustTransport(t, TransportConfig{Guard: cidr, Resolver: dns.resolver()})
+	cidr := mustGuard(t, GuardConfig{AllowHTTP: true, allowCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	odd := mustTransport(t, TransportConfig{Guard: cidr, resolver: dns.resolver()})
 	if _, err := tryGet(t.Context(), odd, url); pullchain.ReasonOf(err) != pullchain.Refused {
 		t.Errorf("an allowed address at a port that is not: %v; want Refused", err)
 	}
-	other := mustTransport(t, TransportConfig{Guard: mustGuard(t, GuardConfig{Trusted: []string{"harbor.example:1"}}), Resolver: dns.resolver()})
+	other := mustTransport(t, TransportConfig{Guard: mustGuard(t, GuardConfig{Trusted: []string{"harbor.example:1"}}), resolver: dns.resolver()})
 	if _, err := tryGet(t.Context(), other, url); pullchain.ReasonOf(err) != pullchain.Refused {
 		t.Errorf("another port of a typed host: %v; want Refused", err)
 	}
@@ -129,7 +129,7 @@ func TestF03_DNSOutage(t *testing.T) {
 	port := portOf(t, inside)
 	dns := &fakeDNS{answers: map[string]string{"registry.example.": "127.0.0.1"}}
 	transport := mustTransport(t, TransportConfig{
-		Guard: mustGuard(t, GuardConfig{Trusted: []string{"registry.example:" + port, "new.example:" + port}}), Resolver: dns.resolver(),
+		Guard: mustGuard(t, GuardConfig{Trusted: []string{"registry.example:" + port, "new.example:" + port}}), resolver: dns.resolver(),
 	})
 	url := "http://registry.example:" + port + "/"
 	get(t, transport, url)
@@ -147,7 +147,7 @@ func TestF03_DNSOutage(t *testing.T) {
 		t.Errorf("a name never seen: %v; want a DNS error", err)
 	}
 
-	back := mustTransport(t, TransportConfig{Guard: mustGuard(t, GuardConfig{AllowPrivate: true}), Resolver: dns.resolver()})
+	back := mustTransport(t, TransportConfig{Guard: mustGuard(t, GuardConfig{AllowPrivate: true}), resolver: dns.resolver()})
 	dns.set(false, map[string]string{"registry.example.": "127.0.0.1"})
 	get(t, back, url)
 	dns.set(false, nil)

@@ -25,15 +25,14 @@ type GuardConfig struct {
 
 	// AllowPrivate opens loopback, RFC 1918, unique local, 100.64.0.0/10 and
 	// 198.18.0.0/15 addresses, names that only exist in private networks, and
-	// every port. Link-local addresses and cloud metadata services stay shut.
+	// every port. Link-local addresses and cloud metadata services stay closed.
 	AllowPrivate bool
 
-	// AllowCIDRs opens more ranges, such as 198.18.0.0/15 where a TUN proxy
-	// resolves every name to it. What AllowPrivate keeps shut stays shut.
-	AllowCIDRs []netip.Prefix
+	AllowHTTP bool // plain http where no https came before it
 
-	AllowPorts []int // beside 80 and 443
-	AllowHTTP  bool  // plain http where no https came before it
+	// No setting leads to these two; tests dial servers of their own with them.
+	allowCIDRs []netip.Prefix // more ranges; what AllowPrivate keeps closed stays closed
+	allowPorts []int          // beside 80 and 443
 }
 
 // A Guard decides what may be dialled of what the network told us to dial
@@ -64,7 +63,7 @@ func NewGuard(c GuardConfig) (*Guard, error) {
 		}
 		g.trusted[hostKey(host, port)] = true
 	}
-	for _, port := range c.AllowPorts {
+	for _, port := range c.allowPorts {
 		if port < 1 || port > 65535 {
 			return nil, fmt.Errorf("egress: port %d is out of range", port)
 		}

@@ -162,11 +162,11 @@ func TestGuardConfigOpensWhatItSays(t *testing.T) {
 	checkAll(t, private, hub, false, "https://169.254.1.1/", "https://0.0.0.0/", "https://[fe80::1]/", "https://224.0.0.1/", "https://100.100.100.200/",
 		"https://[fd00:ec2::254]/", "https://metadata/", "https://metadata.google.internal/", "https://192.0.2.1/", "https://169.254.169.254:8080/")
 
-	fakeIP := mustGuard(t, GuardConfig{AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("fe80::/10")}})
+	fakeIP := mustGuard(t, GuardConfig{allowCIDRs: []netip.Prefix{netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("fe80::/10")}})
 	checkAll(t, fakeIP, hub, true, "https://198.18.3.4/", "https://10.0.0.1/")
 	checkAll(t, fakeIP, hub, false, "https://169.254.169.254/", "https://[fe80::1]/", "https://[fd00::1]/")
 
-	ports := mustGuard(t, GuardConfig{AllowPorts: []int{8443}})
+	ports := mustGuard(t, GuardConfig{allowPorts: []int{8443}})
 	checkAll(t, ports, hub, true, "https://cdn.example:8443/", "https://cdn.example/", "https://cdn.example:80/")
 }
 
@@ -178,8 +178,8 @@ func TestNewGuardNamesWhatIsWrong(t *testing.T) {
 	}{
 		{GuardConfig{Trusted: []string{"registry.example"}}, `egress: trusted "registry.example" is not host:port`},
 		{GuardConfig{Trusted: []string{":443"}}, `egress: trusted ":443" is not host:port`},
-		{GuardConfig{AllowPorts: []int{0}}, "egress: port 0 is out of range"},
-		{GuardConfig{AllowPorts: []int{70000}}, "egress: port 70000 is out of range"},
+		{GuardConfig{allowPorts: []int{0}}, "egress: port 0 is out of range"},
+		{GuardConfig{allowPorts: []int{70000}}, "egress: port 70000 is out of range"},
 	} {
 		if _, err := NewGuard(tt.cfg); err == nil || err.Error() != tt.want {
 			t.Errorf("NewGuard(%+v) = %v; want %s", tt.cfg, err, tt.want)

@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// Defaults of [TransportConfig] and fixed limits of every transport. All are
+// Defaults of [TransportConfig], and fixed limits of every transport. All are
 // those of FAULTS.md 6, "Upstream transport", unless said otherwise.
 const (
-	DefaultConnectTimeout = 5 * time.Second
-	DefaultTLSTimeout     = 8 * time.Second
-	DefaultHeaderTimeout  = 20 * time.Second // that of blobs, the longer of the two
+	connectTimeout = 5 * time.Second
+	tlsTimeout     = 8 * time.Second
+	headerTimeout  = 20 * time.Second // that of blobs, the longer of the two
 
 	// DefaultMaxConnections is what one client may hold towards us, so that no pull
 	// waits for another's connection: that takes as long as the other's blob, which
@@ -40,12 +40,12 @@ type TransportConfig struct {
 	Guard              *Guard         // what may be dialled; nil for the strictest
 	RootCAs            *x509.CertPool // for targets and for an https proxy; nil for the system's
 	InsecureSkipVerify bool           // only for the hosts that Guard trusts: never for CDNs or token servers elsewhere
-	ConnectTimeout     time.Duration  // DNS and TCP, to the target or to the proxy; 0 for DefaultConnectTimeout
-	TLSTimeout         time.Duration  // also for a proxy's handshake; 0 for DefaultTLSTimeout
-	HeaderTimeout      time.Duration  // from request sent to headers read; 0 for DefaultHeaderTimeout
+	ConnectTimeout     time.Duration  // DNS and TCP, to the target or to the proxy; 0 for 5 s
+	TLSTimeout         time.Duration  // also for a proxy's handshake; 0 for 8 s
+	HeaderTimeout      time.Duration  // from request sent to headers read; 0 for 20 s
 	MaxConnections     int            // per host, idle ones included; 0 for DefaultMaxConnections
 	HTTP1              bool           // never HTTP/2
-	Resolver           *net.Resolver  // nil for the system's
+	resolver           *net.Resolver  // nil for the system's; tests have one of their own
 }
 
 // NewTransport returns a transport of its own for c: no tls.Config, pool or
@@ -82,13 +82,13 @@ func NewTransport(c TransportConfig) (*http.Transport, error) {
 func (c TransportConfig) withDefaults() TransportConfig {
 	c.Guard = c.Guard.orStrict()
 	if c.ConnectTimeout <= 0 {
-		c.ConnectTimeout = DefaultConnectTimeout
+		c.ConnectTimeout = connectTimeout
 	}
 	if c.TLSTimeout <= 0 {
-		c.TLSTimeout = DefaultTLSTimeout
+		c.TLSTimeout = tlsTimeout
 	}
 	if c.HeaderTimeout <= 0 {
-		c.HeaderTimeout = DefaultHeaderTimeout
+		c.HeaderTimeout = headerTimeout
 	}
 	if c.MaxConnections <= 0 {
 		c.MaxConnections = DefaultMaxConnections

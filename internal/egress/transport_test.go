@@ -68,7 +68,7 @@ func TestF04_BadCertificates(t *testing.T) {
 		"unknown CA": serve(newAuthority(t).issue(t, "registry.example", time.Now().Add(time.Hour))),
 	} {
 		guard, resolver := typed(t, "registry.example", address)
-		transport := mustTransport(t, TransportConfig{Guard: guard, Resolver: resolver, RootCAs: ca.pool})
+		transport := mustTransport(t, TransportConfig{Guard: guard, resolver: resolver, RootCAs: ca.pool})
 		_, err := tryGet(t.Context(), transport, "https://registry.example:"+portOf(t, address)+"/")
 		if _, ok := errors.AsType[*tls.CertificateVerificationError](err); !ok {
 			t.Errorf("%s: %v; want a certificate verification error", name, err)
@@ -173,7 +173,7 @@ func TestCVE_2019_10214_InsecureIsForTheTypedHostOnly(t *testing.T) {
 	dns := &fakeDNS{answers: map[string]string{"registry.example.": "127.0.0.1", "auth.example.": "127.0.0.1", "cdn.example.": "127.0.0.1"}}
 	transport := mustTransport(t, TransportConfig{
 		Guard:    mustGuard(t, GuardConfig{Trusted: []string{"registry.example:" + portOf(t, registry)}, AllowPrivate: true}),
-		Resolver: dns.resolver(), RootCAs: ca.pool, InsecureSkipVerify: true,
+		resolver: dns.resolver(), RootCAs: ca.pool, InsecureSkipVerify: true,
 	})
 	if got := get(t, transport, "https://registry.example:"+portOf(t, registry)+"/"); got != "ok" {
 		t.Errorf("the typed host: body %q", got)
@@ -197,7 +197,7 @@ func TestCVE_2019_10214_TypedIP(t *testing.T) {
 	dns := &fakeDNS{answers: map[string]string{"auth.example.": "127.0.0.1"}}
 	transport := mustTransport(t, TransportConfig{
 		Guard:    mustGuard(t, GuardConfig{Trusted: []string{registry}, AllowPrivate: true}),
-		Resolver: dns.resolver(), InsecureSkipVerify: true,
+		resolver: dns.resolver(), InsecureSkipVerify: true,
 	})
 	if got := get(t, transport, "https://"+registry+"/"); got != "ok" {
 		t.Errorf("the typed IP: body %q", got)

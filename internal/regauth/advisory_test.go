@@ -35,8 +35,8 @@ func TestCVE_2026_33540_RealmOffDomainGetsNoPassword(t *testing.T) {
 			t.Errorf("%s got the user name", req.URL)
 		}
 	}
-	if host, withLogin := s.Realm(); host != "evil.example" || withLogin {
-		t.Errorf("Realm() = %q, %t; want it told that the login is withheld", host, withLogin)
+	if w := s.known(); w.realm.Host != "evil.example" || w.login {
+		t.Errorf("realm %q, login %t; want the login withheld", w.realm.Host, w.login)
 	}
 	denied := answering(401, "")
 	s = source(t, hub, denied, login)

@@ -26,9 +26,9 @@ import (
 	"github.com/pullchain/pullchain/internal/egress"
 )
 
-// DefaultTimeout is what a token call may take, as long as a manifest's
-// headers may (FAULTS.md 6: 10 s).
-const DefaultTimeout = 10 * time.Second
+// callTimeout is what a token call may take, redirects included: as long as a
+// manifest's headers may (FAULTS.md 6: 10 s).
+const callTimeout = 10 * time.Second
 
 // Config is what a Source knows of its upstream.
 type Config struct {
@@ -41,7 +41,6 @@ type Config struct {
 	Headers   map[string]pullchain.Secret // the upstream's own; sent to a token server on the very same origin only
 	Guard     *egress.Guard               // judges realms and redirects; nil for the strictest. Private AuthHosts must be trusted there
 	Client    *http.Client                // goes through the upstream's egress; its redirects are not used. nil: a direct one
-	Timeout   time.Duration               // of one token call, redirects included; 0 for DefaultTimeout
 }
 
 // maxEntries bounds what one upstream makes us remember: one entry per
@@ -80,9 +79,6 @@ func (k key) String() string { return k.realm + "\n" + k.service + "\n" + k.scop
 
 // New returns a Source that knows nothing yet. It makes no requests.
 func New(cfg Config) *Source {
-	if cfg.Timeout <= 0 {
-		cfg.Timeout = DefaultTimeout
-	}
 	return &Source{
 		cfg:      cfg,
 		client:   newClient(cfg),
@@ -170,17 +166,6 @@ func (s *Source) Reject(repo string, header pullchain.Secret) {
 	if t, ok := s.tokens.GetIfPresent(k); ok && t.header == header {
 		s.tokens.Invalidate(k)
 	}
-}
-
-// Realm returns the host of the token server that the registry named and
-// whether it is sent the login, for people to read. The host is empty as long
-// as none is known.
-func (s *Source) Realm() (host string, login bool) {
-	w := s.known()
-	if w.realm == nil {
-		return "", false
-	}
-	return w.realm.Host, w.login
 }
 
 func (s *Source) known() way {

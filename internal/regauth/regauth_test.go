@@ -58,8 +58,8 @@ func TestLoginGoesToTheRegistrysOwnTokenServer(t *testing.T) {
 	if got := n.seen[0].Header.Get("Authorization"); got != basic.Reveal() {
 		t.Errorf("Authorization %q; want the login", got)
 	}
-	if host, withLogin := s.Realm(); host != "auth.docker.io" || !withLogin {
-		t.Errorf("Realm() = %q, %t; want auth.docker.io with the login", host, withLogin)
+	if w := s.known(); w.realm.Host != "auth.docker.io" || !w.login {
+		t.Errorf("realm %q, login %t; want auth.docker.io with the login", w.realm.Host, w.login)
 	}
 }
 
@@ -181,8 +181,8 @@ func TestTokenCallTimesOut(t *testing.T) {
 		begin := time.Now()
 		_, err := s.Header(t.Context(), "a/b")
 		checkError(t, "hanging token server", err, pullchain.Unavailable, pullchain.CodeToken, 0)
-		if took := time.Since(begin); took != DefaultTimeout {
-			t.Errorf("gave up after %v; want %v", took, DefaultTimeout)
+		if took := time.Since(begin); took != callTimeout {
+			t.Errorf("gave up after %v; want %v", took, callTimeout)
 		}
 	})
 }

@@ -12,35 +12,31 @@ import (
 // "Error Codes").
 type ErrorCode string
 
-// The codes of distribution-spec, and at the end three of distribution's own,
-// which the Docker engine knows.
+// The codes of distribution-spec that reads meet, and at the end three of
+// distribution's own, which the Docker engine knows.
 const (
-	CodeBlobUnknown         ErrorCode = "BLOB_UNKNOWN"
-	CodeBlobUploadInvalid   ErrorCode = "BLOB_UPLOAD_INVALID"
-	CodeBlobUploadUnknown   ErrorCode = "BLOB_UPLOAD_UNKNOWN"
-	CodeDigestInvalid       ErrorCode = "DIGEST_INVALID"
-	CodeManifestBlobUnknown ErrorCode = "MANIFEST_BLOB_UNKNOWN"
-	CodeManifestInvalid     ErrorCode = "MANIFEST_INVALID"
-	CodeManifestUnknown     ErrorCode = "MANIFEST_UNKNOWN"
-	CodeNameInvalid         ErrorCode = "NAME_INVALID"
-	CodeNameUnknown         ErrorCode = "NAME_UNKNOWN"
-	CodeSizeInvalid         ErrorCode = "SIZE_INVALID"
-	CodeUnauthorized        ErrorCode = "UNAUTHORIZED"
-	CodeDenied              ErrorCode = "DENIED"
-	CodeUnsupported         ErrorCode = "UNSUPPORTED"
-	CodeTooManyRequests     ErrorCode = "TOOMANYREQUESTS"
-	CodeUnavailable         ErrorCode = "UNAVAILABLE"
-	CodeUnknown             ErrorCode = "UNKNOWN"
-	CodePaginationInvalid   ErrorCode = "PAGINATION_NUMBER_INVALID"
+	CodeBlobUnknown       ErrorCode = "BLOB_UNKNOWN"
+	CodeDigestInvalid     ErrorCode = "DIGEST_INVALID"
+	CodeManifestInvalid   ErrorCode = "MANIFEST_INVALID"
+	CodeManifestUnknown   ErrorCode = "MANIFEST_UNKNOWN"
+	CodeNameInvalid       ErrorCode = "NAME_INVALID"
+	CodeNameUnknown       ErrorCode = "NAME_UNKNOWN"
+	CodeUnauthorized      ErrorCode = "UNAUTHORIZED"
+	CodeDenied            ErrorCode = "DENIED"
+	CodeUnsupported       ErrorCode = "UNSUPPORTED"
+	CodeTooManyRequests   ErrorCode = "TOOMANYREQUESTS"
+	CodeUnavailable       ErrorCode = "UNAVAILABLE"
+	CodeUnknown           ErrorCode = "UNKNOWN"
+	CodePaginationInvalid ErrorCode = "PAGINATION_NUMBER_INVALID"
 )
 
-// ErrorBody is the JSON of every error answer of a registry.
-type ErrorBody struct {
-	Errors []Entry `json:"errors"`
+// errorBody is the JSON of every error answer of a registry.
+type errorBody struct {
+	Errors []errorEntry `json:"errors"`
 }
 
-// Entry is one error of an [ErrorBody].
-type Entry struct {
+// errorEntry is one error of an [errorBody].
+type errorEntry struct {
 	Code    ErrorCode `json:"code"`
 	Message string    `json:"message"`
 	Detail  any       `json:"detail,omitempty"` // for people; no client reads it
@@ -51,11 +47,11 @@ type Entry struct {
 // Content-Range of a 416), but not those of the content that was not sent. A
 // detail that does not marshal is left out.
 func WriteError(w http.ResponseWriter, status int, head bool, code ErrorCode, message string, detail any) {
-	entry := Entry{Code: code, Message: message, Detail: detail}
-	body, err := json.Marshal(ErrorBody{[]Entry{entry}})
+	entry := errorEntry{Code: code, Message: message, Detail: detail}
+	body, err := json.Marshal(errorBody{[]errorEntry{entry}})
 	if err != nil {
 		entry.Detail = nil
-		body, _ = json.Marshal(ErrorBody{[]Entry{entry}}) // only strings are left
+		body, _ = json.Marshal(errorBody{[]errorEntry{entry}}) // only strings are left
 	}
 	h := w.Header()
 	for _, name := range []string{"Content-Encoding", "Docker-Content-Digest", "Etag", "Last-Modified"} {

@@ -18,8 +18,8 @@ func CheckRepo(name string) error {
 	if name == "" {
 		return errors.New("repository name is empty")
 	}
-	if len(name) > MaxName {
-		return fmt.Errorf("repository name is longer than %d bytes", MaxName)
+	if len(name) > maxName {
+		return fmt.Errorf("repository name is longer than %d bytes", maxName)
 	}
 	for part := range strings.SplitSeq(name, "/") {
 		if !isComponent(part) {
@@ -58,8 +58,8 @@ func CheckTag(tag string) error {
 	if tag == "" {
 		return errors.New("tag is empty")
 	}
-	if len(tag) > MaxTag {
-		return fmt.Errorf("tag is longer than %d bytes", MaxTag)
+	if len(tag) > maxTag {
+		return fmt.Errorf("tag is longer than %d bytes", maxTag)
 	}
 	for i := range len(tag) {
 		c := tag[i]

@@ -55,7 +55,7 @@ func TestCheckRepo(t *testing.T) {
 		if err := CheckRepo(tt.name); (err == nil) != tt.ok {
 			t.Errorf("CheckRepo(%q) = %v, want ok = %t", tt.name, err, tt.ok)
 		}
-		if specName.MatchString(tt.name) != tt.ok && len(tt.name) <= MaxName {
+		if specName.MatchString(tt.name) != tt.ok && len(tt.name) <= maxName {
 			t.Errorf("the row %q contradicts the spec", tt.name)
 		}
 	}
@@ -93,7 +93,7 @@ func FuzzName(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, name, tag, hash string) {
 		nameErr, tagErr := CheckRepo(name), CheckTag(tag)
-		if want := specName.MatchString(name) && len(name) <= MaxName; (nameErr == nil) != want {
+		if want := specName.MatchString(name) && len(name) <= maxName; (nameErr == nil) != want {
 			t.Fatalf("CheckRepo(%q) = %v, the spec says %t", name, nameErr, want)
 		}
 		if want := specTag.MatchString(tag); (tagErr == nil) != want {

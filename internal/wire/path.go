@@ -23,13 +23,13 @@ const (
 	MaxManifest = 8 << 20  // a manifest or index; the spec's floor is 4 MB
 	MaxError    = 64 << 10 // an error body; the rest is not read
 	MaxTags     = 1 << 20  // one page of a tags list
-	MaxName     = 255      // a repository name, as most clients have it
-	MaxTag      = 128      // distribution-spec, "Pulling manifests"
+	maxName     = 255      // a repository name, as most clients have it
+	maxTag      = 128      // distribution-spec, "Pulling manifests"
 )
 
 // maxPath is the longest path that can be right: "/v2/" + name + "/referrers/" +
 // a sha512 digest, with its colon escaped.
-const maxPath = len("/v2/") + MaxName + len("/referrers/sha512%3A") + 128
+const maxPath = len("/v2/") + maxName + len("/referrers/sha512%3A") + 128
 
 // Kind is what sort of endpoint a path names.
 type Kind uint8

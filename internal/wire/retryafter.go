@@ -9,8 +9,8 @@ import (
 
 // The bounds of a wait that an upstream may impose (FAULTS.md F06).
 const (
-	MinRetryAfter = time.Second
-	MaxRetryAfter = 6 * time.Hour
+	minRetryAfter = time.Second
+	maxRetryAfter = 6 * time.Hour
 )
 
 // ParseRetryAfter reads a Retry-After header, seconds or an HTTP-date (RFC 9110
@@ -61,11 +61,11 @@ func RetryAfterText(body string) time.Duration {
 	return max(0, d)
 }
 
-// ClampRetryAfter bounds a wait to [MinRetryAfter] … [MaxRetryAfter]. A wait of 0
+// ClampRetryAfter bounds a wait to [minRetryAfter] … [maxRetryAfter]. A wait of 0
 // or less stays 0, because it means that the upstream did not say.
 func ClampRetryAfter(d time.Duration) time.Duration {
 	if d <= 0 {
 		return 0
 	}
-	return min(max(d, MinRetryAfter), MaxRetryAfter)
+	return min(max(d, minRetryAfter), maxRetryAfter)
 }

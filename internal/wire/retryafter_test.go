@@ -95,7 +95,7 @@ func FuzzRetryAfter(f *testing.F) {
 	f.Fuzz(func(t *testing.T, value string, now int64) {
 		for _, d := range []time.Duration{ParseRetryAfter(value, time.Unix(now, 0)), RetryAfterText(value)} {
 			clamped := ClampRetryAfter(d)
-			if d < 0 || clamped > MaxRetryAfter || d > 0 && clamped < MinRetryAfter || d == 0 && clamped != 0 {
+			if d < 0 || clamped > maxRetryAfter || d > 0 && clamped < minRetryAfter || d == 0 && clamped != 0 {
 				t.Fatalf("%q gives %v, clamped %v", value, d, clamped)
 			}
 		}
