@@ -171,8 +171,8 @@ func accept(req pullchain.Request) string {
 	return strings.Join(wire.DefaultAccept, ", ")
 }
 
-// maxErrorTime is how long an error answer may take to be read. The status is known by then, and a
-// server that is unwell may well never end what it has to say about it.
+// maxErrorTime is how long an error answer may take to be read. The status is known
+// by then, and a server that is unwell may well never end what it has to say.
 const maxErrorTime = 2 * time.Second
 
 // refusal reads an answer of 300 or more to the end and says what it means.
