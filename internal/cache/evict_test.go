@@ -27,7 +27,7 @@ func shelved(t *testing.T) (*Cache, digest.Digest, []byte) {
 	})
 	body := []byte(`{"schemaVersion":2}`)
 	d := digest.FromBytes(body)
-	if err := store.Put(d, body, blobstore.Meta{MediaType: wire.TypeOCIManifest, Public: true}); err != nil {
+	if err := store.Put(t.Context(), d, body, blobstore.Meta{MediaType: wire.TypeOCIManifest, Public: true}); err != nil {
 		t.Fatal(err)
 	}
 	return c, d, body

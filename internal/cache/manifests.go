@@ -98,7 +98,7 @@ func (ms *manifests) load(d digest.Digest) *manifest {
 		return nil
 	case err != nil:
 		ms.log.Warn("stored manifest is quarantined", "digest", d, "error", err)
-		if err := ms.store.SetAside(d, err); err != nil && !errors.Is(err, blobstore.ErrNotFound) {
+		if err := ms.store.Quarantine(d, err); err != nil && !errors.Is(err, blobstore.ErrNotFound) {
 			ms.log.Warn("corrupt manifest cannot be quarantined", "digest", d, "error", err)
 		}
 		return nil
@@ -146,7 +146,7 @@ func (ms *manifests) read(d digest.Digest) (*manifest, error) {
 func (ms *manifests) keep(m *manifest) bool {
 	ms.memory.Set(m.digest, m)
 	put := func() {
-		err := ms.store.Put(m.digest, m.body, m.meta)
+		err := ms.store.Put(ms.life.ctx, m.digest, m.body, m.meta)
 		ms.keepsNothing.Store(err != nil)
 		unkept(ms.log, "manifest is not kept", err, "digest", m.digest)
 	}
@@ -167,7 +167,7 @@ func (ms *manifests) mend(d digest.Digest) {
 	if m, ok := ms.memory.GetIfPresent(d); ok {
 		meta := m.meta
 		meta.Pinned = false // the store remembers; this is of when it was read
-		unkept(ms.log, "manifest is not kept", ms.store.Put(d, m.body, meta), "digest", d)
+		unkept(ms.log, "manifest is not kept", ms.store.Put(ms.life.ctx, d, m.body, meta), "digest", d)
 	}
 }
 

@@ -23,7 +23,7 @@ func TestHit(t *testing.T) {
 	defer store.Close()
 	content := bytes.Repeat([]byte("0123456789"), 30<<10)
 	d := digest.FromBytes(content)
-	if err := store.Put(d, content, blobstore.Meta{Public: true}); err != nil {
+	if err := store.Put(t.Context(), d, content, blobstore.Meta{Public: true}); err != nil {
 		t.Fatal(err)
 	}
 	open := func() *blobstore.Object {

@@ -221,7 +221,7 @@ func TestClockSetBackMeansAskingAgain(t *testing.T) {
 		r.restartWith(func() {
 			text := `{"registry":"docker.io","repo":"library/alpine","tag":"3.20","accept":15,"digest":"` + d.String() +
 				`","mediaType":"x","size":1,"confirmed":"` + time.Now().Add(time.Hour).Format(time.RFC3339) + `"}`
-			if err := r.store.PutRecord("tag", name, []byte(text)); err != nil {
+			if err := r.store.PutRecord(t.Context(), "tag", name, []byte(text)); err != nil {
 				t.Fatal(err)
 			}
 		})

@@ -190,7 +190,7 @@ func (tt *tagTable) write(key tagKey) {
 		Digest: t.digest, MediaType: t.mediaType, Size: t.size, Private: t.private, Login: t.login, Entity: t.entity, Confirmed: t.confirmed,
 	})
 	if err == nil {
-		err = tt.store.PutRecord(tagKind, key.record(), content)
+		err = tt.store.PutRecord(tt.life.ctx, tagKind, key.record(), content)
 	}
 	if err != nil && !errors.Is(err, blobstore.ErrFull) && !errors.Is(err, blobstore.ErrReadOnly) {
 		tt.log.Warn("tag is not recorded", "image", key.image(), "error", err)

@@ -392,7 +392,7 @@ func (s *slayer) missing() (n int64) {
 		if _, ok := store.Stat(l.Digest); ok {
 			continue
 		}
-		spool, err := store.Spool(l.Digest)
+		spool, err := store.Spool(s.t.Context(), l.Digest)
 		if err != nil {
 			s.t.Fatal(err)
 		}

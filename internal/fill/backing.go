@@ -1,6 +1,7 @@
 package fill
 
 import (
+	"context"
 	"errors"
 	"os"
 
@@ -33,12 +34,12 @@ type spool interface {
 
 // openBacking returns the stored object, or else a spool for it. The object may
 // have been stored since the caller looked.
-func openBacking(store *blobstore.Store, d digest.Digest) (backing, error) {
+func openBacking(ctx context.Context, store *blobstore.Store, d digest.Digest) (backing, error) {
 	object, err := store.Open(d)
 	if err == nil {
 		return backing{object: object}, nil
 	}
-	spool, err := store.Spool(d)
+	spool, err := store.Spool(ctx, d)
 	if err != nil {
 		return backing{}, err
 	}

@@ -268,7 +268,7 @@ func TestResumeOfSomethingElse(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int64{5 * mib, 300 * kib} {
 		fillBubble(t, noise(mib, 1), func(t *testing.T, r *fillRig) {
-			sp, err := r.store.Spool(r.chain.digest)
+			sp, err := r.store.Spool(t.Context(), r.chain.digest)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -289,7 +289,7 @@ func TestResumeOfSomethingElse(t *testing.T) {
 func TestCompletePartial(t *testing.T) {
 	t.Parallel()
 	fillBubble(t, noise(mib, 1), func(t *testing.T, r *fillRig) {
-		sp, err := r.store.Spool(r.chain.digest)
+		sp, err := r.store.Spool(t.Context(), r.chain.digest)
 		if err != nil {
 			t.Fatal(err)
 		}

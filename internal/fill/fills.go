@@ -46,7 +46,7 @@ func New(c Config) *Fills {
 	}
 	s := &Fills{store: c.Store, log: c.Log, byDigest: make(map[digest.Digest]*fill)}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
-	s.open = func(d digest.Digest) (backing, error) { return openBacking(c.Store, d) }
+	s.open = func(d digest.Digest) (backing, error) { return openBacking(s.ctx, c.Store, d) }
 	return s
 }
 

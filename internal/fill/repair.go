@@ -97,7 +97,7 @@ func (f *fill) beginCopyLocked(c *blobCopy, err error) bool {
 
 // replaceObject quarantines what the store had, and fetches it (FAULTS.md F34).
 func (f *fill) replaceObject(cause error) bool {
-	if err := f.fills.store.SetAside(f.digest, cause); err != nil {
+	if err := f.fills.store.Quarantine(f.digest, cause); err != nil {
 		f.fills.log.Warn("wrong blob could not be quarantined", "digest", f.digest, "error", err)
 	}
 	_ = f.copy.back.object.Close() // it was only read

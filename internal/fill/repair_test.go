@@ -185,7 +185,7 @@ func TestWrongSize(t *testing.T) {
 // earlier process.
 func (r *fillRig) stored(content []byte) {
 	r.t.Helper()
-	if err := r.store.Put(r.chain.digest, content, blobstore.Meta{Public: true}); err != nil {
+	if err := r.store.Put(r.t.Context(), r.chain.digest, content, blobstore.Meta{Public: true}); err != nil {
 		r.t.Fatal(err)
 	}
 	r.restart()

@@ -219,7 +219,7 @@ func TestResetFailsAtFirstAnswer(t *testing.T) {
 	t.Parallel()
 	for range 20 {
 		fillBubble(t, noise(mib, 1), func(t *testing.T, r *fillRig) {
-			sp, err := r.store.Spool(r.chain.digest)
+			sp, err := r.store.Spool(t.Context(), r.chain.digest)
 			if err != nil {
 				t.Fatal(err)
 			}

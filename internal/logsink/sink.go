@@ -19,7 +19,7 @@ const (
 	// the CPU time of a warm manifest request.
 	fullSize = 64 << 10
 
-	// maxDelay is how long a line may wait. A person who reads along does not see it.
+	// maxDelay is how long a line may wait. A person does not see it in a log that scrolls by.
 	maxDelay = 100 * time.Millisecond
 
 	// maxHeld bounds what waits for a reader that does not read. Lines past it are
