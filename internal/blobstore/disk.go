@@ -126,30 +126,30 @@ func (d disk) remove(path string) error {
 
 // replace writes content under a temporary name and gives it its name, so that
 // no reader sees half of it. It survives a kill; a power cut only if durable.
-func (s *Store) replace(path string, content []byte, durable bool) error {
-	temp := s.temp(path)
-	if err := s.writeTemp(temp, content, durable); err != nil {
+func (t *tree) replace(path string, content []byte, durable bool) error {
+	temp := t.temp(path)
+	if err := t.writeTemp(temp, content, durable); err != nil {
 		return err
 	}
-	if err := s.disk.rename(temp, path); err != nil {
+	if err := t.disk.rename(temp, path); err != nil {
 		_ = os.Remove(temp)
 		return err
 	}
 	if durable {
-		return s.disk.syncDir(filepath.Dir(path))
+		return t.disk.syncDir(filepath.Dir(path))
 	}
 	return nil
 }
 
 // writeTemp writes a new file, or leaves nothing.
-func (s *Store) writeTemp(path string, content []byte, durable bool) error {
-	f, err := s.disk.create(path, os.O_EXCL)
+func (t *tree) writeTemp(path string, content []byte, durable bool) error {
+	f, err := t.disk.create(path, os.O_EXCL)
 	if err != nil {
 		return err
 	}
-	_, err = s.disk.writeAt(f, content, 0)
+	_, err = t.disk.writeAt(f, content, 0)
 	if err == nil && durable {
-		err = s.disk.sync(f)
+		err = t.disk.sync(f)
 	}
 	if closed := f.Close(); err == nil {
 		err = closed

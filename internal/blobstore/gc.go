@@ -111,13 +111,13 @@ func (s *Store) sweepStray(ctx context.Context) (freed int64) {
 
 // sweepTemps removes the temporary files of earlier processes among those found
 // in a folder.
-func (s *Store) sweepTemps(folder string, found []fs.DirEntry) (freed int64) {
+func (t *tree) sweepTemps(folder string, found []fs.DirEntry) (freed int64) {
 	for _, f := range found {
-		if !s.abandoned(f.Name()) || !f.Type().IsRegular() {
+		if !t.abandoned(f.Name()) || !f.Type().IsRegular() {
 			continue
 		}
 		info, err := f.Info()
-		if err == nil && s.disk.remove(filepath.Join(folder, f.Name())) == nil {
+		if err == nil && t.disk.remove(filepath.Join(folder, f.Name())) == nil {
 			freed += info.Size()
 		}
 	}

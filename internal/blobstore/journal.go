@@ -105,22 +105,22 @@ func readJournal(path string) (size int64, extents []Extent) {
 
 // startJournal writes a new journal in place of what was at path, whole or not at
 // all.
-func (s *Store) startJournal(path string, size int64, extents []Extent) (*journal, error) {
+func (t *tree) startJournal(path string, size int64, extents []Extent) (*journal, error) {
 	text := encodeJournal(size, extents)
-	temp := s.temp(path)
-	f, err := s.disk.create(temp, os.O_EXCL)
+	temp := t.temp(path)
+	f, err := t.disk.create(temp, os.O_EXCL)
 	if err != nil {
 		return nil, err
 	}
-	if _, err = s.disk.writeAt(f, text, 0); err == nil {
-		err = s.disk.rename(temp, path)
+	if _, err = t.disk.writeAt(f, text, 0); err == nil {
+		err = t.disk.rename(temp, path)
 	}
 	if err != nil {
 		_ = f.Close()
 		_ = os.Remove(temp)
 		return nil, err
 	}
-	return &journal{s.disk, f, int64(len(text))}, nil
+	return &journal{t.disk, f, int64(len(text))}, nil
 }
 
 // append writes one more line. Half a line that a full disk left is written over

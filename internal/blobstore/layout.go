@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -66,6 +67,15 @@ func isHex(s string) bool {
 	return true
 }
 
+// A tree is the directory of a store: how its files are named and written. It knows
+// nothing of what they are worth, and is safe for concurrent use.
+type tree struct {
+	dir   string
+	disk  disk
+	mark  string // of this process, in the names of temporary files
+	temps atomic.Uint64
+}
+
 // A place is where the files of a digest are.
 type place struct {
 	blob, meta string // whole
@@ -74,26 +84,26 @@ type place struct {
 }
 
 // place returns the paths of d, or an error when d is no digest.
-func (s *Store) place(d digest.Digest) (place, error) {
+func (t *tree) place(d digest.Digest) (place, error) {
 	algorithm, hex, err := parse(d)
 	if err != nil {
 		return place{}, err
 	}
 	flat := algorithm + "-" + hex
-	blob := filepath.Join(s.dir, blobsDir, algorithm, hex[:2], hex)
+	blob := filepath.Join(t.dir, blobsDir, algorithm, hex[:2], hex)
 	return place{
 		blob:    blob,
 		meta:    blob + metaSuffix,
-		part:    filepath.Join(s.dir, partialDir, flat+partSuffix),
-		log:     filepath.Join(s.dir, partialDir, flat+logSuffix),
-		corrupt: filepath.Join(s.dir, corruptDir, flat),
+		part:    filepath.Join(t.dir, partialDir, flat+partSuffix),
+		log:     filepath.Join(t.dir, partialDir, flat+logSuffix),
+		corrupt: filepath.Join(t.dir, corruptDir, flat),
 	}, nil
 }
 
 // blobPath returns the path of whole content whose digest is known to be one.
-func (s *Store) blobPath(d digest.Digest) string {
+func (t *tree) blobPath(d digest.Digest) string {
 	algorithm, hex, _ := strings.Cut(string(d), ":")
-	return s.dir + sep + blobsDir + sep + algorithm + sep + hex[:2] + sep + hex
+	return t.dir + sep + blobsDir + sep + algorithm + sep + hex[:2] + sep + hex
 }
 
 const sep = string(filepath.Separator)
@@ -109,12 +119,12 @@ func unflatten(name string) (digest.Digest, bool) {
 // temp returns a new name in the folder of path for a file that will be renamed
 // to it. It carries this process's mark, so that a sweep can tell what an earlier
 // process left.
-func (s *Store) temp(path string) string {
-	return filepath.Join(filepath.Dir(path), tempPrefix+s.mark+"-"+strconv.FormatUint(s.temps.Add(1), 36))
+func (t *tree) temp(path string) string {
+	return filepath.Join(filepath.Dir(path), tempPrefix+t.mark+"-"+strconv.FormatUint(t.temps.Add(1), 36))
 }
 
 // abandoned reports whether name is a temporary file of an earlier process.
-func (s *Store) abandoned(name string) bool {
+func (t *tree) abandoned(name string) bool {
 	rest, ok := strings.CutPrefix(name, tempPrefix)
-	return ok && !strings.HasPrefix(rest, s.mark+"-")
+	return ok && !strings.HasPrefix(rest, t.mark+"-")
 }

@@ -91,8 +91,8 @@ func (s *Store) gone(d digest.Digest, err error) error {
 
 // dropQuarantined removes quarantined files, the oldest first, until no more
 // than count of them, and no more than size bytes, are left.
-func (s *Store) dropQuarantined(count int, size int64) (freed int64) {
-	folder := filepath.Join(s.dir, corruptDir)
+func (t *tree) dropQuarantined(count int, size int64) (freed int64) {
+	folder := filepath.Join(t.dir, corruptDir)
 	found, _ := os.ReadDir(folder)
 	var files []fs.FileInfo
 	for _, f := range found {
@@ -105,7 +105,7 @@ func (s *Store) dropQuarantined(count int, size int64) (freed int64) {
 	var sum int64
 	for i, f := range files {
 		sum += f.Size()
-		if (i >= count || sum > size) && s.disk.remove(filepath.Join(folder, f.Name())) == nil {
+		if (i >= count || sum > size) && t.disk.remove(filepath.Join(folder, f.Name())) == nil {
 			freed += f.Size()
 			sum -= f.Size()
 		}

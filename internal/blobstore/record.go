@@ -26,12 +26,12 @@ type recordHeader struct {
 }
 
 // recordPath returns where a record is kept.
-func (s *Store) recordPath(kind, name string) (string, error) {
+func (t *tree) recordPath(kind, name string) (string, error) {
 	if kind == "" || len(kind) > 40 || strings.Trim(kind, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
 		return "", fmt.Errorf("%.60q is not a kind of record", kind)
 	}
 	sum := sha256.Sum256([]byte(kind + "\x00" + name))
-	return filepath.Join(s.dir, recordsDir, kind, hex.EncodeToString(sum[:])), nil
+	return filepath.Join(t.dir, recordsDir, kind, hex.EncodeToString(sum[:])), nil
 }
 
 // Record returns a small document that was kept under a name, or ErrNotFound.

@@ -255,8 +255,8 @@ func (s *Store) retry(ctx context.Context, n int64, write func() error) error {
 
 // slack is how much more than needed is evicted when the disk is full, so that
 // not every write finds it full again.
-func (s *Store) slack() int64 {
-	if _, total, ok := s.disk.space(s.dir); ok {
+func (t *tree) slack() int64 {
+	if _, total, ok := t.disk.space(t.dir); ok {
 		return min(total/64, 64<<20)
 	}
 	return 16 << 20

@@ -51,9 +51,9 @@ func (s *Store) scan(ctx context.Context) {
 }
 
 // shards returns the folders that content is in: blobs/sha256/ab.
-func (s *Store) shards() (folders []string) {
+func (t *tree) shards() (folders []string) {
 	for _, a := range algorithms {
-		folder := filepath.Join(s.dir, blobsDir, a.name)
+		folder := filepath.Join(t.dir, blobsDir, a.name)
 		found, _ := os.ReadDir(folder)
 		for _, f := range found {
 			if f.IsDir() && len(f.Name()) == 2 && isHex(f.Name()) {

@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -38,12 +37,8 @@ var (
 
 // A Store is content on a disk. It is safe for concurrent use.
 type Store struct {
-	dir  string
-	log  *slog.Logger
-	disk disk
-	mark string // of this process, in the names of temporary files
-
-	temps atomic.Uint64
+	tree
+	log   *slog.Logger
 	names [64]sync.Mutex // by digest: its holder may change the files of that digest
 
 	preparing sync.Mutex // guards the three below
@@ -108,8 +103,8 @@ func prepared(cfg Config, d disk) (*Store, error) {
 	}
 	d.syncs = make(chan struct{}, maxSyncs)
 	s := &Store{
-		dir: dir, log: cfg.Log, disk: d, maxSize: cfg.MaxSize,
-		mark:     rand.Text()[:10],
+		tree: tree{dir: dir, disk: d, mark: rand.Text()[:10]},
+		log:  cfg.Log, maxSize: cfg.MaxSize,
 		scanned:  make(chan struct{}),
 		index:    index{objects: make(map[digest.Digest]*entry)},
 		partials: make(map[digest.Digest]*partial),
@@ -187,31 +182,31 @@ func (s *Store) prepare() error {
 }
 
 // checkVersion refuses a directory that a later version has written.
-func (s *Store) checkVersion() error {
-	text, err := os.ReadFile(filepath.Join(s.dir, versionName))
+func (t *tree) checkVersion() error {
+	text, err := os.ReadFile(filepath.Join(t.dir, versionName))
 	if err != nil {
 		return nil // new, or unreadable like all the rest
 	}
 	version, err := strconv.Atoi(strings.TrimSpace(string(text)))
 	if err == nil && version > format {
-		return fmt.Errorf("%s has been written by a later pullchain (format %d, this one knows %d): set another [cache] dir, or remove it", s.dir, version, format)
+		return fmt.Errorf("%s has been written by a later pullchain (format %d, this one knows %d): set another [cache] dir, or remove it", t.dir, version, format)
 	}
 	return nil
 }
 
 // tryWriting writes the version, which shows whether anything can be written.
-func (s *Store) tryWriting() error {
-	path := filepath.Join(s.dir, versionName)
+func (t *tree) tryWriting() error {
+	path := filepath.Join(t.dir, versionName)
 	if text, err := os.ReadFile(path); err == nil && strings.TrimSpace(string(text)) == strconv.Itoa(format) {
-		probe := s.temp(path)
-		if err := s.writeTemp(probe, nil, false); err != nil {
+		probe := t.temp(path)
+		if err := t.writeTemp(probe, nil, false); err != nil {
 			return err
 		}
-		return s.disk.remove(probe)
+		return t.disk.remove(probe)
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return s.replace(path, []byte(strconv.Itoa(format)+"\n"), false)
+	return t.replace(path, []byte(strconv.Itoa(format)+"\n"), false)
 }
 
 // Close ends the background work and lets go of the directory. Objects and
