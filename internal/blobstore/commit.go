@@ -22,13 +22,13 @@ func (sp *Spool) Reset() error {
 	temp := s.temp(sp.place.part)
 	f, err := s.disk.create(temp, os.O_EXCL)
 	if err != nil {
-		return s.failed(err)
+		return s.health.failed(err)
 	}
 	journal, err := s.startJournal(sp.place.log, sp.size, nil)
 	if err != nil {
 		_ = f.Close()
 		_ = os.Remove(temp)
-		return s.failed(err)
+		return s.health.failed(err)
 	}
 	_ = sp.journal.file.Close()
 	sp.journal, sp.extents = journal, nil
@@ -38,7 +38,7 @@ func (sp *Spool) Reset() error {
 	if err := s.disk.rename(temp, sp.place.part); err != nil {
 		_ = f.Close()
 		_ = os.Remove(temp)
-		return s.failed(err)
+		return s.health.failed(err)
 	}
 	_ = sp.file.Close()
 	sp.file = f
@@ -56,7 +56,7 @@ func (sp *Spool) Commit(size int64, meta Meta) error {
 	}
 	err := sp.finish(size)
 	if err != nil {
-		return errors.Join(s.failed(err), sp.Discard())
+		return errors.Join(s.health.failed(err), sp.Discard())
 	}
 	// Between the two no reader may open the file by a name that it no longer has.
 	sp.mu.Lock()
@@ -162,7 +162,7 @@ func (s *Store) unlinkPartial(d digest.Digest) error {
 		return err
 	}
 	if err := errors.Join(s.disk.remove(place.part), s.disk.remove(place.log)); err != nil {
-		return s.failed(fmt.Errorf("removing a partial blob: %w", err))
+		return s.health.failed(fmt.Errorf("removing a partial blob: %w", err))
 	}
 	return nil
 }

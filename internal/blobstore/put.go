@@ -136,7 +136,7 @@ func (s *Store) makeDurable(d digest.Digest) error {
 		_ = s.Remove(d)
 		return err
 	}
-	s.wrote()
+	s.health.wrote()
 	return nil
 }
 
@@ -192,9 +192,9 @@ func (s *Store) writeMeta(d digest.Digest, meta Meta, size int64) error {
 	}
 	// No evicting here: that would take another digest's name as well.
 	if err := s.replace(s.blobPath(d)+metaSuffix, encodeSidecar(meta, size), false); err != nil {
-		return s.failed(err)
+		return s.health.failed(err)
 	}
-	s.writable()
+	s.health.writable()
 	return nil
 }
 
@@ -206,11 +206,11 @@ func (s *Store) syncMeta(d digest.Digest) error {
 		return ErrNotFound // evicted meanwhile
 	}
 	if err != nil {
-		return s.failed(err)
+		return s.health.failed(err)
 	}
 	defer f.Close()
 	if err := errors.Join(s.disk.sync(f), s.disk.syncDir(filepath.Dir(path))); err != nil {
-		return s.failed(err)
+		return s.health.failed(err)
 	}
 	return nil
 }

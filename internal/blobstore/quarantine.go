@@ -86,7 +86,7 @@ func (s *Store) gone(d digest.Digest, err error) error {
 	s.mu.Lock()
 	s.lost[d] = struct{}{}
 	s.mu.Unlock()
-	return s.failed(fmt.Errorf("removing content: %w", err))
+	return s.health.failed(fmt.Errorf("removing content: %w", err))
 }
 
 // dropQuarantined removes quarantined files, the oldest first, until no more

@@ -80,7 +80,7 @@ func (s *Store) DeleteRecord(kind, name string) error {
 		return err
 	}
 	if err := s.disk.remove(path); err != nil {
-		return s.failed(err)
+		return s.health.failed(err)
 	}
 	return nil
 }

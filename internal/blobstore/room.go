@@ -26,8 +26,9 @@ func (s *Store) claim(ctx context.Context, n int64, count func(n int64)) error {
 	s.mu.Lock()
 	victims, err := s.pickOverLocked(n)
 	if err != nil {
+		limit := s.limit
 		s.mu.Unlock()
-		return s.failedBusy(err)
+		return s.health.failedBusy(limit, err)
 	}
 	count(n)
 	s.mu.Unlock()
@@ -188,7 +189,7 @@ func (s *Store) awaitScan(ctx context.Context) error {
 func (s *Store) evictOverLimit() (freed int64) {
 	s.mu.Lock()
 	var victims []victim
-	if s.index.placed && !s.trouble.readOnly {
+	if s.index.placed && !s.health.now().readOnly {
 		victims = s.pickLocked(s.totalLocked() - s.limit)
 	}
 	s.mu.Unlock()
@@ -231,7 +232,7 @@ func (s *Store) keepDiskFree(ctx context.Context) error {
 			return err
 		}
 	}
-	return s.failed(&os.PathError{Op: "write", Path: s.dir, Err: errNoSpace})
+	return s.health.failed(&os.PathError{Op: "write", Path: s.dir, Err: errNoSpace})
 }
 
 // retry runs a write of about n bytes, and once more after evicting when the disk
@@ -247,9 +248,9 @@ func (s *Store) retry(ctx context.Context, n int64, write func() error) error {
 		}
 	}
 	if err != nil {
-		return s.failed(err)
+		return s.health.failed(err)
 	}
-	s.writable()
+	s.health.writable()
 	return nil
 }
 

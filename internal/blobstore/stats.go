@@ -27,7 +27,7 @@ type Stats struct {
 // its way in.
 func (s *Store) Stats() Stats {
 	free, _, _ := s.disk.space(s.dir)
-	oldest := s.oldest(time.Now())
+	oldest, trouble := s.oldest(time.Now()), s.health.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return Stats{
@@ -42,9 +42,9 @@ func (s *Store) Stats() Stats {
 		Evictions:    s.evictions,
 		Corrupt:      s.corrupt,
 		Oldest:       oldest,
-		ReadOnly:     s.trouble.readOnly,
-		Full:         s.trouble.full,
-		Trouble:      s.trouble.text,
+		ReadOnly:     trouble.readOnly,
+		Full:         trouble.full,
+		Trouble:      trouble.text,
 		Scanned:      s.index.placed,
 	}
 }

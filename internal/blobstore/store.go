@@ -38,8 +38,9 @@ var (
 // A Store is content on a disk. It is safe for concurrent use.
 type Store struct {
 	tree
-	log   *slog.Logger
-	names [64]sync.Mutex // by digest: its holder may change the files of that digest
+	health health
+	log    *slog.Logger
+	names  [64]sync.Mutex // by digest: its holder may change the files of that digest
 
 	preparing sync.Mutex // guards the three below
 	prepared  bool       // the folders, the version and the lock are there
@@ -61,9 +62,6 @@ type Store struct {
 	unpinned  map[digest.Digest]struct{} // pinned, and quarantined: pinned again when the content comes back
 	evictions uint64
 	corrupt   uint64
-	trouble   trouble
-	logged    string      // the kind of trouble that the log has; empty when it is over
-	failedAt  time.Time   // last
 	oldestUse *time.Time  // of what was used longest ago, for Stats
 	oldestAt  time.Time   // when that was found
 	unsaved   []*entry    // whose mtime is to be written
@@ -112,15 +110,33 @@ func prepared(cfg Config, d disk) (*Store, error) {
 		unpinned: make(map[digest.Digest]struct{}),
 		stop:     func() {},
 	}
+	s.health = health{tree: &s.tree, log: s.log}
 	s.limit = s.defaultLimit()
 	switch err := s.prepare(); {
 	case isFull(err), isReadOnly(err):
-		_ = s.failed(err) // Stats say so, and a later write tries again
+		_ = s.health.failed(err) // Stats say so, and a later write tries again
 	case err != nil:
 		_ = s.unlock()
 		return nil, err
 	}
 	return s, nil
+}
+
+// ready returns why a write need not be tried, if so.
+func (s *Store) ready() error {
+	s.mu.Lock()
+	closed := s.closed
+	s.mu.Unlock()
+	if closed {
+		return os.ErrClosed
+	}
+	if t := s.health.now(); time.Now().Before(t.again) {
+		return t.err
+	}
+	if err := s.prepare(); err != nil {
+		return s.health.failed(err)
+	}
+	return nil
 }
 
 // defaultLimit returns how much may be kept.

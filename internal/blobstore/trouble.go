@@ -3,7 +3,8 @@ package blobstore
 import (
 	"errors"
 	"fmt"
-	"os"
+	"log/slog"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -20,7 +21,7 @@ const calm = 30 * time.Second
 const errNoSpace = syscall.ENOSPC
 
 // A trouble is why nothing can be kept, from the write that failed to the next
-// that succeeds. It is guarded by Store.mu.
+// that succeeds.
 type trouble struct {
 	text     string // for people
 	err      error  // what writes return until again
@@ -42,26 +43,28 @@ func (t trouble) kind() string {
 	return ""
 }
 
-// ready returns why a write need not be tried, if so.
-func (s *Store) ready() error {
-	s.mu.Lock()
-	closed, waiting, err := s.closed, time.Now().Before(s.trouble.again), s.trouble.err
-	s.mu.Unlock()
-	switch {
-	case closed:
-		return os.ErrClosed
-	case waiting:
-		return err
-	}
-	if err := s.prepare(); err != nil {
-		return s.failed(err)
-	}
-	return nil
+// A health is what the store knows of its disk from the writes that failed and
+// those that did not. It is safe for concurrent use, also under Store.mu.
+type health struct {
+	tree *tree
+	log  *slog.Logger
+
+	mu       sync.Mutex // guards the three below
+	trouble  trouble
+	logged   string    // the kind of trouble that the log has; empty when it is over
+	failedAt time.Time // last
+}
+
+// now returns the trouble of this moment.
+func (h *health) now() trouble {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.trouble
 }
 
 // failed turns the error of a write into one of the store's, and remembers it for
 // Stats and for the writes of the next few seconds.
-func (s *Store) failed(err error) error {
+func (h *health) failed(err error) error {
 	var next trouble
 	_, system := errors.AsType[syscall.Errno](err)
 	switch {
@@ -71,85 +74,83 @@ func (s *Store) failed(err error) error {
 		return err // not the disk's fault
 	case isFull(err):
 		err = fmt.Errorf("%w: %w", ErrFull, err)
-		next = trouble{text: s.fullText(err), full: true}
+		next = trouble{text: h.fullText(err), full: true}
 	case isReadOnly(err):
 		err = fmt.Errorf("%w: %w", ErrReadOnly, err)
-		next = trouble{text: s.readOnlyText(err), readOnly: true}
+		next = trouble{text: h.readOnlyText(err), readOnly: true}
 	default:
-		next = trouble{text: fmt.Sprintf("%s cannot be written (%v): pulls go on and nothing more is kept; check the disk", s.dir, cause(err))}
+		next = trouble{text: fmt.Sprintf("%s cannot be written (%v): pulls go on and nothing more is kept; check the disk", h.tree.dir, cause(err))}
 	}
 	if next.full || next.readOnly {
 		next.err, next.again = err, time.Now().Add(retryAfter)
 	}
-	s.note(next, err)
+	h.note(next, err)
 	return err
 }
 
 // failedBusy notes that everything that could go is pinned or being read.
-func (s *Store) failedBusy(err error) error {
-	s.mu.Lock()
-	limit, next := s.limit, s.trouble
-	s.mu.Unlock()
+func (h *health) failedBusy(limit int64, err error) error {
+	next := h.now()
 	next.full = true
 	next.text = fmt.Sprintf("the cache is full (%v) and all of it is pinned or in use: unpin something, or raise [cache] max_size", Size(limit))
-	s.note(next, err)
+	h.note(next, err)
 	return err
 }
 
 // note remembers a trouble, and logs it unless that has been done.
-func (s *Store) note(t trouble, err error) {
-	s.mu.Lock()
-	s.trouble, s.failedAt = t, time.Now()
-	first := s.logged != t.kind()
-	s.logged = t.kind()
-	s.mu.Unlock()
+func (h *health) note(t trouble, err error) {
+	h.mu.Lock()
+	h.trouble, h.failedAt = t, time.Now()
+	first := h.logged != t.kind()
+	h.logged = t.kind()
+	h.mu.Unlock()
 	if first {
-		s.log.Warn("the cache keeps nothing new, pulls go on without it", "why", t.text, "error", err)
+		h.log.Warn("the cache keeps nothing new, pulls go on without it", "why", t.text, "error", err)
 	}
 }
 
 // wrote notes that content could be stored.
-func (s *Store) wrote() { s.clear(func(trouble) bool { return true }) }
+func (h *health) wrote() { h.clear(func(trouble) bool { return true }) }
 
 // writable notes that something could be written, which says little of how much
 // room there is.
-func (s *Store) writable() { s.clear(func(t trouble) bool { return !t.full }) }
+func (h *health) writable() { h.clear(func(t trouble) bool { return !t.full }) }
 
 // clear ends a trouble that is over.
-func (s *Store) clear(over func(trouble) bool) {
-	s.mu.Lock()
-	if over(s.trouble) {
-		s.trouble = trouble{}
+func (h *health) clear(over func(trouble) bool) {
+	h.mu.Lock()
+	if over(h.trouble) {
+		h.trouble = trouble{}
 	}
-	ended := s.logged != "" && s.trouble.text == "" && time.Since(s.failedAt) >= calm
+	ended := h.logged != "" && h.trouble.text == "" && time.Since(h.failedAt) >= calm
 	if ended {
-		s.logged = ""
+		h.logged = ""
 	}
-	s.mu.Unlock()
+	h.mu.Unlock()
 	if ended {
-		s.log.Info("the cache keeps content again", "dir", s.dir)
+		h.log.Info("the cache keeps content again", "dir", h.tree.dir)
 	}
 }
 
 // fullText tells people of a full disk.
-func (s *Store) fullText(err error) string {
+func (h *health) fullText(err error) string {
 	if errors.Is(err, syscall.EDQUOT) {
-		return fmt.Sprintf("%s is over its disk quota: pulls go on and nothing more is kept; raise the quota, or lower [cache] max_size", s.dir)
+		return fmt.Sprintf("%s is over its disk quota: pulls go on and nothing more is kept; raise the quota, or lower [cache] max_size", h.tree.dir)
 	}
 	left := ""
-	if free, total, ok := s.disk.space(s.dir); ok && free>>20 > 0 {
+	if free, total, ok := h.tree.disk.space(h.tree.dir); ok && free>>20 > 0 {
 		left = fmt.Sprintf(" (%d MiB free, and %d MiB are left to others)", free>>20, keepFree(total)>>20)
 	}
-	return fmt.Sprintf("the disk of %s is full%s: pulls go on and nothing more is kept; free some space, or set [cache] dir to another disk", s.dir, left)
+	return fmt.Sprintf("the disk of %s is full%s: pulls go on and nothing more is kept; free some space, or set [cache] dir to another disk", h.tree.dir, left)
 }
 
 // readOnlyText tells people of a directory that may not be written.
-func (s *Store) readOnlyText(err error) string {
+func (h *health) readOnlyText(err error) string {
 	advice := "let the user that pullchain runs as write there, or set [cache] dir"
 	if errors.Is(err, syscall.EROFS) {
 		advice = "mount it writable, or set [cache] dir"
 	}
-	return fmt.Sprintf("%s cannot be written (%v): pulls go on and nothing is kept; %s", s.dir, cause(err), advice)
+	return fmt.Sprintf("%s cannot be written (%v): pulls go on and nothing is kept; %s", h.tree.dir, cause(err), advice)
 }
 
 // cause returns the system's word for an error, without paths.
