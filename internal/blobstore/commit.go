@@ -106,7 +106,7 @@ func (sp *Spool) Suspend() error {
 	s := sp.store
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.partBytes += left - sp.entry.bytes
+	s.index.partBytes += left - sp.entry.bytes
 	sp.entry.bytes = left
 	sp.entry.written, sp.entry.open, sp.entry.spool = time.Now(), false, nil
 	return nil
@@ -129,8 +129,8 @@ func (sp *Spool) Discard() error {
 
 // leaveLocked takes the spool out of the index. s.mu is held.
 func (sp *Spool) leaveLocked() {
-	if s := sp.store; s.partials[sp.digest] == sp.entry {
-		s.dropPartialLocked(sp.digest)
+	if s := sp.store; s.index.partials[sp.digest] == sp.entry {
+		s.index.dropPartial(sp.digest)
 	}
 }
 

@@ -90,7 +90,7 @@ func TestVictimThatComesBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.mu.Lock()
-	victims := s.pickLocked(1500)
+	victims := s.index.pick(1500)
 	s.mu.Unlock()
 	if has(s, d) || len(victims) != 2 || s.Stats().Bytes != 0 {
 		t.Fatalf("%v, %+v", victims, s.Stats())

@@ -57,13 +57,13 @@ func (s *Store) sweepLater() {
 func (s *Store) sweepOld(now time.Time) (freed int64) {
 	s.mu.Lock()
 	var old []victim
-	for d, p := range s.partials {
+	for d, p := range s.index.partials {
 		if !p.open && now.Sub(p.written) > partialAge {
 			old = append(old, victim{digest: d, size: p.bytes, partial: true})
 		}
 	}
 	for _, v := range old {
-		s.dropPartialLocked(v.digest)
+		s.index.dropPartial(v.digest)
 	}
 	s.mu.Unlock()
 	return s.unlinkAll(old) + s.sweepRecords(now)

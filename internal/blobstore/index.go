@@ -35,10 +35,27 @@ type index struct {
 	pinned  int64
 	fifo    s3fifo
 	placed  bool // the scan is over: everything has its place in a queue
+
+	limit     int64 // of all that counts: see total
+	partials  map[digest.Digest]*partial
+	partBytes int64                      // of partials
+	incoming  int64                      // of Puts under way
+	lost      map[digest.Digest]struct{} // taken out, though their files could not be removed
+	unpinned  map[digest.Digest]struct{} // pinned, and quarantined: pinned again when the content comes back
+	evictions uint64
+}
+
+func newIndex() index {
+	return index{
+		objects:  make(map[digest.Digest]*entry),
+		partials: make(map[digest.Digest]*partial),
+		lost:     make(map[digest.Digest]struct{}),
+		unpinned: make(map[digest.Digest]struct{}),
+	}
 }
 
 // add takes in an entry that is not there yet.
-func (x *index) add(e *entry, limit int64) {
+func (x *index) add(e *entry) {
 	x.objects[e.Digest] = e
 	e.at = len(x.all)
 	x.all = append(x.all, e)
@@ -50,7 +67,7 @@ func (x *index) add(e *entry, limit int64) {
 		x.pinned += e.Size
 	}
 	if x.placed {
-		x.fifo.admit(e, limit)
+		x.fifo.admit(e)
 	}
 }
 
@@ -134,8 +151,8 @@ func (e *entry) use(now time.Time) {
 
 // victim takes what may go first out of the index, or returns nil when all that
 // is left is pinned or being read.
-func (x *index) victim(limit int64) *entry {
-	e := x.fifo.victim(limit)
+func (x *index) victim() *entry {
+	e := x.fifo.victim(x.limit)
 	if e != nil {
 		x.drop(e)
 	}

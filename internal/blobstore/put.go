@@ -35,10 +35,10 @@ func (s *Store) Put(ctx context.Context, d digest.Digest, content []byte, meta M
 	if err := s.fits(size); err != nil {
 		return err
 	}
-	if err := s.claim(ctx, size, func(n int64) { s.incoming += n }); err != nil {
+	if err := s.claim(ctx, size, func(n int64) { s.index.incoming += n }); err != nil {
 		return err
 	}
-	come := func() { s.incoming -= size }
+	come := func() { s.index.incoming -= size }
 
 	temp := s.temp(place.blob)
 	err = s.retry(ctx, size, func() error { return s.writeTemp(temp, content, true) })
@@ -90,7 +90,7 @@ func (s *Store) publish(d digest.Digest, at place, from string, size int64, meta
 		meta = old.Meta.merged(meta)
 		meta.Added = added
 	}
-	if _, ok := s.unpinned[d]; ok {
+	if _, ok := s.index.unpinned[d]; ok {
 		meta.Pinned = true
 	}
 	s.mu.Unlock()
@@ -119,13 +119,13 @@ func (s *Store) publish(d digest.Digest, at place, from string, size int64, meta
 func (s *Store) takeInLocked(d digest.Digest, size int64, meta Meta) {
 	now := time.Now()
 	e := &entry{Info: Info{Meta: meta, Digest: d, Size: size, Used: now, Verified: true}, saved: now}
-	delete(s.lost, d)
-	delete(s.unpinned, d)
+	delete(s.index.lost, d)
+	delete(s.index.unpinned, d)
 	if old := s.index.objects[d]; old != nil {
 		s.index.drop(old)
 		e.freq = max(old.freq, 1) // it has been asked for before
 	}
-	s.index.add(e, s.limit)
+	s.index.add(e)
 }
 
 // makeDurable syncs the name that publish gave, and the Meta beside it: a manifest

@@ -56,9 +56,9 @@ func (s *Store) moveToQuarantine(d digest.Digest, pinned bool, why error) error 
 	s.mu.Lock()
 	s.corrupt++
 	if pinned {
-		s.unpinned[d] = struct{}{}
+		s.index.unpinned[d] = struct{}{}
 	}
-	limit := s.limit
+	limit := s.index.limit
 	s.mu.Unlock()
 	s.log.Warn("cached content is wrong and was quarantined", "digest", d, "error", why)
 	place, err := s.place(d)
@@ -84,7 +84,7 @@ func (s *Store) gone(d digest.Digest, err error) error {
 		return nil
 	}
 	s.mu.Lock()
-	s.lost[d] = struct{}{}
+	s.index.lost[d] = struct{}{}
 	s.mu.Unlock()
 	return s.health.failed(fmt.Errorf("removing content: %w", err))
 }

@@ -2,31 +2,18 @@ package blobstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"time"
-
-	"github.com/opencontainers/go-digest"
 )
-
-// A victim has left the index; its files are still there.
-type victim struct {
-	digest  digest.Digest
-	size    int64
-	partial bool
-}
-
-var errAllBusy = errors.New("all of it is pinned or in use")
 
 // claim makes room for n bytes and counts them by count, which is called with
 // s.mu held. Without room it returns ErrFull, and nothing has gone. ctx bounds the
 // wait for the scan, as in awaitScan.
 func (s *Store) claim(ctx context.Context, n int64, count func(n int64)) error {
 	s.mu.Lock()
-	victims, err := s.pickOverLocked(n)
+	victims, err := s.index.pickOver(n)
 	if err != nil {
-		limit := s.limit
+		limit := s.index.limit
 		s.mu.Unlock()
 		return s.health.failedBusy(limit, err)
 	}
@@ -46,75 +33,12 @@ func (s *Store) claim(ctx context.Context, n int64, count func(n int64)) error {
 // goes. That is no trouble of the store's.
 func (s *Store) fits(n int64) error {
 	s.mu.Lock()
-	limit := s.limit
+	limit := s.index.limit
 	s.mu.Unlock()
 	if n > limit {
 		return fmt.Errorf("%w: %d bytes are more than its limit, %v", ErrFull, n, Size(limit))
 	}
 	return nil
-}
-
-// totalLocked is what counts towards the limit.
-func (s *Store) totalLocked() int64 { return s.index.bytes + s.partBytes + s.incoming }
-
-// pickOverLocked picks what must go for n more bytes to fit under the limit.
-// Before the directory has been read nothing goes: the end of the scan makes up for it.
-func (s *Store) pickOverLocked(n int64) ([]victim, error) {
-	over := s.totalLocked() + n - s.limit
-	if over <= 0 || !s.index.placed {
-		return nil, nil
-	}
-	if over > s.idleLocked() {
-		return nil, fmt.Errorf("%w: %w", ErrFull, errAllBusy)
-	}
-	return s.pickLocked(over), nil
-}
-
-// idleLocked is how much could be evicted.
-func (s *Store) idleLocked() int64 {
-	idle := s.index.bytes - s.index.busy
-	for _, p := range s.partials {
-		if !p.open {
-			idle += p.bytes
-		}
-	}
-	return idle
-}
-
-// pickLocked takes n bytes out of the index, or as many as may go: what was not
-// finished first, the oldest before the others, then whole content.
-func (s *Store) pickLocked(n int64) []victim {
-	var victims []victim
-	for n > 0 {
-		d, p := s.oldestPartialLocked()
-		if p == nil {
-			break
-		}
-		s.dropPartialLocked(d)
-		victims = append(victims, victim{d, p.bytes, true})
-		n -= p.bytes
-	}
-	for n > 0 {
-		e := s.index.victim(s.limit)
-		if e == nil {
-			break
-		}
-		s.evictions++
-		victims = append(victims, victim{e.Digest, e.Size, false})
-		n -= e.Size
-	}
-	return victims
-}
-
-// oldestPartialLocked returns the partial blob that is not open and that was
-// written longest ago.
-func (s *Store) oldestPartialLocked() (oldest digest.Digest, found *partial) {
-	for d, p := range s.partials {
-		if !p.open && (found == nil || p.written.Before(found.written)) {
-			oldest, found = d, p
-		}
-	}
-	return oldest, found
 }
 
 // unlinkAll removes the files of victims, and returns the bytes that this freed.
@@ -136,7 +60,7 @@ func (s *Store) unlinkVictim(v victim) bool {
 	s.mu.Lock()
 	back := s.index.objects[v.digest] != nil
 	if v.partial {
-		back = s.partials[v.digest] != nil
+		back = s.index.partials[v.digest] != nil
 	}
 	s.mu.Unlock()
 	switch {
@@ -159,7 +83,7 @@ func (s *Store) evict(ctx context.Context, n int64) (freed int64, err error) {
 		return freed, err
 	}
 	s.mu.Lock()
-	victims := s.pickLocked(n - freed)
+	victims := s.index.pick(n - freed)
 	s.mu.Unlock()
 	return freed + s.unlinkAll(victims), nil
 }
@@ -190,7 +114,7 @@ func (s *Store) evictOverLimit() (freed int64) {
 	s.mu.Lock()
 	var victims []victim
 	if s.index.placed && !s.health.now().readOnly {
-		victims = s.pickLocked(s.totalLocked() - s.limit)
+		victims = s.index.pick(s.index.total() - s.index.limit)
 	}
 	s.mu.Unlock()
 	return s.unlinkAll(victims)
@@ -208,8 +132,8 @@ func (s *Store) keepDiskFree(ctx context.Context) error {
 		return nil
 	}
 	s.mu.Lock()
-	n := s.incoming
-	for _, p := range s.partials {
+	n := s.index.incoming
+	for _, p := range s.index.partials {
 		if p.spool != nil {
 			n += max(p.bytes-p.spool.written.Load(), 0)
 		}
@@ -225,7 +149,7 @@ func (s *Store) keepDiskFree(ctx context.Context) error {
 		return err
 	}
 	s.mu.Lock()
-	idle := s.idleLocked()
+	idle := s.index.idle()
 	s.mu.Unlock()
 	if idle >= short {
 		if freed, err := s.evict(ctx, short); err != nil || freed >= short {
@@ -261,22 +185,4 @@ func (t *tree) slack() int64 {
 		return min(total/64, 64<<20)
 	}
 	return 16 << 20
-}
-
-// A partial is a blob on its way in, as the index knows it. It is guarded by
-// Store.mu.
-type partial struct {
-	bytes   int64 // counted towards the limit: what was promised or written
-	written time.Time
-	open    bool   // never evicted
-	spool   *Spool // while it is open
-}
-
-// dropPartialLocked takes a partial blob out of the index.
-func (s *Store) dropPartialLocked(d digest.Digest) {
-	if p := s.partials[d]; p != nil {
-		s.partBytes -= p.bytes
-		p.spool = nil
-		delete(s.partials, d)
-	}
 }

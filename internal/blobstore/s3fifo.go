@@ -20,7 +20,7 @@ type s3fifo struct {
 }
 
 // admit gives a new entry its place.
-func (f *s3fifo) admit(e *entry, limit int64) {
+func (f *s3fifo) admit(e *entry) {
 	if f.ghost.take(e.Digest) {
 		f.main.push(e)
 		return

@@ -12,13 +12,10 @@ import (
 
 // A simulated index is one without files: what is not there is added, and what is
 // over the limit goes.
-type simulation struct {
-	index index
-	limit int64
-}
+type simulation struct{ index index }
 
 func newSimulation(limit int64) *simulation {
-	return &simulation{index{objects: map[digest.Digest]*entry{}, placed: true}, limit}
+	return &simulation{index{objects: map[digest.Digest]*entry{}, placed: true, limit: limit}}
 }
 
 // get asks for d, and reports whether it was there.
@@ -27,12 +24,12 @@ func (s *simulation) get(d digest.Digest, size int64) bool {
 		e.freq = min(e.freq+1, maxFreq)
 		return true
 	}
-	for s.index.bytes+size > s.limit {
-		if s.index.victim(s.limit) == nil {
+	for s.index.bytes+size > s.index.limit {
+		if s.index.victim() == nil {
 			return false
 		}
 	}
-	s.index.add(&entry{Info: Info{Digest: d, Size: size}}, s.limit)
+	s.index.add(&entry{Info: Info{Digest: d, Size: size}})
 	return false
 }
 
@@ -162,7 +159,7 @@ func TestIndexProperty(t *testing.T) {
 			}
 			checkIndex(t, seed, &s.index, limit)
 		}
-		for s.index.victim(limit) != nil {
+		for s.index.victim() != nil {
 		}
 		for _, e := range s.index.all {
 			if !e.busy() {

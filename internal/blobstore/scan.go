@@ -97,7 +97,7 @@ func (s *Store) loadFrom(d digest.Digest, buf []byte) bool {
 	defer name.Unlock()
 	s.mu.Lock()
 	known := s.index.objects[d] != nil
-	_, lost := s.lost[d]
+	_, lost := s.index.lost[d]
 	done := s.index.placed || lost
 	s.mu.Unlock()
 	if known || done {
@@ -123,7 +123,7 @@ func (s *Store) loadFrom(d digest.Digest, buf []byte) bool {
 	e := &entry{Info: Info{Meta: meta, Digest: d, Size: st.Size(), Used: used}, saved: used}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.index.add(e, s.limit)
+	s.index.add(e)
 	return true
 }
 
@@ -174,7 +174,7 @@ func (s *Store) loadPartial(d digest.Digest) {
 	name.Lock()
 	defer name.Unlock()
 	s.mu.Lock()
-	known := s.partials[d] != nil
+	known := s.index.partials[d] != nil
 	s.mu.Unlock()
 	place, err := s.place(d)
 	if known || err != nil {
@@ -192,6 +192,6 @@ func (s *Store) loadPartial(d digest.Digest) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.partials[d] = &partial{bytes: left, written: st.ModTime()}
-	s.partBytes += left
+	s.index.partials[d] = &partial{bytes: left, written: st.ModTime()}
+	s.index.partBytes += left
 }

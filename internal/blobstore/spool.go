@@ -65,7 +65,7 @@ func (sp *Spool) open() error {
 	defer name.Unlock()
 
 	s.mu.Lock()
-	p := s.partials[sp.digest]
+	p := s.index.partials[sp.digest]
 	s.mu.Unlock()
 	if p != nil && p.open {
 		return fmt.Errorf("%s is being fetched already", sp.digest)
@@ -85,10 +85,10 @@ func (sp *Spool) open() error {
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.dropPartialLocked(sp.digest) // counted anew
+	s.index.dropPartial(sp.digest) // counted anew
 	sp.entry = &partial{bytes: left, written: time.Now(), open: true, spool: sp}
-	s.partials[sp.digest] = sp.entry
-	s.partBytes += left
+	s.index.partials[sp.digest] = sp.entry
+	s.index.partBytes += left
 	return nil
 }
 
@@ -162,7 +162,7 @@ func (sp *Spool) countLocked(n int64) {
 	}
 	sp.entry.bytes += n
 	sp.counted.Store(sp.entry.bytes)
-	sp.store.partBytes += n
+	sp.store.index.partBytes += n
 }
 
 // WriteAt writes p at off. A full disk is met by evicting, once, before it is

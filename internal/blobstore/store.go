@@ -53,14 +53,7 @@ type Store struct {
 
 	mu        sync.Mutex // guards what is below; held for arithmetic only, never for I/O
 	closed    bool
-	limit     int64
 	index     index
-	partials  map[digest.Digest]*partial
-	partBytes int64                      // of partials
-	incoming  int64                      // of Puts under way
-	lost      map[digest.Digest]struct{} // taken out, though their files could not be removed
-	unpinned  map[digest.Digest]struct{} // pinned, and quarantined: pinned again when the content comes back
-	evictions uint64
 	corrupt   uint64
 	oldestUse *time.Time  // of what was used longest ago, for Stats
 	oldestAt  time.Time   // when that was found
@@ -103,15 +96,12 @@ func prepared(cfg Config, d disk) (*Store, error) {
 	s := &Store{
 		tree: tree{dir: dir, disk: d, mark: rand.Text()[:10]},
 		log:  cfg.Log, maxSize: cfg.MaxSize,
-		scanned:  make(chan struct{}),
-		index:    index{objects: make(map[digest.Digest]*entry)},
-		partials: make(map[digest.Digest]*partial),
-		lost:     make(map[digest.Digest]struct{}),
-		unpinned: make(map[digest.Digest]struct{}),
-		stop:     func() {},
+		scanned: make(chan struct{}),
+		index:   newIndex(),
+		stop:    func() {},
 	}
 	s.health = health{tree: &s.tree, log: s.log}
-	s.limit = s.defaultLimit()
+	s.index.limit = s.defaultLimit()
 	switch err := s.prepare(); {
 	case isFull(err), isReadOnly(err):
 		_ = s.health.failed(err) // Stats say so, and a later write tries again
@@ -158,7 +148,7 @@ func (s *Store) SetMaxSize(size Size) {
 	limit := s.defaultLimit()
 	s.preparing.Unlock()
 	s.mu.Lock()
-	s.limit = limit
+	s.index.limit = limit
 	s.mu.Unlock()
 	s.evictOverLimit()
 }
@@ -191,7 +181,7 @@ func (s *Store) prepare() error {
 	}
 	limit := s.defaultLimit()
 	s.mu.Lock()
-	s.limit = limit
+	s.index.limit = limit
 	s.mu.Unlock()
 	s.prepared = true
 	return nil
