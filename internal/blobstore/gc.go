@@ -33,15 +33,19 @@ func (s *Store) GC(ctx context.Context) (freed int64, err error) {
 	if err := s.ready(); err != nil {
 		return 0, err
 	}
-	freed = s.sweepOld(time.Now())
-	freed += s.sweepStray(ctx)
+	sweep := sweeper{s}
+	freed = sweep.sweepOld(time.Now())
+	freed += sweep.sweepStray(ctx)
 	freed += s.dropQuarantined(0, 0)
 	freed += s.evictOverLimit()
 	return freed, ctx.Err()
 }
 
+// A sweeper removes what is too old, or of no use, from a store.
+type sweeper struct{ *Store }
+
 // sweepLater sweeps every hour until the store is closed.
-func (s *Store) sweepLater() {
+func (s sweeper) sweepLater() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -54,7 +58,7 @@ func (s *Store) sweepLater() {
 }
 
 // sweepOld removes partial blobs and records that are too old.
-func (s *Store) sweepOld(now time.Time) (freed int64) {
+func (s sweeper) sweepOld(now time.Time) (freed int64) {
 	s.mu.Lock()
 	var old []victim
 	for d, p := range s.index.partials {
@@ -70,7 +74,7 @@ func (s *Store) sweepOld(now time.Time) (freed int64) {
 }
 
 // sweepRecords removes records that are too old.
-func (s *Store) sweepRecords(now time.Time) (freed int64) {
+func (s sweeper) sweepRecords(now time.Time) (freed int64) {
 	root := filepath.Join(s.dir, recordsDir)
 	kinds, _ := os.ReadDir(root)
 	for _, kind := range kinds {
@@ -92,7 +96,7 @@ func (s *Store) sweepRecords(now time.Time) (freed int64) {
 
 // sweepStray removes files that an earlier process left half done, and takes out
 // objects whose files were removed behind our back.
-func (s *Store) sweepStray(ctx context.Context) (freed int64) {
+func (s sweeper) sweepStray(ctx context.Context) (freed int64) {
 	for _, folder := range append(s.shards(), s.dir, filepath.Join(s.dir, partialDir)) {
 		if ctx.Err() != nil {
 			return freed
@@ -126,7 +130,7 @@ func (t *tree) sweepTemps(folder string, found []fs.DirEntry) (freed int64) {
 
 // sweepMetas removes every Meta among those found, sorted, in blobs/sha256/ab
 // whose blob is not there: a kill came between the two.
-func (s *Store) sweepMetas(folder string, found []fs.DirEntry) {
+func (s sweeper) sweepMetas(folder string, found []fs.DirEntry) {
 	for i, f := range found {
 		hex, ok := strings.CutSuffix(f.Name(), metaSuffix)
 		if !ok || i > 0 && found[i-1].Name() == hex {
@@ -140,7 +144,7 @@ func (s *Store) sweepMetas(folder string, found []fs.DirEntry) {
 }
 
 // sweepMeta removes d's Meta if there still is no blob.
-func (s *Store) sweepMeta(d digest.Digest) {
+func (s sweeper) sweepMeta(d digest.Digest) {
 	name := s.name(d)
 	name.Lock()
 	defer name.Unlock()

@@ -1,6 +1,9 @@
 package blobstore
 
 import (
+	"cmp"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -68,6 +71,38 @@ func (x *index) add(e *entry) {
 	}
 	if x.placed {
 		x.fifo.admit(e)
+	}
+}
+
+// takeIn puts a file that has got its name into the index.
+func (x *index) takeIn(d digest.Digest, size int64, meta Meta) {
+	now := time.Now()
+	e := &entry{Info: Info{Meta: meta, Digest: d, Size: size, Used: now, Verified: true}, saved: now}
+	delete(x.lost, d)
+	delete(x.unpinned, d)
+	if old := x.objects[d]; old != nil {
+		x.drop(old)
+		e.freq = max(old.freq, 1) // it has been asked for before
+	}
+	x.add(e)
+}
+
+// placeAll puts everything that was found into the queues, in the order of last
+// use: what was used after the pull that brought it into main, everything else into
+// small.
+func (x *index) placeAll() {
+	x.placed = true
+	found := slices.Clone(x.all)
+	slices.SortFunc(found, func(a, b *entry) int {
+		return cmp.Or(a.Used.Compare(b.Used), strings.Compare(string(a.Digest), string(b.Digest)))
+	})
+	for _, e := range found {
+		if e.freq > 0 || e.Used.Sub(e.Added) > samePull {
+			x.fifo.main.push(e)
+		} else {
+			x.fifo.small.push(e)
+		}
+		e.freq = 0
 	}
 }
 

@@ -111,21 +111,8 @@ func (s *Store) publish(d digest.Digest, at place, from string, size int64, meta
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	come()
-	s.takeInLocked(d, size, meta)
+	s.index.takeIn(d, size, meta)
 	return nil
-}
-
-// takeInLocked puts a file that has got its name into the index.
-func (s *Store) takeInLocked(d digest.Digest, size int64, meta Meta) {
-	now := time.Now()
-	e := &entry{Info: Info{Meta: meta, Digest: d, Size: size, Used: now, Verified: true}, saved: now}
-	delete(s.index.lost, d)
-	delete(s.index.unpinned, d)
-	if old := s.index.objects[d]; old != nil {
-		s.index.drop(old)
-		e.freq = max(old.freq, 1) // it has been asked for before
-	}
-	s.index.add(e)
 }
 
 // makeDurable syncs the name that publish gave, and the Meta beside it: a manifest

@@ -1,13 +1,11 @@
 package blobstore
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -15,9 +13,12 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
+// A scanner reads the directory of a store into its index, once.
+type scanner struct{ *Store }
+
 // scan reads the directory into the index, and sweeps what an earlier process
 // left half done.
-func (s *Store) scan(ctx context.Context) {
+func (s scanner) scan(ctx context.Context) {
 	defer close(s.scanned)
 	begun := time.Now()
 	s.scanPartials(ctx)
@@ -41,12 +42,15 @@ func (s *Store) scan(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
-	s.placeAll()
+	s.mu.Lock()
+	s.index.placeAll()
+	s.mu.Unlock()
 	s.evictOverLimit()
-	s.sweepOld(begun)
+	sweep := sweeper(s)
+	sweep.sweepOld(begun)
 	top, _ := os.ReadDir(s.dir)
 	s.sweepTemps(s.dir, top)
-	s.sweepLater()
+	sweep.sweepLater()
 	s.log.Debug("cache directory read", "dir", s.dir, "took", time.Since(begun))
 }
 
@@ -65,7 +69,7 @@ func (t *tree) shards() (folders []string) {
 }
 
 // scanShard reads blobs/sha256/ab.
-func (s *Store) scanShard(ctx context.Context, folder string, buf []byte) {
+func (s scanner) scanShard(ctx context.Context, folder string, buf []byte) {
 	algorithm := filepath.Base(filepath.Dir(folder))
 	found, _ := os.ReadDir(folder)
 	for _, f := range found {
@@ -78,7 +82,7 @@ func (s *Store) scanShard(ctx context.Context, folder string, buf []byte) {
 		}
 	}
 	s.sweepTemps(folder, found)
-	s.sweepMetas(folder, found)
+	sweeper(s).sweepMetas(folder, found)
 }
 
 // load looks on the disk for d while the directory has not been read yet, and
@@ -127,30 +131,9 @@ func (s *Store) loadFrom(d digest.Digest, buf []byte) bool {
 	return true
 }
 
-// placeAll puts everything that was found into the queues, in the order of last
-// use: what was used after the pull that brought it into main, everything else into
-// small.
-func (s *Store) placeAll() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.index.placed = true
-	found := slices.Clone(s.index.all)
-	slices.SortFunc(found, func(a, b *entry) int {
-		return cmp.Or(a.Used.Compare(b.Used), strings.Compare(string(a.Digest), string(b.Digest)))
-	})
-	for _, e := range found {
-		if e.freq > 0 || e.Used.Sub(e.Added) > samePull {
-			s.index.fifo.main.push(e)
-		} else {
-			s.index.fifo.small.push(e)
-		}
-		e.freq = 0
-	}
-}
-
 // scanPartials reads partial/. A file without a journal, or the other way round,
 // or with nothing in it, is of no use.
-func (s *Store) scanPartials(ctx context.Context) {
+func (s scanner) scanPartials(ctx context.Context) {
 	folder := filepath.Join(s.dir, partialDir)
 	found, _ := os.ReadDir(folder)
 	for _, f := range found {
@@ -169,7 +152,7 @@ func (s *Store) scanPartials(ctx context.Context) {
 }
 
 // loadPartial takes in a partial blob.
-func (s *Store) loadPartial(d digest.Digest) {
+func (s scanner) loadPartial(d digest.Digest) {
 	name := s.name(d)
 	name.Lock()
 	defer name.Unlock()

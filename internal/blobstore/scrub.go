@@ -61,7 +61,7 @@ type scrubber struct {
 // one hashes one object, and returns how long that took, without the waits.
 func (b *scrubber) one(ctx context.Context) (took time.Duration) {
 	b.wait(ctx)
-	d, size, ok := b.store.due(time.Now().Add(-scrubAge))
+	d, size, ok := b.due(time.Now().Add(-scrubAge))
 	if !ok {
 		return 0
 	}
@@ -80,7 +80,7 @@ func (b *scrubber) one(ctx context.Context) (took time.Duration) {
 	}
 	if err != nil && err != errWrongBytes {
 		b.store.log.Warn("a stored blob cannot be read", "digest", d, "error", err)
-		b.store.postpone(d)
+		b.postpone(d)
 	}
 	b.cfg.Report(Finding{d, size, err})
 	return took
@@ -113,21 +113,21 @@ func sleep(ctx context.Context, d time.Duration) bool {
 }
 
 // postpone counts d as looked at, so that others get their turn.
-func (s *Store) postpone(d digest.Digest) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if e := s.index.objects[d]; e != nil {
+func (b *scrubber) postpone(d digest.Digest) {
+	b.store.mu.Lock()
+	defer b.store.mu.Unlock()
+	if e := b.store.index.objects[d]; e != nil {
 		e.right = time.Now()
 	}
 }
 
 // due returns an object that was last found right before a time, if a few that
 // are picked at random have one.
-func (s *Store) due(before time.Time) (d digest.Digest, size int64, ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for range min(scrubSample, len(s.index.all)) {
-		e := s.index.all[rand.IntN(len(s.index.all))]
+func (b *scrubber) due(before time.Time) (d digest.Digest, size int64, ok bool) {
+	b.store.mu.Lock()
+	defer b.store.mu.Unlock()
+	for range min(scrubSample, len(b.store.index.all)) {
+		e := b.store.index.all[rand.IntN(len(b.store.index.all))]
 		if right := e.foundRight(); right.Before(before) {
 			d, size, ok, before = e.Digest, e.Size, true, right
 		}

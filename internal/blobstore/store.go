@@ -76,7 +76,7 @@ func open(cfg Config, d disk) (*Store, error) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
-	s.work.Go(func() { s.scan(ctx) })
+	s.work.Go(func() { scanner{s}.scan(ctx) })
 	return s, nil
 }
 

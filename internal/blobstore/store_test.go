@@ -173,7 +173,7 @@ func TestEverythingIsFoundBeforeTheScanIsOver(t *testing.T) {
 	if s.Stats().Scanned {
 		t.Fatal("the scan is over")
 	}
-	s.scan(t.Context())
+	scanner{s}.scan(t.Context())
 	if st := s.Stats(); st.Objects != 3 || st.Bytes != 80 || st.PinnedBytes != 30 || !st.Scanned {
 		t.Errorf("%+v", st)
 	}

@@ -95,7 +95,7 @@ func TestWaitForTheScanEndsWithTheStore(t *testing.T) {
 			s.stop = stop
 			s.work.Go(func() { // a scan that gets nowhere
 				<-ctx.Done()
-				s.scan(ctx)
+				scanner{s}.scan(ctx)
 			})
 			done := needing(t.Context(), t, w, s)
 			if err := s.Close(); err != nil {
@@ -115,7 +115,7 @@ func TestWaitForTheScanIsWorthIt(t *testing.T) {
 			s, bad := fullUnscanned(t)
 			done := needing(t.Context(), t, w, s)
 			bad.set(nil)
-			s.scan(t.Context())
+			scanner{s}.scan(t.Context())
 			if err := <-done; err != nil {
 				t.Errorf("%s: %v", w.name, err)
 			}
