@@ -156,13 +156,13 @@ func (sp *Spool) closeJournal() {
 // unlinkPartial removes the files of a partial blob: the journal last, since a
 // file without one is swept and a journal without its file is empty. The caller
 // holds d's name.
-func (s *Store) unlinkPartial(d digest.Digest) error {
-	place, err := s.place(d)
+func (h *holdings) unlinkPartial(d digest.Digest) error {
+	place, err := h.place(d)
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(s.disk.remove(place.part), s.disk.remove(place.log)); err != nil {
-		return s.health.failed(fmt.Errorf("removing a partial blob: %w", err))
+	if err := errors.Join(h.disk.remove(place.part), h.disk.remove(place.log)); err != nil {
+		return h.health.failed(fmt.Errorf("removing a partial blob: %w", err))
 	}
 	return nil
 }

@@ -25,21 +25,24 @@ type Info struct {
 
 // Stat returns what is known of d, without counting as a use. The Repos map is
 // not to be changed.
-func (s *Store) Stat(d digest.Digest) (Info, bool) {
-	s.mu.Lock()
-	if e := s.index.objects[d]; e != nil {
+func (s *Store) Stat(d digest.Digest) (Info, bool) { return s.stat(d) }
+
+// stat is Stat.
+func (h *holdings) stat(d digest.Digest) (Info, bool) {
+	h.mu.Lock()
+	if e := h.index.objects[d]; e != nil {
 		info := e.Info
-		s.mu.Unlock()
+		h.mu.Unlock()
 		return info, true
 	}
-	placed := s.index.placed
-	s.mu.Unlock()
-	if placed || !s.load(d) {
+	placed := h.index.placed
+	h.mu.Unlock()
+	if placed || !h.load(d) {
 		return Info{}, false
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if e := s.index.objects[d]; e != nil {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if e := h.index.objects[d]; e != nil {
 		return e.Info, true
 	}
 	return Info{}, false
@@ -108,17 +111,17 @@ func (s *Store) acquire(d digest.Digest, use bool) (*entry, Info) {
 		return nil, Info{}
 	}
 	if use {
-		s.useLocked(e)
+		usage{s}.noteLocked(e)
 	}
 	s.index.acquire(e)
 	return e, e.Info
 }
 
 // release undoes acquire.
-func (s *Store) release(e *entry) {
-	s.mu.Lock()
-	s.index.release(e)
-	s.mu.Unlock()
+func (h *holdings) release(e *entry) {
+	h.mu.Lock()
+	h.index.release(e)
+	h.mu.Unlock()
 }
 
 // Close lets go of the object. A second Close does nothing.
@@ -132,17 +135,17 @@ func (o *Object) Close() error {
 }
 
 // forget takes out an entry whose file was removed behind our back.
-func (s *Store) forget(e *entry) {
-	s.mu.Lock()
+func (h *holdings) forget(e *entry) {
+	h.mu.Lock()
 	if !e.gone {
-		s.index.drop(e)
+		h.index.drop(e)
 	}
-	s.mu.Unlock()
+	h.mu.Unlock()
 }
 
 // known makes sure that d is in the index if it is on the disk, and reports that.
-func (s *Store) known(d digest.Digest) bool {
-	_, ok := s.Stat(d)
+func (h *holdings) known(d digest.Digest) bool {
+	_, ok := h.stat(d)
 	return ok
 }
 
@@ -152,7 +155,7 @@ func (s *Store) Touch(d digest.Digest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e := s.index.objects[d]; e != nil {
-		s.useLocked(e)
+		usage{s}.noteLocked(e)
 	}
 }
 
@@ -189,8 +192,8 @@ func (s *Store) All(ctx context.Context) iter.Seq[Info] {
 }
 
 // entries returns every entry of this moment.
-func (s *Store) entries() []*entry {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.index.all)
+func (h *holdings) entries() []*entry {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.index.all)
 }

@@ -56,12 +56,12 @@ func (s *Store) Put(ctx context.Context, d digest.Digest, content []byte, meta M
 }
 
 // intact reports whether d is here, hashed, and as long as it was.
-func (s *Store) intact(d digest.Digest, size int64) bool {
-	info, ok := s.Stat(d)
+func (h *holdings) intact(d digest.Digest, size int64) bool {
+	info, ok := h.stat(d)
 	if !ok || !info.Verified || info.Size != size {
 		return false
 	}
-	st, err := os.Lstat(s.blobPath(d))
+	st, err := os.Lstat(h.blobPath(d))
 	return err == nil && st.Mode().IsRegular() && st.Size() == size
 }
 
@@ -186,18 +186,18 @@ func (s *Store) writeMeta(d digest.Digest, meta Meta, size int64) error {
 }
 
 // syncMeta makes what is known of d durable.
-func (s *Store) syncMeta(d digest.Digest) error {
-	path := s.blobPath(d) + metaSuffix
+func (h *holdings) syncMeta(d digest.Digest) error {
+	path := h.blobPath(d) + metaSuffix
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return ErrNotFound // evicted meanwhile
 	}
 	if err != nil {
-		return s.health.failed(err)
+		return h.health.failed(err)
 	}
 	defer f.Close()
-	if err := errors.Join(s.disk.sync(f), s.disk.syncDir(filepath.Dir(path))); err != nil {
-		return s.health.failed(err)
+	if err := errors.Join(h.disk.sync(f), h.disk.syncDir(filepath.Dir(path))); err != nil {
+		return h.health.failed(err)
 	}
 	return nil
 }
@@ -224,11 +224,11 @@ func (s *Store) Remove(d digest.Digest) error {
 
 // unlink removes the files of whole content, what is known of it first: should
 // this be cut short, the content is private to no repository. The caller holds d's name.
-func (s *Store) unlink(d digest.Digest) error {
-	path := s.blobPath(d)
-	err := s.disk.remove(path + metaSuffix)
+func (h *holdings) unlink(d digest.Digest) error {
+	path := h.blobPath(d)
+	err := h.disk.remove(path + metaSuffix)
 	if err == nil {
-		err = s.disk.remove(path)
+		err = h.disk.remove(path)
 	}
-	return s.gone(d, err)
+	return h.gone(d, err)
 }

@@ -34,59 +34,59 @@ func (s *Store) Quarantine(d digest.Digest, why error) error {
 
 // quarantine takes out e, unless that has happened already: what has been stored
 // since is not to blame.
-func (s *Store) quarantine(e *entry, why error) error {
-	name := s.name(e.Digest)
+func (h *holdings) quarantine(e *entry, why error) error {
+	name := h.name(e.Digest)
 	name.Lock()
 	defer name.Unlock()
-	s.mu.Lock()
+	h.mu.Lock()
 	if e.gone {
-		s.mu.Unlock()
+		h.mu.Unlock()
 		return ErrNotFound
 	}
-	s.index.drop(e)
+	h.index.drop(e)
 	pinned := e.Pinned
-	s.mu.Unlock()
-	return s.moveToQuarantine(e.Digest, pinned, why)
+	h.mu.Unlock()
+	return h.moveToQuarantine(e.Digest, pinned, why)
 }
 
 // moveToQuarantine moves the files of d, which the index does not have, to corrupt/. A
 // pin is for the content and not for these bytes: it is remembered until the right
 // ones come. The caller holds d's name.
-func (s *Store) moveToQuarantine(d digest.Digest, pinned bool, why error) error {
-	s.mu.Lock()
-	s.corrupt++
+func (h *holdings) moveToQuarantine(d digest.Digest, pinned bool, why error) error {
+	h.mu.Lock()
+	h.corrupt++
 	if pinned {
-		s.index.unpinned[d] = struct{}{}
+		h.index.unpinned[d] = struct{}{}
 	}
-	limit := s.index.limit
-	s.mu.Unlock()
-	s.log.Warn("cached content is wrong and was quarantined", "digest", d, "error", why)
-	place, err := s.place(d)
+	limit := h.index.limit
+	h.mu.Unlock()
+	h.health.log.Warn("cached content is wrong and was quarantined", "digest", d, "error", why)
+	place, err := h.place(d)
 	if err != nil {
 		return err
 	}
-	if err := s.disk.remove(place.meta); err != nil {
-		return s.gone(d, err)
+	if err := h.disk.remove(place.meta); err != nil {
+		return h.gone(d, err)
 	}
-	if err := s.disk.rename(place.blob, place.corrupt); err != nil {
-		return s.gone(d, s.disk.remove(place.blob))
+	if err := h.disk.rename(place.blob, place.corrupt); err != nil {
+		return h.gone(d, h.disk.remove(place.blob))
 	}
 	now := time.Now()
 	_ = os.Chtimes(place.corrupt, now, now)
-	s.dropQuarantined(keepQuarantined, limit/4)
+	h.dropQuarantined(keepQuarantined, limit/4)
 	return nil
 }
 
 // gone notes whether d's files could be removed: if not, they stay where they are
 // and are not found by this process.
-func (s *Store) gone(d digest.Digest, err error) error {
+func (h *holdings) gone(d digest.Digest, err error) error {
 	if err == nil {
 		return nil
 	}
-	s.mu.Lock()
-	s.index.lost[d] = struct{}{}
-	s.mu.Unlock()
-	return s.health.failed(fmt.Errorf("removing content: %w", err))
+	h.mu.Lock()
+	h.index.lost[d] = struct{}{}
+	h.mu.Unlock()
+	return h.health.failed(fmt.Errorf("removing content: %w", err))
 }
 
 // dropQuarantined removes quarantined files, the oldest first, until no more

@@ -87,34 +87,34 @@ func (s scanner) scanShard(ctx context.Context, folder string, buf []byte) {
 
 // load looks on the disk for d while the directory has not been read yet, and
 // reports whether the index has it now.
-func (s *Store) load(d digest.Digest) bool {
+func (h *holdings) load(d digest.Digest) bool {
 	if _, _, err := parse(d); err != nil {
 		return false
 	}
-	return s.loadFrom(d, make([]byte, 1024))
+	return h.loadFrom(d, make([]byte, 1024))
 }
 
 // loadFrom is load with a buffer for the Meta.
-func (s *Store) loadFrom(d digest.Digest, buf []byte) bool {
-	name := s.name(d)
+func (h *holdings) loadFrom(d digest.Digest, buf []byte) bool {
+	name := h.name(d)
 	name.Lock()
 	defer name.Unlock()
-	s.mu.Lock()
-	known := s.index.objects[d] != nil
-	_, lost := s.index.lost[d]
-	done := s.index.placed || lost
-	s.mu.Unlock()
+	h.mu.Lock()
+	known := h.index.objects[d] != nil
+	_, lost := h.index.lost[d]
+	done := h.index.placed || lost
+	h.mu.Unlock()
 	if known || done {
 		return known
 	}
-	path := s.blobPath(d)
+	path := h.blobPath(d)
 	st, err := os.Lstat(path)
 	if err != nil || !st.Mode().IsRegular() {
 		return false
 	}
 	meta, size, _ := readSidecar(path+metaSuffix, buf)
 	if size >= 0 && size != st.Size() {
-		_ = s.moveToQuarantine(d, meta.Pinned, fmt.Errorf("it has %d bytes instead of %d", st.Size(), size))
+		_ = h.moveToQuarantine(d, meta.Pinned, fmt.Errorf("it has %d bytes instead of %d", st.Size(), size))
 		return false
 	}
 	if meta.Added.IsZero() {
@@ -125,9 +125,9 @@ func (s *Store) loadFrom(d digest.Digest, buf []byte) bool {
 		used = meta.Added
 	}
 	e := &entry{Info: Info{Meta: meta, Digest: d, Size: st.Size(), Used: used}, saved: used}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.index.add(e)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.index.add(e)
 	return true
 }
 

@@ -13,8 +13,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/opencontainers/go-digest"
 )
 
 // Config says where to keep content, and how much.
@@ -37,24 +35,19 @@ var (
 
 // A Store is content on a disk. It is safe for concurrent use.
 type Store struct {
-	tree
-	health health
-	log    *slog.Logger
-	names  [64]sync.Mutex // by digest: its holder may change the files of that digest
+	holdings
+	log *slog.Logger
 
 	preparing sync.Mutex // guards the three below
 	prepared  bool       // the folders, the version and the lock are there
 	locked    *os.File
 	maxSize   Size
 
-	scanned chan struct{} // closed when the directory has been read
-	stop    context.CancelFunc
-	work    sync.WaitGroup
+	stop context.CancelFunc
+	work sync.WaitGroup
 
-	mu        sync.Mutex // guards what is below; held for arithmetic only, never for I/O
+	// Guarded by holdings.mu.
 	closed    bool
-	index     index
-	corrupt   uint64
 	oldestUse *time.Time  // of what was used longest ago, for Stats
 	oldestAt  time.Time   // when that was found
 	unsaved   []*entry    // whose mtime is to be written
@@ -94,12 +87,11 @@ func prepared(cfg Config, d disk) (*Store, error) {
 	}
 	d.syncs = make(chan struct{}, maxSyncs)
 	s := &Store{
-		tree: tree{dir: dir, disk: d, mark: rand.Text()[:10]},
-		log:  cfg.Log, maxSize: cfg.MaxSize,
-		scanned: make(chan struct{}),
-		index:   newIndex(),
-		stop:    func() {},
+		log: cfg.Log, maxSize: cfg.MaxSize,
+		stop: func() {},
 	}
+	s.tree = tree{dir: dir, disk: d, mark: rand.Text()[:10]}
+	s.index, s.scanned = newIndex(), make(chan struct{})
 	s.health = health{tree: &s.tree, log: s.log}
 	s.index.limit = s.defaultLimit()
 	switch err := s.prepare(); {
@@ -234,7 +226,7 @@ func (s *Store) Close() error {
 	s.mu.Unlock()
 	s.stop()
 	s.work.Wait()
-	s.saveAllUses()
+	usage{s}.saveAllUses()
 	return s.unlock()
 }
 
@@ -246,13 +238,4 @@ func (s *Store) unlock() error {
 		return nil
 	}
 	return unlockFile(s.locked)
-}
-
-// name returns the mutex of d's files.
-func (s *Store) name(d digest.Digest) *sync.Mutex {
-	var sum uint
-	for i := range min(len(d), 12) { // "sha256:" and some of the hex
-		sum = sum*31 + uint(d[i])
-	}
-	return &s.names[sum%uint(len(s.names))]
 }

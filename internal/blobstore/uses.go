@@ -13,11 +13,14 @@ const (
 	samePull  = time.Minute      // a use this soon after Added is the pull that brought it
 )
 
-// useLocked counts a use of e and sees to it that it will be written.
-func (s *Store) useLocked(e *entry) {
+// A usage writes the last uses of a store's objects to their files.
+type usage struct{ *Store }
+
+// noteLocked counts a use of e and sees to it that it will be written.
+func (u usage) noteLocked(e *entry) {
 	now := time.Now()
 	e.use(now)
-	if e.dirty || s.closed {
+	if e.dirty || u.closed {
 		return
 	}
 	again := e.Added.Add(samePull)
@@ -25,13 +28,13 @@ func (s *Store) useLocked(e *entry) {
 		return
 	}
 	e.dirty = true
-	s.unsaved = append(s.unsaved, e)
-	if s.saver == nil {
-		s.saver = s.laterLocked(saveDelay, func() {
-			s.mu.Lock()
-			s.saver = nil
-			s.mu.Unlock()
-			s.saveUses()
+	u.unsaved = append(u.unsaved, e)
+	if u.saver == nil {
+		u.saver = u.laterLocked(saveDelay, func() {
+			u.mu.Lock()
+			u.saver = nil
+			u.mu.Unlock()
+			u.saveUses()
 		})
 	}
 }
@@ -47,30 +50,30 @@ func (s *Store) laterLocked(wait time.Duration, f func()) *time.Timer {
 }
 
 // saveUses writes the mtimes that are due.
-func (s *Store) saveUses() {
-	s.mu.Lock()
-	due := s.unsaved
-	s.unsaved = nil
-	s.mu.Unlock()
+func (u usage) saveUses() {
+	u.mu.Lock()
+	due := u.unsaved
+	u.unsaved = nil
+	u.mu.Unlock()
 	for _, e := range due {
-		s.saveUse(e)
+		u.saveUse(e)
 	}
 }
 
 // saveAllUses writes every mtime that is not up to date, when the store closes.
-func (s *Store) saveAllUses() {
-	for _, e := range s.entries() {
-		s.saveUse(e)
+func (u usage) saveAllUses() {
+	for _, e := range u.entries() {
+		u.saveUse(e)
 	}
 }
 
 // saveUse writes e's mtime. A failure costs nothing but the place in a queue.
-func (s *Store) saveUse(e *entry) {
-	s.mu.Lock()
+func (u usage) saveUse(e *entry) {
+	u.mu.Lock()
 	used, behind := e.Used, e.Used.After(e.saved) && !e.gone
 	e.saved, e.dirty = e.Used, false
-	s.mu.Unlock()
+	u.mu.Unlock()
 	if behind {
-		_ = os.Chtimes(s.blobPath(e.Digest), time.Time{}, used)
+		_ = os.Chtimes(u.blobPath(e.Digest), time.Time{}, used)
 	}
 }
