@@ -19,6 +19,8 @@ func (sp *Spool) Reset() error {
 	if sp.file == nil {
 		return os.ErrClosed
 	}
+	// A new file and not a shorter one: sendfile may be reading the old one, and
+	// must not find its bytes gone or replaced half way.
 	temp := s.temp(sp.place.part)
 	f, err := s.disk.create(temp, os.O_EXCL)
 	if err != nil {
@@ -72,6 +74,8 @@ func (sp *Spool) Commit(size int64, meta Meta) error {
 		return errors.Join(err, sp.Suspend())
 	}
 	sp.closeJournal()
+	// Readers find the object already: what a power cut takes now was only shown,
+	// and is fetched again.
 	return s.makeDurable(sp.digest)
 }
 

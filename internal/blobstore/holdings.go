@@ -10,7 +10,9 @@ import (
 // the two in step, and make room. They are the part of a store that knows neither
 // when it is closed nor what is done in the background.
 //
-// A digest's name is locked before mu, and never two names at once.
+// A digest's name is locked before mu, and never two names at once. Names share 64
+// mutexes, because one for each digest would have to be made and forgotten; that two
+// digests now and then wait for each other's rename costs nothing that shows.
 type holdings struct {
 	tree
 	health health

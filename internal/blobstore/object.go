@@ -76,7 +76,7 @@ func (s *Store) openObject(d digest.Digest, use bool) (*Object, error) {
 	f, err := os.Open(s.blobPath(d))
 	if err != nil {
 		s.release(e)
-		if errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(err, fs.ErrNotExist) { // removed behind our back: the files are the truth
 			s.forget(e)
 			return nil, ErrNotFound
 		}

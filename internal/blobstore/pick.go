@@ -32,6 +32,7 @@ func (x *index) total() int64 { return x.bytes + x.partBytes + x.incoming }
 // pickOver picks what must go for n more bytes to fit under the limit.
 // Before the directory has been read nothing goes: the end of the scan makes up for it.
 func (x *index) pickOver(n int64) ([]victim, error) {
+	// All or nothing: what cannot make enough room must not go for nothing.
 	over := x.total() + n - x.limit
 	if over <= 0 || !x.placed {
 		return nil, nil

@@ -38,6 +38,8 @@ func (s *Store) Put(ctx context.Context, d digest.Digest, content []byte, meta M
 	if err := s.claim(ctx, size, func(n int64) { s.index.incoming += n }); err != nil {
 		return err
 	}
+	// Until publish has it in the index, what comes in counts as incoming: else two
+	// writers at once would be promised the same room.
 	come := func() { s.index.incoming -= size }
 
 	temp := s.temp(place.blob)
@@ -95,6 +97,8 @@ func (s *Store) publish(d digest.Digest, at place, from string, size int64, meta
 	}
 	s.mu.Unlock()
 
+	// The sidecar comes first: whatever has a name under blobs/ then has its size and
+	// type beside it. One without its blob, which a kill may leave, the scan sweeps.
 	err := s.replace(at.meta, encodeSidecar(meta, size), false)
 	if err == nil {
 		err = s.disk.rename(from, at.blob)
@@ -165,6 +169,8 @@ func (s *Store) update(d digest.Digest, change func(*Meta)) (pinned bool, err er
 	if after.equal(before) {
 		return false, nil
 	}
+	// The index has it before the disk: a pin that cannot be written must still
+	// hold, and an access that was taken away must not be granted meanwhile.
 	s.mu.Lock()
 	s.index.pin(e, after.Pinned)
 	e.Meta = after

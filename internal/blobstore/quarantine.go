@@ -65,6 +65,8 @@ func (h *holdings) moveToQuarantine(d digest.Digest, pinned bool, why error) err
 	if err != nil {
 		return err
 	}
+	// As in unlink, the sidecar goes first: wrong bytes that stay where they are may
+	// then be read by no repository, at least.
 	if err := h.disk.remove(place.meta); err != nil {
 		return h.gone(d, err)
 	}

@@ -17,7 +17,7 @@ func (h *holdings) claim(ctx context.Context, n int64, count func(n int64)) erro
 		h.mu.Unlock()
 		return h.health.failedBusy(limit, err)
 	}
-	count(n)
+	count(n) // before anything is unlinked, so that no other writer takes this room
 	h.mu.Unlock()
 	h.unlinkAll(victims)
 	if err := h.keepDiskFree(ctx); err != nil {
@@ -133,6 +133,8 @@ func (h *holdings) keepDiskFree(ctx context.Context) error {
 	}
 	h.mu.Lock()
 	n := h.index.incoming
+	// A file system counts a sparse file by what is written, so that the remaining
+	// bytes of every open Spool still have to find their room.
 	for _, p := range h.index.partials {
 		if p.spool != nil {
 			n += max(p.bytes-p.spool.written.Load(), 0)
@@ -160,7 +162,8 @@ func (h *holdings) keepDiskFree(ctx context.Context) error {
 }
 
 // retry runs a write of about n bytes, and once more after evicting when the disk
-// was full.
+// was full: the limit may be larger than the disk, and other programs fill it too.
+// Once is enough, since a disk that is full after that is being filled by others.
 func (h *holdings) retry(ctx context.Context, n int64, write func() error) error {
 	err := write()
 	if isFull(err) {

@@ -23,6 +23,7 @@ func (s scanner) scan(ctx context.Context) {
 	begun := time.Now()
 	s.scanPartials(ctx)
 	shards := make(chan string)
+	// A cold disk serves several lookups at once faster than one after the other.
 	var readers sync.WaitGroup
 	for range min(4, runtime.GOMAXPROCS(0)) {
 		readers.Go(func() {

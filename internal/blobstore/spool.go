@@ -171,12 +171,14 @@ func (sp *Spool) WriteAt(p []byte, off int64) (int, error) {
 	if err := sp.grow(off + int64(len(p))); err != nil {
 		return 0, err
 	}
+	// A read lock: pieces of one blob are written at once, and only Reset and the
+	// end of the Spool have to have the file to themselves.
 	sp.mu.RLock()
 	defer sp.mu.RUnlock()
 	if sp.file == nil {
 		return 0, os.ErrClosed
 	}
-	n := 0
+	n := 0 // what the first try has written is not written twice
 	err := sp.store.retry(sp.ctx, int64(len(p)), func() error {
 		m, err := sp.store.disk.writeAt(sp.file, p[n:], off+int64(n))
 		n += m

@@ -113,7 +113,8 @@ func (h *health) note(t trouble, err error) {
 func (h *health) wrote() { h.clear(func(trouble) bool { return true }) }
 
 // writable notes that something could be written, which says little of how much
-// room there is.
+// room there is: a record of 100 bytes fits where a layer does not, and clearing the
+// trouble for it would make every layer try the full disk anew.
 func (h *health) writable() { h.clear(func(t trouble) bool { return !t.full }) }
 
 // clear ends a trouble that is over.

@@ -23,6 +23,8 @@ func (u usage) noteLocked(e *entry) {
 	if e.dirty || u.closed {
 		return
 	}
+	// Written at most every few minutes, but never so late that a first use after
+	// the pull itself is not seen by the next process: that use decides the queue.
 	again := e.Added.Add(samePull)
 	if now.Sub(e.saved) < saveEvery && (e.saved.After(again) || !now.After(again)) {
 		return
