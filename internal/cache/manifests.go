@@ -143,21 +143,21 @@ func (ms *manifests) read(d digest.Digest) (*manifest, error) {
 // keep puts m into memory at once and into the store in a moment: as a rule no
 // request waits for the disk. It reports whether m is likely to be kept: whether the
 // last one was.
-func (ms *manifests) keep(m *manifest) bool {
+func (ms *manifests) keep(ctx context.Context, m *manifest) bool {
 	ms.memory.Set(m.digest, m)
-	put := func() {
-		err := ms.store.Put(ms.life.ctx, m.digest, m.body, m.meta)
+	put := func(ctx context.Context) {
+		err := ms.store.Put(ctx, m.digest, m.body, m.meta)
 		ms.keepsNothing.Store(err != nil)
 		unkept(ms.log, "manifest is not kept", err, "digest", m.digest)
 	}
 	select {
 	case ms.putting <- struct{}{}:
 		ms.life.spawn(func() {
-			put()
+			put(ms.life.ctx)
 			<-ms.putting
 		})
 	default:
-		put()
+		put(ctx)
 	}
 	return !ms.keepsNothing.Load()
 }

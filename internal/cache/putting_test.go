@@ -25,7 +25,7 @@ func TestManifestsOnTheirWayAreBounded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !c.manifests.keep(m) {
+		if !c.manifests.keep(t.Context(), m) {
 			t.Error("the manifest is said not to be kept")
 		}
 		if _, stored := c.store.Stat(d); !stored {
