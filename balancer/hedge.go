@@ -50,11 +50,12 @@ func (h *hedgeBudget) spend() bool {
 	return true
 }
 
-// mayJoin reports whether next may be started beside a. Beside one that is to
-// help others none may: they do not wait for it. Beside one without a
-// connection, or that has had its share of the time, it always may: that is
-// failover. Beside a slow one it is a hedge, which costs the next lane a request
-// nobody may need, so not where requests cost money or the last of a quota.
+// mayJoin reports whether next may be started beside a. Beside a speculative one
+// none may: no client waits for it. Beside one without a connection, or that has
+// had its share of the time, it always may: that is failover. Beside a slow one it
+// is a hedge, which costs the next lane a request that may not be needed, so not
+// where requests cost money or the last of a quota (Dean and Barroso, The Tail at
+// Scale, 2013: hedge beyond the 95th percentile, and a few per cent of requests).
 func (r *race) mayJoin(a *attempt, next *Lane) bool {
 	if !slices.Contains(r.running, a) || r.req.Options.Speculative {
 		return false
@@ -62,7 +63,7 @@ func (r *race) mayJoin(a *attempt, next *Lane) bool {
 	if late, _ := a.watch.late(); late || time.Since(a.start) >= share(r.req) {
 		return true
 	}
-	if a.call.req.Class() != pullchain.ClassManifest || next.cfg.Metered || !next.mayTakeExtra() {
+	if a.admission.req.Class() != pullchain.ClassManifest || next.cfg.Metered || !next.mayTakeExtra() {
 		return false
 	}
 	if counted(r.req) && next.up.Facts().Quota.Low() {

@@ -110,7 +110,7 @@ func TestHelpThatFailsCostsNothingElse(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				shared := balancer.NewEgress("home")
+				shared := balancer.NewEgress()
 				r := newRigOf([]balancer.LaneConfig{{Egress: shared}, {Metered: true}}, then, serve)
 				part := on(helper, ranged(0, 100_000))
 				if got, err := r.get(t.Context(), part); err == nil || len(got) > 10 {

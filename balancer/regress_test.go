@@ -165,7 +165,7 @@ func TestDeletedEvidence(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(serve, serve)
-		r.lanes[0].SetVerdict(true, nil)
+		r.lanes[0].SetProbeResult(true, nil)
 		r.mustGet(t, byDigest)
 		r.ups[0].become(fail(internal))
 		for range 5 {
@@ -179,7 +179,7 @@ func TestDeletedEvidence(t *testing.T) {
 		})
 		for range 60 {
 			time.Sleep(5 * time.Second)
-			r.lanes[0].SetVerdict(true, r.lanes[0].Probe(t.Context()))
+			r.lanes[0].SetProbeResult(true, r.lanes[0].Probe(t.Context()))
 		}
 		if s := r.state(0); !s.Settled || s.State != balancer.StateServing {
 			t.Errorf("five minutes later it is %q, settled: %v", s.State, s.Settled)
@@ -286,7 +286,7 @@ func (p *pausing) Read(b []byte) (int, error) {
 func TestAnOldBodyDoesNotOpenADeadEgress(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		shared := balancer.NewEgress("home")
+		shared := balancer.NewEgress()
 		r := newRigOf([]balancer.LaneConfig{{Resolve: true, Egress: shared}}, serve)
 		resp, err := r.Fetch(t.Context(), blob)
 		if err != nil {
@@ -377,7 +377,7 @@ func TestADrainedLaneHasNoSay(t *testing.T) {
 	gone := missing
 	gone.Final = false
 	r := newRig(serve, fail(gone))
-	r.lanes[0].SetWish(balancer.Drained)
+	r.lanes[0].SetAdminState(balancer.Drained)
 	_, err := r.Fetch(t.Context(), tag)
 	if e := errorOf(t, err); e.Reason != pullchain.NotFound {
 		t.Errorf("got %v", e)

@@ -27,10 +27,10 @@ type Target interface {
 	// Probe asks once. It must return soon after ctx is done.
 	Probe(ctx context.Context) error
 
-	// SetVerdict is called after each probe that counts, never by two
+	// SetProbeResult is called after each probe that counts, never by two
 	// goroutines at once: the verdict as it now stands and what the probe
 	// returned. A Target that has not been told yet counts as up.
-	SetVerdict(up bool, err error)
+	SetProbeResult(up bool, err error)
 
 	// Pace says how soon the next probe is wanted. quiet: real traffic proves
 	// the Target, so probes may be skipped. urgent: its recovery is waited

@@ -120,7 +120,7 @@ func (w *watch) probe(ctx context.Context) (Result, error) {
 		return Result{}, ctx.Err()
 	}
 	r := result(start, err)
-	w.target.SetVerdict(w.count(r), err)
+	w.target.SetProbeResult(w.count(r), err)
 	return r, nil
 }
 

@@ -154,7 +154,7 @@ func (c *chain) gate(proxy egress.Config, old *chain) *balancer.Egress {
 	if g := c.egresses[proxy.Name]; g != nil {
 		return g.shared
 	}
-	g := &gate{cfg: proxy, shared: balancer.NewEgress(proxy.Name)}
+	g := &gate{cfg: proxy, shared: balancer.NewEgress()}
 	if was := old.knownGate(proxy.Name); was != nil && reflect.DeepEqual(was.cfg, proxy) {
 		g = was
 	}

@@ -15,7 +15,7 @@ import (
 func (b *Balancer) ask(ctx context.Context, l *Lane, req pullchain.Request) (pullchain.Response, error) {
 	resp, err := l.up.Fetch(ctx, req)
 	if err != nil {
-		return pullchain.Response{}, l.ownWords(err)
+		return pullchain.Response{}, l.ownError(err)
 	}
 	if req.Op != pullchain.Blob {
 		return resp, nil
@@ -23,17 +23,17 @@ func (b *Balancer) ask(ctx context.Context, l *Lane, req pullchain.Request) (pul
 	if !req.Head && !req.Range.Whole() {
 		l.learnRange(resp.Status == http.StatusPartialContent)
 	}
-	fitted, err := b.fit(req, resp)
+	valid, err := b.validate(req, resp)
 	if err != nil {
 		resp.Body.Close()
-		return pullchain.Response{}, l.ownWords(err)
+		return pullchain.Response{}, l.ownError(err)
 	}
-	return fitted, nil
+	return valid, nil
 }
 
-// ownWords completes an error with the lane's name, and takes the last word
-// from a "not found" of a lane that has not got it.
-func (l *Lane) ownWords(err error) error {
+// ownError completes an error with the lane's name. The "not found" of a lane that
+// is not authoritative is not final.
+func (l *Lane) ownError(err error) error {
 	e, ok := errorsAs(err)
 	if !ok {
 		return err
@@ -47,18 +47,20 @@ func (l *Lane) ownWords(err error) error {
 // learnRange remembers whether the lane does ranges: one that does not serves
 // whole blobs as well as any, but comes last where a part is wanted (F46).
 func (l *Lane) learnRange(honoured bool) {
+	defer l.changed()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.ignores = !honoured
+	l.gates.ignoresRange = !honoured
 }
 
-// fit checks a blob's answer against what is known of the blob, and cuts the
-// range that was asked for out of an answer that ignored it. On terms that allow
-// for it such an answer is passed on; to help, it is no use.
-func (b *Balancer) fit(req pullchain.Request, resp pullchain.Response) (pullchain.Response, error) {
+// validate checks a blob's answer against what is known of the blob, and cuts the
+// range that was asked for out of an answer that ignored it. A caller that verifies
+// the blob itself gets such an answer as it is; to a speculative request it is no
+// use.
+func (b *Balancer) validate(req pullchain.Request, resp pullchain.Response) (pullchain.Response, error) {
 	if known, ok := b.known.size(req); ok {
 		if resp.Size >= 0 && resp.Size != known {
-			return resp, disagreement("%d bytes, its manifest says %d", resp.Size, known)
+			return resp, sizeConflict("%d bytes, its manifest says %d", resp.Size, known)
 		}
 		resp.Size = known
 	}
@@ -136,9 +138,9 @@ func unexpected(err error) error {
 	return err
 }
 
-// disagreement is a size that is not what somebody else says it is, be it a
-// manifest or another lane: nobody knows who is wrong, so nobody is shut out.
-func disagreement(format string, args ...any) error {
+// sizeConflict is a size that is not what a manifest or another lane says it is:
+// which of them is wrong is not known, so no lane is quarantined.
+func sizeConflict(format string, args ...any) error {
 	return &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeWrongSize, Scope: pullchain.ScopeRequest, Err: fmt.Errorf(format, args...)}
 }
 

@@ -21,12 +21,12 @@ func TestTheLimitHoldsForHelpersAtOnce(t *testing.T) {
 	help := plain
 	help.Options.Speculative = true
 	for i, want := range []bool{true, true, false, false} {
-		if c, s := l.begin(help, false, false); (c != nil) != want || (s == nil) != want {
-			t.Errorf("helper %d: let through %v, want %v", i, c != nil, want)
+		if a, g := l.admit(help, false, false); (a != nil) != want || (g == nil) != want {
+			t.Errorf("helper %d: let through %v, want %v", i, a != nil, want)
 		}
 	}
-	if c, s := l.begin(plain, false, false); c == nil {
-		t.Errorf("a request of a client's own met %+v", s)
+	if a, g := l.admit(plain, false, false); a == nil {
+		t.Errorf("a request of a client's own met %+v", g)
 	}
 	if n := l.inFlight.Load(); n != 3 {
 		t.Errorf("%d in flight, want 3", n)

@@ -1,0 +1,367 @@
+package balancer
+
+import (
+	"slices"
+	"sync/atomic"
+	"time"
+	"weak"
+
+	"github.com/pullchain/pullchain"
+)
+
+// The state words of a lane, the same in every place where people read them
+// (UX.md 2). Quarantined is ours: wrong bytes are neither "down" nor "open".
+const (
+	StateServing     = "serving"  // the first that may be asked
+	StateStandby     = "standby"  // may be asked, behind others
+	StateDegraded    = "degraded" // may be asked, but something is wrong with it
+	StateCooling     = "cooling"
+	StateOpen        = "open"
+	StateHalfOpen    = "half_open"
+	StateDown        = "down"
+	StateQuarantined = "quarantined"
+	StateDrained     = "drained"
+	StateDisabled    = "disabled"
+	StateUnknown     = "unknown" // neither probed nor asked yet
+)
+
+// chainStates is the state of each lane of a registry, and since when. It outlives
+// the Balancers that a reload replaces. Its fields are guarded by the mutex of its
+// events, but for first.
+//
+// The state of one lane depends on the others: the first that may be asked is
+// serving, and that is another one when it closes. So all are worked out together,
+// whenever something has happened to one of them, and together with what will become
+// of them when nothing else happens: each gate that opens at a time is a moment at
+// which to look again. That plan needs no timers, and when the next event or reader
+// comes, what has become due meanwhile is recorded with its own time.
+type chainStates struct {
+	events   *Events
+	registry string
+	owner    *Balancer
+	states   map[*Lane]laneState
+	plan     []planned            // in the order of time
+	first    atomic.Pointer[Lane] // the lane that is asked for a tag first, as last worked out
+}
+
+// A laneState is the one word for all of a lane's gates.
+type laneState struct {
+	word  string
+	since time.Time
+	until *time.Time // when the gate that is closed opens; nil if that is not known
+	code  pullchain.Code
+	class string // that the gate is closed for
+}
+
+// A planned transition takes place unless something happens before.
+type planned struct {
+	event Event
+	lane  *Lane
+	state laneState
+}
+
+// of returns the states of b's registry.
+func (e *Events) of(b *Balancer) *chainStates {
+	e.mu.Lock()
+	c := e.chains[b.registry].Value()
+	if c == nil {
+		c = &chainStates{events: e, registry: b.registry}
+		e.chains[b.registry] = weak.Make(c)
+	}
+	fresh := c.owner == nil
+	e.mu.Unlock()
+	if fresh {
+		b.states = c
+		c.adopt(b)
+	}
+	return c
+}
+
+// adopt makes b's lanes the ones whose states are kept, when b is used for the first
+// time. That is not when it is made: a reload makes Balancers and may then fail, and
+// the old ones go on. Lanes that the owner before had as well keep their states.
+func (c *chainStates) adopt(b *Balancer) {
+	if b.adopted.Load() {
+		return
+	}
+	c.events.mu.Lock()
+	defer c.events.mu.Unlock()
+	if b.adopted.Swap(true) {
+		return
+	}
+	now := time.Now()
+	c.events.due(now)
+	before := c.states
+	c.owner, c.states = b, map[*Lane]laneState{}
+	words := c.view().at(now)
+	for i, l := range b.lanes {
+		if state, ok := before[l]; ok {
+			c.states[l] = state
+		} else {
+			words[i].since = now
+			c.states[l] = words[i]
+		}
+		l.chain.Store(c)
+	}
+	c.lookLocked(now)
+}
+
+// changed reports that something has happened to the lane that may have changed its
+// gates. No lock of the lane is held.
+func (l *Lane) changed() {
+	c := l.chain.Load()
+	if c == nil {
+		return
+	}
+	v, seen := l.view(), l.seen.Load()
+	if seen != nil && *seen == v {
+		return
+	}
+	c.events.mu.Lock()
+	defer c.events.mu.Unlock()
+	if seen != nil && seen.egress != v.egress { // which lanes of other registries share
+		for _, other := range c.events.live() {
+			other.look()
+		}
+		return
+	}
+	c.look()
+}
+
+// noteFirst reports which lane has just been chosen first for a tag: under some
+// strategies that depends on how fast the lanes have answered.
+func (c *chainStates) noteFirst(l *Lane) {
+	if c.first.Load() == l {
+		return
+	}
+	c.events.mu.Lock()
+	defer c.events.mu.Unlock()
+	c.look()
+}
+
+// look records what has become of the lanes since the last look.
+func (c *chainStates) look() {
+	now := time.Now()
+	c.events.due(now)
+	c.lookLocked(now)
+}
+
+// lookLocked records the transitions as of now, and plans those to come.
+func (c *chainStates) lookLocked(now time.Time) {
+	v := c.view()
+	for i, state := range v.at(now) {
+		l := v.lanes[i].lane
+		was := c.states[l]
+		state.since = was.since
+		if state.word != was.word {
+			state.since = now
+			c.events.appendLocked(c.transition(l, was, state))
+		}
+		c.states[l] = state
+		l.seen.Store(&v.lanes[i].gates)
+	}
+	c.first.Store(v.first(now))
+	next := c.events.nextDue()
+	c.plan = c.planFrom(v, now)
+	if c.events.nextDue() != next {
+		c.events.wakeLocked()
+	}
+}
+
+// planFrom returns the transitions after now that time alone brings about.
+func (c *chainStates) planFrom(v *chainView, now time.Time) []planned {
+	var plan []planned
+	states := make([]laneState, len(v.lanes))
+	for i := range v.lanes {
+		states[i] = c.states[v.lanes[i].lane]
+	}
+	for _, t := range v.turns(now) {
+		for i, state := range v.at(t) {
+			if state.word == states[i].word {
+				continue
+			}
+			state.since = t
+			plan = append(plan, planned{c.transition(v.lanes[i].lane, states[i], state), v.lanes[i].lane, state})
+			states[i] = state
+		}
+	}
+	return plan
+}
+
+func (c *chainStates) transition(l *Lane, from, to laneState) Event {
+	return Event{
+		At: to.since, Kind: KindTransition, Registry: c.registry, Upstream: l.Name(),
+		From: from.word, To: to.word, Until: to.until, Code: to.code, Class: to.class,
+	}
+}
+
+// A chainView is all that the states of a registry's lanes depend on, as values:
+// they can be worked out for any moment from it.
+type chainView struct {
+	strategy Strategy
+	leader   string
+	lanes    []laneView
+}
+
+type laneView struct {
+	lane  *Lane
+	gates gateView
+	token bool          // a gate of the token server is closed, and a request would have to ask it first
+	wait  time.Duration // expected, for a manifest
+}
+
+// view returns the lanes as they stand.
+func (c *chainStates) view() *chainView { return c.owner.view() }
+
+func (b *Balancer) view() *chainView {
+	v := &chainView{strategy: b.strategy, leader: b.leader(pullchain.ClassManifest)}
+	for _, l := range b.lanes {
+		lane := laneView{lane: l, gates: l.view(), wait: l.ledger.expected(pullchain.ClassManifest)}
+		lane.token = lane.gates.tokenMatters() && l.up.NeedsToken(tagRequest)
+		v.lanes = append(v.lanes, lane)
+	}
+	return v
+}
+
+// tagRequest is what "the first that may be asked" is about.
+var tagRequest = pullchain.Request{Op: pullchain.Manifest, Head: true, Tag: "latest"}
+
+// closed returns the gate that is closed for class at t, or nil.
+func (v *laneView) closed(class pullchain.Class, t time.Time) *closedGate {
+	g := v.gates.closed(class, t, func() bool { return v.token })
+	if g != nil {
+		g.lane = v.lane
+	}
+	return g
+}
+
+// first returns the lane that is asked for a tag first at t, or nil. How many
+// requests the lanes have in flight does not count: a lane does not change its
+// state with each of them.
+func (v *chainView) first(t time.Time) *Lane {
+	var candidates []candidate
+	for i := range v.lanes {
+		l := &v.lanes[i]
+		cfg := &l.lane.cfg
+		if !cfg.Resolve || l.closed(pullchain.ClassManifest, t) != nil {
+			continue
+		}
+		candidates = append(candidates, candidate{
+			name: l.lane.Name(), index: i, wait: l.wait, weight: cfg.Weight, metered: cfg.Metered,
+			held: l.gates.failback.holds(t), noRange: l.gates.ignoresRange,
+		})
+	}
+	for _, c := range order(v.strategy, tagRequest, candidates, v.leader) {
+		return v.lanes[c.index].lane
+	}
+	return nil
+}
+
+// at returns the state of each lane at t, but for since.
+func (v *chainView) at(t time.Time) []laneState {
+	first := v.first(t)
+	states := make([]laneState, len(v.lanes))
+	for i := range v.lanes {
+		states[i] = v.lanes[i].at(t, v.lanes[i].lane == first)
+	}
+	return states
+}
+
+// at finds the one word for it all: the gate that is closed first, for manifests
+// before blobs.
+func (v *laneView) at(t time.Time, first bool) laneState {
+	class := pullchain.ClassManifest
+	gate := v.closed(class, t)
+	if gate == nil {
+		class = pullchain.ClassBlob
+		gate = v.closed(class, t)
+	}
+	g := &v.gates
+	var s laneState
+	if gate != nil {
+		s = laneState{until: stamp(gate.until), code: gate.err(t).Code, class: class.String()}
+	}
+	switch {
+	case gate != nil && (class == pullchain.ClassManifest || !first):
+		s.word = v.word(gate.gate, t)
+	case gate != nil || g.flapping(t) || g.falling() || g.ignoresRange && first:
+		s.word = StateDegraded
+		if gate == nil && g.falling() {
+			s.code = pullchain.CodeOf(g.probe.err)
+		}
+	case g.probe == nil && !g.asked:
+		s.word = StateUnknown
+	case first:
+		s.word = StateServing
+	default:
+		s.word = StateStandby
+	}
+	return s
+}
+
+// word is the state of a lane whose gate of that name is closed.
+func (v *laneView) word(gate string, t time.Time) string {
+	switch gate {
+	case gateOperator:
+		return string(v.gates.admin)
+	case gateQuarantine:
+		return StateQuarantined
+	case gateCooldown:
+		return StateCooling
+	case gateBreaker:
+		for class := range v.gates.breakers {
+			if v.gates.breakers[class].word(t) == breakerOpen {
+				return StateOpen
+			}
+		}
+		return StateHalfOpen
+	}
+	return StateDown
+}
+
+func (v *gateView) flapping(t time.Time) bool {
+	for class := range v.breakers {
+		if t.Before(v.breakers[class].flapping) {
+			return true
+		}
+	}
+	return false
+}
+
+// falling reports whether the last probe failed.
+func (v *gateView) falling() bool { return v.probe != nil && v.probe.err != nil }
+
+// turns returns the moments after now at which some gate opens, or lets other
+// requests through than before, in order.
+func (v *chainView) turns(now time.Time) []time.Time {
+	var turns []time.Time
+	for i := range v.lanes {
+		turns = v.lanes[i].gates.turns(turns)
+	}
+	turns = slices.DeleteFunc(turns, func(t time.Time) bool { return !t.After(now) })
+	slices.SortFunc(turns, time.Time.Compare)
+	return slices.CompactFunc(turns, time.Time.Equal)
+}
+
+// turns adds the moments at which time alone changes what the gates let through.
+func (v *gateView) turns(turns []time.Time) []time.Time {
+	turns = append(turns, v.quarantine.until, v.egress.until, v.dialBackoff.until, v.grace, v.failback.until)
+	for class := range v.cooldowns {
+		cool, b := &v.cooldowns[class], &v.breakers[class]
+		turns = append(turns, cool.until, b.until, b.flapping)
+		if cool.trial {
+			turns = append(turns, cool.until.Add(trialGrace))
+		}
+		if b.tripped {
+			turns = append(turns, b.until.Add(trialGrace))
+		}
+	}
+	return turns
+}
+
+func stamp(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
