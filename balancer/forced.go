@@ -25,7 +25,7 @@ type forcedTry struct {
 
 const (
 	graceTime   = 5 * time.Second // a forced success lets others follow
-	forcedPause = time.Second     // a forced failure stands for those who come right after
+	forcedPause = time.Second     // a forced failure stands for the requests that come right after
 )
 
 // take returns true if the caller is to make the try, and must call done. Else

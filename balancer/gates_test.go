@@ -45,7 +45,7 @@ func TestCooldownKeepsTheTimeThatWasAsked(t *testing.T) {
 	})
 }
 
-// Before T nobody asks, even when there is nobody else.
+// Before T no request is made, even when there is no other lane.
 func TestCooldownThatWasAskedIsNotForced(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -204,7 +204,7 @@ func TestOpenTimeGrowsWithTheTrips(t *testing.T) {
 	})
 }
 
-func TestGraveFailuresTripSooner(t *testing.T) {
+func TestFailureThresholds(t *testing.T) {
 	t.Parallel()
 	status := func(s int, code pullchain.Code) pullchain.Error {
 		return pullchain.Error{Reason: pullchain.Unavailable, Code: code, Status: s}
@@ -294,7 +294,7 @@ func TestQuarantineDoublesAndACaptivePortalIsForgiven(t *testing.T) {
 			t.Fatal(err)
 		}
 		if s := portal.state(0).State; s == balancer.StateQuarantined {
-			t.Error("a registry is there again, and the lane is still shut out")
+			t.Error("a registry is there again, and the lane is still in quarantine")
 		}
 	})
 }
@@ -381,7 +381,7 @@ func TestAShortWaitIsWaited(t *testing.T) {
 	})
 }
 
-func TestOperatorsWish(t *testing.T) {
+func TestAdminState(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(serve)

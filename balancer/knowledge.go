@@ -65,7 +65,7 @@ func (k *knowledge) size(req pullchain.Request) (int64, bool) {
 }
 
 // learnAbsent remembers that l has not got what req asks for, or does not let
-// us have it. Public mirrors ban those who keep asking (PROTOCOL.md 4.2).
+// us have it. Public mirrors ban clients that keep asking (PROTOCOL.md 4.2).
 func (k *knowledge) learnAbsent(l *Lane, req pullchain.Request, err error) {
 	e, ok := errorsAs(err)
 	if !ok || e.Reason != pullchain.NotFound && e.Reason != pullchain.Denied {

@@ -133,9 +133,6 @@ func (c *chainStates) standing(b *Balancer, now time.Time) (*chainView, []time.T
 	return v, since
 }
 
-// Lanes returns the lanes in the configured order. The slice is the caller's.
-func (b *Balancer) Lanes() []*Lane { return append([]*Lane(nil), b.lanes...) }
-
 func (v *laneView) snapshot(place int, state *laneState, now time.Time) LaneSnapshot {
 	l := v.lane
 	facts := l.up.Facts()

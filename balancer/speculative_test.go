@@ -12,9 +12,9 @@ type named struct{ Upstream }
 func (named) Name() string                      { return "a" }
 func (named) NeedsToken(pullchain.Request) bool { return false }
 
-// Helpers that were chosen at the same time do not count one another; the gate
+// Speculative requests that were chosen at the same time do not count one another; the gate
 // does.
-func TestTheLimitHoldsForHelpersAtOnce(t *testing.T) {
+func TestTheLimitHoldsForSpeculativeRequestsAtOnce(t *testing.T) {
 	t.Parallel()
 	l := NewLane(named{}, LaneConfig{MaxConnections: 2})
 	plain := pullchain.Request{Op: pullchain.Blob, Digest: "sha256:1"}
@@ -22,7 +22,7 @@ func TestTheLimitHoldsForHelpersAtOnce(t *testing.T) {
 	help.Options.Speculative = true
 	for i, want := range []bool{true, true, false, false} {
 		if a, g := l.admit(help, false, false); (a != nil) != want || (g == nil) != want {
-			t.Errorf("helper %d: let through %v, want %v", i, a != nil, want)
+			t.Errorf("request %d: let through %v, want %v", i, a != nil, want)
 		}
 	}
 	if a, g := l.admit(plain, false, false); a == nil {

@@ -97,7 +97,7 @@ func order(strategy Strategy, req pullchain.Request, lanes []candidate, leader s
 func counted(req pullchain.Request) bool { return req.Op == pullchain.Manifest && !req.Head }
 
 // fastestScore is the time a request may expect to wait: that of the past,
-// times those who wait already, for its weight. A lane never tried scores zero,
+// times the requests that wait already, for its weight. A lane never tried scores zero,
 // so that it is tried.
 func fastestScore(c candidate, leader string) float64 {
 	s := float64(c.wait) * float64(1+c.inFlight) / c.weight

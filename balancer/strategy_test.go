@@ -34,10 +34,10 @@ func TestOrder(t *testing.T) {
 	head := pullchain.Request{Op: pullchain.Manifest, Tag: "1", Head: true}
 	blob := pullchain.Request{Op: pullchain.Blob, Digest: "sha256:1"}
 	part := pullchain.Request{Op: pullchain.Blob, Digest: "sha256:1", Range: pullchain.Range{From: 1}}
-	notA, helper, helperNotA := part, part, part
+	notA, speculative, speculativeNotA := part, part, part
 	notA.Options.Avoid = []string{"a", "gone"}
-	helper.Options.Speculative = true
-	helperNotA.Options = pullchain.FetchOptions{Speculative: true, Avoid: notA.Options.Avoid}
+	speculative.Options.Speculative = true
+	speculativeNotA.Options = pullchain.FetchOptions{Speculative: true, Avoid: notA.Options.Avoid}
 
 	for _, tt := range []struct {
 		name     string
@@ -61,17 +61,17 @@ func TestOrder(t *testing.T) {
 		{"but it is asked", Ordered, notA, "", []candidate{lane("a", 0)}, []string{"a"}},
 		{"several to be avoided keep their order", Spread, notA, "", []candidate{lane("gone", 0, metered), lane("a", 1)}, []string{"a", "gone"}},
 		{"fastest: one to be avoided is last", Fastest, notA, "a", []candidate{lane("a", 0, wait(10)), lane("b", 1, wait(90))}, []string{"b", "a"}},
-		{"help comes as configured", Ordered, helper, "", []candidate{lane("a", 0, busy(5)), lane("b", 1)}, []string{"a", "b"}},
-		{"help comes from where it is free", Ordered, helper, "", []candidate{lane("a", 0, metered), lane("b", 1), lane("c", 2, full)}, []string{"b"}},
-		{"and from who can", Ordered, helper, "", []candidate{lane("a", 0, noRange), lane("b", 1, backingOff), lane("c", 2)}, []string{"c"}},
-		{"or from nowhere", Ordered, helper, "", []candidate{lane("a", 0, metered)}, nil},
-		{"help from elsewhere", Ordered, helperNotA, "", []candidate{lane("a", 0), lane("b", 1), lane("c", 2, full)}, []string{"b", "a"}},
-		{"who may not help may still be asked", Ordered, part, "", []candidate{lane("a", 0, backingOff), lane("b", 1)}, []string{"a", "b"}},
+		{"help comes as configured", Ordered, speculative, "", []candidate{lane("a", 0, busy(5)), lane("b", 1)}, []string{"a", "b"}},
+		{"help comes from where it is free", Ordered, speculative, "", []candidate{lane("a", 0, metered), lane("b", 1), lane("c", 2, full)}, []string{"b"}},
+		{"and from what can", Ordered, speculative, "", []candidate{lane("a", 0, noRange), lane("b", 1, backingOff), lane("c", 2)}, []string{"c"}},
+		{"or from nowhere", Ordered, speculative, "", []candidate{lane("a", 0, metered)}, nil},
+		{"help from elsewhere", Ordered, speculativeNotA, "", []candidate{lane("a", 0), lane("b", 1), lane("c", 2, full)}, []string{"b", "a"}},
+		{"one that may not help may still be asked", Ordered, part, "", []candidate{lane("a", 0, backingOff), lane("b", 1)}, []string{"a", "b"}},
 		{"fastest", Fastest, get, "", []candidate{lane("a", 0, wait(90)), lane("b", 1, wait(50)), lane("c", 2, wait(70))}, []string{"b", "c", "a"}},
 		{"fastest: an untried lane is tried", Fastest, get, "a", []candidate{lane("a", 0, wait(10)), lane("b", 1)}, []string{"b", "a"}},
 		{"fastest: a tenth better is not enough to change", Fastest, get, "a", []candidate{lane("a", 0, wait(100)), lane("b", 1, wait(90))}, []string{"a", "b"}},
 		{"fastest: a quarter better is", Fastest, get, "a", []candidate{lane("a", 0, wait(100)), lane("b", 1, wait(75))}, []string{"b", "a"}},
-		{"fastest: those who wait count", Fastest, get, "", []candidate{lane("a", 0, wait(50), busy(3)), lane("b", 1, wait(90))}, []string{"b", "a"}},
+		{"fastest: requests that wait count", Fastest, get, "", []candidate{lane("a", 0, wait(50), busy(3)), lane("b", 1, wait(90))}, []string{"b", "a"}},
 		{"fastest: weight counts", Fastest, get, "", []candidate{lane("a", 0, wait(50)), lane("b", 1, wait(90), heavy(2))}, []string{"b", "a"}},
 		{"fastest: equal ones as configured", Fastest, get, "", []candidate{lane("a", 0, wait(50)), lane("b", 1, wait(50))}, []string{"a", "b"}},
 	} {

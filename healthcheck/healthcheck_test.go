@@ -268,7 +268,7 @@ func TestCheckNow(t *testing.T) {
 		if other.count() != 0 {
 			t.Errorf("the other target was probed %d times", other.count())
 		}
-		if _, err := c.Check(t.Context(), "nobody"); !errors.Is(err, healthcheck.ErrUnknown) {
+		if _, err := c.Check(t.Context(), "none"); !errors.Is(err, healthcheck.ErrUnknown) {
 			t.Errorf("unknown name: %v, want ErrUnknown", err)
 		}
 	})

@@ -189,7 +189,7 @@ func (a *attempt) refusal(resp *http.Response) *pullchain.Error {
 	e := classifyStatus(answer{
 		status:    resp.StatusCode,
 		header:    resp.Header,
-		body:      []byte(a.scrub(string(body))),
+		body:      []byte(a.redact(string(body))),
 		offOrigin: a.offOrigin,
 		blob:      a.req.Op == pullchain.Blob,
 	})
@@ -202,7 +202,7 @@ func (a *attempt) refusal(resp *http.Response) *pullchain.Error {
 	return e
 }
 
-// discard throws away an answer nobody wants.
+// discard throws away an answer that is of no use.
 func discard(resp *http.Response) {
 	if resp.Body != http.NoBody {
 		drain(resp.Body, maxErrorBody)

@@ -18,7 +18,7 @@ func (a *attempt) blob(resp *http.Response, out *pullchain.Response) error {
 		if err := a.partial(resp, out); err != nil {
 			return err
 		}
-	default: // a 204 would pass for an empty blob, or for a word on who may read it
+	default: // a 204 would pass for an empty blob, or for a proof of access
 		return corrupt(pullchain.CodeUnexpected, "HTTP %d for a blob", resp.StatusCode)
 	}
 	if claimed, err := claimedDigest(resp); err == nil && claimed != "" &&

@@ -46,16 +46,16 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, b.explain(err)
 }
 
-// maxRest is how much of a body that is closed early is read all the same: over
+// maxRemaining is how much of a body that is closed early is read all the same: over
 // HTTP/1.1 the connection is lost otherwise, and a new one costs more.
-const maxRest = 64 << 10
+const maxRemaining = 64 << 10
 
 // Close ends the attempt. Where the length is not known, all that may be left
 // and be worth reading is the mark of the end.
 func (b *body) Close() error {
 	defer b.a.cancel(nil)
 	b.timer.Stop()
-	if b.over || b.left > maxRest {
+	if b.over || b.left > maxRemaining {
 		return b.rc.Close()
 	}
 	drain(b.rc, max(b.left, 1))

@@ -21,7 +21,7 @@ import (
 	"github.com/pullchain/pullchain/internal/wire"
 )
 
-// An answer is what classifyStatus judges by: all the evidence, no I/O.
+// An answer is what classifyStatus judges by: all there is of it, no I/O.
 type answer struct {
 	status    int
 	header    http.Header

@@ -11,7 +11,7 @@ import (
 
 var egressDirect = egress.Config{}
 
-// TestMain also looks for goroutines that nobody has ended.
+// TestMain also looks for goroutines that have not ended.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(patient{m}) }
 
 // A patient run gives what is about to end as long as a busy machine takes for it:

@@ -14,8 +14,8 @@ import (
 const fingerprintRounds = 50_000
 
 // Login returns a fingerprint of the login that answers of this upstream take, or
-// "" if they are anybody's. It says nothing of the secret itself, differs when
-// anything of the login does, and is the same after a restart: who holds what a
+// "" if they are public. It says nothing of the secret itself, differs when
+// anything of the login does, and is the same after a restart: a cache of what a
 // login has fetched can tell by it whether that login is still configured.
 func (u *Upstream) Login() string { return u.login() }
 

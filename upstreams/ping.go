@@ -63,7 +63,7 @@ func (a *attempt) ping() error {
 	return nil
 }
 
-// isRegistry looks for evidence that a 200 to /v2/ comes from a registry.
+// isRegistry looks for signs that a 200 to /v2/ comes from a registry.
 // Several that are do not send the version header, but none sends a page.
 func isRegistry(resp *http.Response, body []byte) bool {
 	if mediaType(resp) == "text/html" || looksLikeHTML(body) {

@@ -146,11 +146,11 @@ func entityTag(resp *http.Response) http.Header {
 const maxEntityTag = 256
 
 // oddDocument refuses a manifest for what it says or how it is labelled. Where a
-// digest vouches for the bytes it is the image that is odd and not the upstream:
-// else whoever can push an image could take its registry out of service.
-func oddDocument(vouched bool, format string, args ...any) error {
+// digest names the bytes it is the image that is odd and not the upstream: else a
+// user that can push an image could take its registry out of service.
+func oddDocument(named bool, format string, args ...any) error {
 	e := &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeWrongType, Err: fmt.Errorf(format, args...)}
-	if vouched {
+	if named {
 		e.Scope = pullchain.ScopeRequest
 	}
 	return e
@@ -252,7 +252,7 @@ func corrupt(code pullchain.Code, format string, args ...any) error {
 var errTooLarge = errors.New("larger than pullchain accepts")
 
 // tooLarge refuses one document. It says nothing of the upstream's others, so
-// no gate is shut for it (FAULTS.md F25).
+// no gate is closed for it (FAULTS.md F25).
 func (a *attempt) tooLarge(limit, size int64) error {
 	return &pullchain.Error{
 		Reason: pullchain.Refused, Code: pullchain.CodeTooLarge, Scope: pullchain.ScopeRequest,

@@ -16,7 +16,7 @@ type limits struct {
 }
 
 func (c Config) limits() limits {
-	l := limits{DefaultConnect, DefaultTLS, DefaultManifestHeader, DefaultBlobHeader, DefaultStall}
+	l := limits{defaultConnect, defaultTLS, defaultManifestHeader, defaultBlobHeader, DefaultStall}
 	if c.Timeouts.Connect > 0 {
 		l.connect, l.tls = c.Timeouts.Connect, c.Timeouts.Connect
 	}

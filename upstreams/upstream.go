@@ -1,6 +1,6 @@
 // Package upstreams fetches from one registry over one path: it knows how this
 // upstream spells names, how to log in, which egress to dial through and how far
-// to follow its redirects. A call is one attempt; trying again, or elsewhere, is
+// to follow its redirects. A Fetch is one attempt; trying again, or elsewhere, is
 // the balancer's business.
 //
 // Whatever an upstream answers becomes either a [pullchain.Response] that can
@@ -114,7 +114,7 @@ func (u *Upstream) NeedsToken(req pullchain.Request) bool {
 }
 
 // Fetch makes one attempt at req. Its Response is Private if the upstream has a
-// login, or is said to be private: what is cached of it is not for everybody
+// login, or is said to be private: what is cached of it is not for every client
 // (FAULTS.md 5, CVE-2024-39897). The errors it returns are *pullchain.Error
 // with Upstream, Reason and Code set.
 func (u *Upstream) Fetch(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
@@ -139,7 +139,7 @@ func (u *Upstream) explain(ctx context.Context, a *attempt, err error) error {
 		u.h2.observe(e) // a body's errors have been observed where they came up
 	}
 	failed := *e
-	failed.Upstream, failed.Err = u.cfg.Name, a.scrubError(e.Err)
+	failed.Upstream, failed.Err = u.cfg.Name, a.redactError(e.Err)
 	return &failed
 }
 
