@@ -189,7 +189,7 @@ func (b *Balancer) choose(req pullchain.Request, avoid []*Lane, log *attemptLog)
 			log.recorded(g, now)
 			continue
 		}
-		candidates = append(candidates, l.candidate(i, req.Class(), now))
+		candidates = append(candidates, candidateOf(l, i, req.Class(), now))
 	}
 	var lanes []*Lane
 	for _, c := range order(b.strategy, req, candidates, b.leader(req.Class())) {
@@ -210,10 +210,10 @@ func (b *Balancer) leader(class pullchain.Class) string {
 	return ""
 }
 
-// candidate returns the lane as its order is decided.
-func (l *Lane) candidate(index int, class pullchain.Class, now time.Time) candidate {
+// candidateOf returns l as its place in the order is decided.
+func candidateOf(l *Lane, index int, class pullchain.Class, now time.Time) candidate {
 	quota := l.up.Facts().Quota
-	inFlight := int(l.inFlight.Load())
+	inFlight := int(l.load.inFlight.Load())
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return candidate{

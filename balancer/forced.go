@@ -73,12 +73,6 @@ func (l *Lane) giveGrace() {
 	l.gates.grace = time.Now().Add(graceTime)
 }
 
-func (l *Lane) inGrace(now time.Time) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return now.Before(l.gates.grace)
-}
-
 // force makes the one try that is left when every gate is closed on a guess:
 // first the lanes that may be down, then those that may be limited, soonest
 // first. It returns the winner, or nil.

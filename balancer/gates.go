@@ -126,6 +126,11 @@ var (
 // closed returns the first gate that is closed for req, or nil.
 func (l *Lane) closed(req pullchain.Request, now time.Time) *closedGate {
 	v := l.view()
+	return l.closedIn(&v, req, now)
+}
+
+// closedIn returns the first gate of v, the lane's, that is closed for req, or nil.
+func (l *Lane) closedIn(v *gateView, req pullchain.Request, now time.Time) *closedGate {
 	g := v.closed(req.Class(), now, func() bool { return l.up.NeedsToken(req) })
 	if g != nil {
 		g.lane = l

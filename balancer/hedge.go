@@ -63,7 +63,7 @@ func (r *race) mayJoin(a *attempt, next *Lane) bool {
 	if late, _ := a.watch.late(); late || time.Since(a.start) >= share(r.req) {
 		return true
 	}
-	if a.admission.req.Class() != pullchain.ClassManifest || next.cfg.Metered || !next.mayTakeExtra() {
+	if a.admission.req.Class() != pullchain.ClassManifest || next.cfg.Metered || !next.load.mayTakeExtra() {
 		return false
 	}
 	if counted(r.req) && next.up.Facts().Quota.Low() {
@@ -72,6 +72,8 @@ func (r *race) mayJoin(a *attempt, next *Lane) bool {
 	return r.b.hedges.spend()
 }
 
-func (l *Lane) mayTakeExtra() bool {
+// mayTakeExtra reports whether one more request may be added that no client waits
+// for alone.
+func (l *load) mayTakeExtra() bool {
 	return float64(l.extra.Load()) < max(extraMin, extraShare*float64(l.inFlight.Load()))
 }

@@ -34,8 +34,7 @@ type Lane struct {
 	breakers [pullchain.NumClasses]*breaker
 	ledger   laneLedger
 	forced   forcedTry
-	inFlight atomic.Int64
-	extra    atomic.Int64 // of those, hedges and parallel starts
+	load     load
 
 	chain atomic.Pointer[chainStates] // where changes are reported; nil before a Balancer has it
 	seen  atomic.Pointer[gateView]    // as it was last reported
@@ -45,6 +44,12 @@ type Lane struct {
 	past    past
 	canary  canary
 	backoff time.Time // a speculative request failed here: no other is made before
+}
+
+// A load is what a lane has in flight.
+type load struct {
+	inFlight atomic.Int64
+	extra    atomic.Int64 // of those, hedges and parallel starts
 }
 
 // past is what a lane remembers of its requests. It is guarded by its lane's
@@ -142,30 +147,30 @@ type admission struct {
 // once.
 func (l *Lane) admit(req pullchain.Request, force, extra bool) (*admission, *closedGate) {
 	now := time.Now()
-	if g := l.closed(req, now); g != nil && !(force && g.overridable()) {
+	v := l.view()
+	if g := l.closedIn(&v, req, now); g != nil && !(force && g.overridable()) {
 		return nil, g
 	}
-	if n := l.inFlight.Add(1); req.Options.Speculative && n > int64(l.cfg.MaxConnections) {
-		l.inFlight.Add(-1)
+	if n := l.load.inFlight.Add(1); req.Options.Speculative && n > int64(l.cfg.MaxConnections) {
+		l.load.inFlight.Add(-1)
 		return nil, &closedGate{lane: l, gate: gateFull, cause: errFull}
 	}
 	a := &admission{lane: l, req: req, began: now, extra: extra}
 	var ok bool
-	if a.breaker, ok = l.breakers[req.Class()].allow(now); !ok && !force && !l.inGrace(now) {
-		l.inFlight.Add(-1)
+	if a.breaker, ok = l.breakers[req.Class()].allow(now); !ok && !force && !now.Before(v.grace) {
+		l.load.inFlight.Add(-1)
 		return nil, l.trialClosed(req.Class(), now)
 	}
 	if l.up.NeedsToken(req) {
 		a.token, _ = l.breakers[pullchain.ClassToken].allow(now)
 	}
 	if extra {
-		l.extra.Add(1)
+		l.load.extra.Add(1)
 	}
-	l.mu.Lock()
-	first := !l.past.asked
-	l.past.asked = true
-	l.mu.Unlock()
-	if first {
+	if !v.asked {
+		l.mu.Lock()
+		l.past.asked = true
+		l.mu.Unlock()
 		l.changed()
 	}
 	return a, nil
@@ -175,9 +180,9 @@ func (l *Lane) admit(req pullchain.Request, force, extra bool) (*admission, *clo
 // Only the first report counts.
 func (a *admission) end(err error) {
 	a.once.Do(func() {
-		a.lane.inFlight.Add(-1)
+		a.lane.load.inFlight.Add(-1)
 		if a.extra {
-			a.lane.extra.Add(-1)
+			a.lane.load.extra.Add(-1)
 		}
 		e := asError(err)
 		switch {

@@ -62,7 +62,7 @@ func (l *Lane) Probe(ctx context.Context) error {
 	if c := l.cfg.Egress.view(); c.at(began) && c.cause.Code == pullchain.CodeEgressAuth {
 		return c.cause // a refused login is not tried anew by every lane's prober
 	}
-	if l.leftAlone(began) {
+	if v := l.view(); v.leftAlone(began) {
 		return nil // disabled, or it has answered, and asking on would extend its ban (FAULTS.md F09)
 	}
 	err := l.up.Ping(ctx)
@@ -93,14 +93,9 @@ func (l *Lane) Probe(ctx context.Context) error {
 
 // leftAlone reports whether the operator wants no probes, or the upstream itself
 // named a time before which it wants no request of any class.
-func (l *Lane) leftAlone(now time.Time) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.gates.admin == Disabled {
-		return true
-	}
-	manifest, blob := &l.gates.cooldowns[pullchain.ClassManifest], &l.gates.cooldowns[pullchain.ClassBlob]
-	return manifest.named && manifest.at(now) && blob.named && blob.at(now)
+func (v *gateView) leftAlone(now time.Time) bool {
+	manifest, blob := &v.cooldowns[pullchain.ClassManifest], &v.cooldowns[pullchain.ClassBlob]
+	return v.admin == Disabled || manifest.named && manifest.at(now) && blob.named && blob.at(now)
 }
 
 // closeFor closes the cooldown gates that a probe's answer speaks of.
@@ -120,7 +115,7 @@ func (l *Lane) prove(ctx context.Context) {
 		l.mu.Lock()
 		req, ok := l.canary.of(class)
 		l.mu.Unlock()
-		if !ok || !l.trialDue(class, time.Now()) {
+		if v := l.view(); !ok || !v.trialDue(class, time.Now()) {
 			continue
 		}
 		a, _ := l.admit(req, true, false)
@@ -147,8 +142,9 @@ func (l *Lane) try(ctx context.Context, req pullchain.Request) error {
 	return err
 }
 
-func (l *Lane) trialDue(class pullchain.Class, now time.Time) bool {
-	v := l.view()
+// trialDue reports whether the prober is to try class: what waits for it to look, and
+// nothing else, since each try is a request that no client needs.
+func (v *gateView) trialDue(class pullchain.Class, now time.Time) bool {
 	if word := v.breakers[class].word(now); word != breakerClosed {
 		return word == breakerHalfOpen
 	}

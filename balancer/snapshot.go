@@ -106,31 +106,12 @@ func (b *Balancer) Snapshot() Snapshot {
 	b.states.adopt(b)
 	s := Snapshot{Registry: b.registry, Strategy: b.strategy}
 	s.Failovers, s.FailoversTotal = b.states.events.failovers(b.registry)
-	now := time.Now()
-	v, since := b.states.standing(b, now)
+	v, states, now := b.states.standing(b)
 	s.Pullable = v.first(now) != nil
-	states := v.at(now)
 	for i := range v.lanes {
-		states[i].since = since[i]
 		s.Lanes = append(s.Lanes, v.lanes[i].snapshot(i+1, &states[i], now))
 	}
 	return s
-}
-
-// standing returns the lanes of b as they stand, and since when they are in their
-// states: zero if b is not what the states are kept for any more.
-func (c *chainStates) standing(b *Balancer, now time.Time) (*chainView, []time.Time) {
-	c.events.mu.Lock()
-	defer c.events.mu.Unlock()
-	c.look()
-	v := b.view()
-	since := make([]time.Time, len(v.lanes))
-	for i, state := range v.at(now) {
-		if kept := c.states[v.lanes[i].lane]; kept.word == state.word {
-			since[i] = kept.since
-		}
-	}
-	return v, since
 }
 
 func (v *laneView) snapshot(place int, state *laneState, now time.Time) LaneSnapshot {
@@ -139,7 +120,7 @@ func (v *laneView) snapshot(place int, state *laneState, now time.Time) LaneSnap
 	s := LaneSnapshot{
 		Upstream: l.Name(), Order: place, Via: l.cfg.Via, Trust: "pull",
 		State: state.word, Since: stamp(state.since), Until: state.until, Code: state.code,
-		Authoritative: l.cfg.Authoritative, Metered: l.cfg.Metered, InFlight: l.inFlight.Load(),
+		Authoritative: l.cfg.Authoritative, Metered: l.cfg.Metered, InFlight: l.load.inFlight.Load(),
 		SkewMS: facts.Skew.Milliseconds(), TLSExpiry: stamp(facts.TLSExpiry), TLSIssuer: facts.TLSIssuer,
 		Throughput: int64(l.ledger.throughput()),
 		Cooldowns:  []CooldownSnapshot{}, Gates: []GateSnapshot{},

@@ -28,7 +28,7 @@ func TestTheLimitHoldsForSpeculativeRequestsAtOnce(t *testing.T) {
 	if a, g := l.admit(plain, false, false); a == nil {
 		t.Errorf("a request of a client's own met %+v", g)
 	}
-	if n := l.inFlight.Load(); n != 3 {
+	if n := l.load.inFlight.Load(); n != 3 {
 		t.Errorf("%d in flight, want 3", n)
 	}
 }

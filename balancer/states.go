@@ -93,17 +93,16 @@ func (c *chainStates) adopt(b *Balancer) {
 	c.events.due(now)
 	before := c.states
 	c.owner, c.states = b, map[*Lane]laneState{}
-	words := c.view().at(now)
+	states := b.view().at(now)
 	for i, l := range b.lanes {
+		states[i].since = now
+		c.states[l] = states[i]
 		if state, ok := before[l]; ok {
 			c.states[l] = state
-		} else {
-			words[i].since = now
-			c.states[l] = words[i]
 		}
 		l.chain.Store(c)
 	}
-	c.lookLocked(now)
+	c.look()
 }
 
 // changed reports that something has happened to the lane that may have changed its
@@ -139,16 +138,13 @@ func (c *chainStates) noteFirst(l *Lane) {
 	c.look()
 }
 
-// look records what has become of the lanes since the last look.
-func (c *chainStates) look() {
+// look records what has become of the lanes since the last look, and plans what is
+// to come. It returns the lanes as they stand, and what their states were worked out
+// for. The mutex of the events is held.
+func (c *chainStates) look() (*chainView, time.Time) {
 	now := time.Now()
 	c.events.due(now)
-	c.lookLocked(now)
-}
-
-// lookLocked records the transitions as of now, and plans those to come.
-func (c *chainStates) lookLocked(now time.Time) {
-	v := c.view()
+	v := c.owner.view()
 	for i, state := range v.at(now) {
 		l := v.lanes[i].lane
 		was := c.states[l]
@@ -164,8 +160,26 @@ func (c *chainStates) lookLocked(now time.Time) {
 	next := c.events.nextDue()
 	c.plan = c.planFrom(v, now)
 	if c.events.nextDue() != next {
-		c.events.wakeLocked()
+		c.events.wakeLocked() // for a reader that waits for an end by time
 	}
+	return v, now
+}
+
+// standing returns b's lanes as they stand, and their states at the time that comes
+// with them. Since is not known for lanes of a Balancer that another has replaced.
+func (c *chainStates) standing(b *Balancer) (*chainView, []laneState, time.Time) {
+	c.events.mu.Lock()
+	defer c.events.mu.Unlock()
+	v, now := c.look()
+	if c.owner != b {
+		v = b.view()
+		return v, v.at(now), now
+	}
+	states := make([]laneState, len(v.lanes))
+	for i := range v.lanes {
+		states[i] = c.states[v.lanes[i].lane]
+	}
+	return v, states, now
 }
 
 // planFrom returns the transitions after now that time alone brings about.
@@ -211,8 +225,6 @@ type laneView struct {
 }
 
 // view returns the lanes as they stand.
-func (c *chainStates) view() *chainView { return c.owner.view() }
-
 func (b *Balancer) view() *chainView {
 	v := &chainView{strategy: b.strategy, leader: b.leader(pullchain.ClassManifest)}
 	for _, l := range b.lanes {
