@@ -9,7 +9,8 @@ import (
 )
 
 // share is how much of a request's budget one attempt may use up while others
-// have not been asked.
+// have not been asked: an upstream that accepts and stays silent must leave the next
+// one time to answer.
 func share(req pullchain.Request) time.Duration { return budget(req) * 2 / 3 }
 
 // An attempt is one lane's part in a race.
@@ -49,6 +50,7 @@ func (a *attempt) run() {
 // another would have answered, as GHCR's of a millisecond (PROTOCOL.md 4.1).
 const shortWait = 100 * time.Millisecond
 
+// fetch asks the lane, and asks again after a pause too short to go elsewhere for.
 func (a *attempt) fetch() (pullchain.Response, error) {
 	ctx := a.watch.attach(a.ctx)
 	resp, err := a.race.b.ask(ctx, a.lane, a.race.req)
@@ -92,10 +94,12 @@ func (a *attempt) judgeLater(lost error) bool {
 	})
 }
 
+// lost is the error of an attempt that was overtaken: nothing is held against l.
 func lost(l *Lane) error {
 	return &pullchain.Error{Reason: pullchain.Canceled, Code: pullchain.CodeCanceled, Upstream: l.Name(), Err: errLost}
 }
 
+// outOfTime is the error of an attempt that had its share of the time, and more.
 func outOfTime(l *Lane) *pullchain.Error {
 	return &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeHeaderTimeout, Upstream: l.Name(), Err: errOutOfTime}
 }
@@ -120,6 +124,7 @@ func (w *winner) finish() {
 	w.cancel(nil)
 }
 
+// close ends a winner whose body was read, or is not wanted any more.
 func (w *winner) close(err error) {
 	w.resp.Body.Close()
 	w.admission.end(err)

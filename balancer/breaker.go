@@ -11,16 +11,22 @@ import (
 	"github.com/pullchain/pullchain"
 )
 
-// The breaker's window: thirty seconds, forgotten three at a time.
+// The breaker's window: thirty seconds, forgotten three at a time (FAULTS.md 9). A
+// window that is forgotten at once would, just after, let a failing upstream through
+// until it has failed as often again.
 const (
 	breakerWindow = 30 * time.Second
 	breakerBucket = 3 * time.Second
 )
 
-// trialSuccesses is how many trials in a row close a half-open breaker.
+// trialSuccesses is how many trials in a row close a half-open breaker. gobreaker
+// would also let as many through at once (MaxRequests); one at a time is enough to
+// learn, and what is learnt by a user's pull costs the user (FAULTS.md F41).
 const trialSuccesses = 3
 
-// errExcluded is an outcome that says nothing of the upstream's health.
+// errExcluded is an outcome that says nothing of the upstream's health: the client
+// went away, or another gate takes the blame. To count it as a success would close a
+// half-open breaker that has proved nothing.
 var errExcluded = errors.New("excluded")
 
 // A breaker is gobreaker's for one class of one lane, with what that has not:
@@ -85,12 +91,15 @@ func (b *breaker) judge(err error) bool {
 	}
 	e := asError(err)
 	b.failure = failure{err: e, threshold: uint32(b.cfg.Failures)}
-	if n := failureThreshold(e); n > 0 {
+	if n := failureThreshold(e); n > 0 { // what the operator has set lower stays lower
 		b.failure.threshold = uint32(min(b.cfg.Failures, n))
 	}
 	return false
 }
 
+// readyToTrip is called by cb for the failure that judge has just taken down. In a
+// row catches an upstream that is gone; the ratio one that fails for some of what is
+// asked, whose successes in between would hide it.
 func (b *breaker) readyToTrip(c gobreaker.Counts) bool {
 	if c.ConsecutiveFailures >= b.failure.threshold {
 		return true
@@ -114,6 +123,9 @@ func (b *breaker) changed(_ string, _, to gobreaker.State) {
 	b.notify(to == gobreaker.StateOpen)
 }
 
+// opened takes down a trip. The open time is our own, longer than gobreaker's, which
+// is fixed and cannot be asked for (gobreaker v2, Settings.Timeout): gobreaker turns
+// half-open under it, and is asked only when it is over.
 func (b *breaker) opened(cause *pullchain.Error, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -137,12 +149,14 @@ func (b *breaker) openFor(level int, cause *pullchain.Error) time.Duration {
 	return min(time.Duration(level)*b.cfg.Open, b.cfg.OpenMax)
 }
 
-// Three trips in ten minutes are flapping (FAULTS.md F39).
+// Three trips in ten minutes are flapping (FAULTS.md F39). It closes no gate: the
+// open time grows with the trips anyway. It is for people to see.
 const (
 	flapWindow = 10 * time.Minute
 	flapTrips  = 3
 )
 
+// recent returns the times that are not before since. times is in order.
 func recent(times []time.Time, since time.Time) []time.Time {
 	for len(times) > 0 && times[0].Before(since) {
 		times = times[1:]
@@ -230,6 +244,9 @@ type breakerPermit struct {
 	trial bool
 }
 
+// end reports the outcome. gobreaker drops that of a request which began before the
+// last change of state, so a body of ten minutes says nothing of the breaker's next
+// life. A permit that is never ended would keep a breaker half-open for ever.
 func (p *breakerPermit) end(err error) {
 	if p == nil {
 		return
@@ -248,41 +265,4 @@ func (p *breakerPermit) end(err error) {
 	if p.trial {
 		p.b.trial.Store(false)
 	}
-}
-
-// outcome is err in gobreaker's terms: an answer is a success even if it is
-// "no", and what is not the upstream's fault is not counted at all.
-func outcome(err error) error {
-	if err == nil {
-		return nil
-	}
-	switch reason := pullchain.ReasonOf(err); {
-	case reason == pullchain.NotFound || reason == pullchain.Denied:
-		return nil
-	case reason.Blame() == pullchain.BlameBreaker:
-		return err
-	}
-	return errExcluded
-}
-
-// failureThreshold says how many failures of e's kind in a row trip the breaker
-// (FAULTS.md F02, F04, F12, F13); 0 is as configured.
-func failureThreshold(e *pullchain.Error) int {
-	switch {
-	case e.Code == pullchain.CodeTLSCert:
-		return 1 // a certificate does not get better by asking again
-	case e.Code == pullchain.CodeConnTimeout || e.Code == pullchain.CodeTLSHandshake:
-		return 2
-	case e.Code == pullchain.CodeOriginDown:
-		switch e.Status {
-		case 521, 522, 523, 525, 526:
-			return 2
-		}
-		return 3
-	case e.Status == 502 || e.Status == 503 || e.Status == 504:
-		return 3
-	case e.Code == pullchain.CodeConnRefused || e.Code == pullchain.CodeDNS || e.Code == pullchain.CodeStall:
-		return 3
-	}
-	return 0
 }

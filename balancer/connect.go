@@ -11,7 +11,13 @@ import (
 )
 
 // A connectWatch notices that an attempt does not get a connection. It is fed
-// by the HTTP transport, through the attempt's context.
+// by the HTTP transport, through the attempt's context (net/http/httptrace): an
+// error comes only when the dial gives up, after five seconds, and it does not say
+// whether the wait was for the far end or for one of our own connections to come
+// free (MaxConnsPerHost), which is no fault of the upstream.
+//
+// An attempt may connect several times: for the redirects it follows, to the token
+// server, and again where an idle connection had died.
 type connectWatch struct {
 	patience time.Duration
 	fire     func(silent, reached bool)
@@ -52,6 +58,7 @@ func (w *connectWatch) attach(ctx context.Context) context.Context {
 	})
 }
 
+// waits begins the wait for a connection, idle or new.
 func (w *connectWatch) waits() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -64,6 +71,7 @@ func (w *connectWatch) waits() {
 	}
 }
 
+// dialling takes note that a new connection is being made: the queue is over.
 func (w *connectWatch) dialling() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -105,12 +113,15 @@ func (w *connectWatch) dialled(err error) {
 	w.through(true)
 }
 
+// through takes note that the far end has let us connect, or that it now has to do
+// its part of a TLS handshake, in which it can be silent as well.
 func (w *connectWatch) through(open bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.open = open
 }
 
+// got takes note that the attempt has its connection.
 func (w *connectWatch) got() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -129,6 +140,7 @@ func (w *connectWatch) answered() {
 	w.reached = true
 }
 
+// expired is called when the wait has lasted for the lane's patience.
 func (w *connectWatch) expired() {
 	w.mu.Lock()
 	live := w.timer != nil && !w.stopped && !w.fired

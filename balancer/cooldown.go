@@ -25,13 +25,16 @@ type cooldownView struct {
 	cause *pullchain.Error // the answer that closed it
 }
 
-// Bounds of a guessed cooldown.
+// Bounds of a guessed cooldown. It is spread by a fifth, so that replicas and lanes
+// that were limited together do not come back together.
 const (
 	cooldownFirst = 30 * time.Second
 	cooldownMax   = 15 * time.Minute
 )
 
-// close closes the gate because of e.
+// close closes the gate because of e. A time that was named only ever gets longer: a
+// second answer may name less than what the first has left, and coming back early is
+// what extends a ban (FAULTS.md F09).
 func (c *cooldown) close(now time.Time, e *pullchain.Error) {
 	if e.RetryAfter > 0 {
 		if until := now.Add(e.RetryAfter); until.After(c.until) {

@@ -82,7 +82,11 @@ func lastErrors(tries []pullchain.Attempt) []*pullchain.Error {
 	return errs
 }
 
-// weight orders errors by how much they decide.
+// weight orders errors by how much they decide. A "not found" that is final ends it;
+// one that is not weighs least, since any other lane may have what is asked for.
+// Limited comes before down: it says when to come back. That it becomes a 503 unless
+// every lane is limited is for the clients' sake: containerd asks again at once after
+// a 429, five times, and podman sleeps on it (PROTOCOL.md 5.1).
 func weight(e *pullchain.Error) int {
 	switch e.Reason {
 	case pullchain.Invalid, pullchain.Canceled:

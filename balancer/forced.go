@@ -75,7 +75,8 @@ func (l *Lane) giveGrace() {
 
 // force makes the one try that is left when every gate is closed on a guess:
 // first the lanes that may be down, then those that may be limited, soonest
-// first. It returns the winner, or nil.
+// first (FAULTS.md 7b.5): a down upstream loses nothing by being asked, a limited one
+// may extend its limit. It returns the winner, or nil.
 func (b *Balancer) force(ctx context.Context, req pullchain.Request, log *attemptLog) *winner {
 	for _, l := range forceOrder(log.closedGates()) {
 		mine, err := l.forced.take(ctx)
@@ -85,7 +86,7 @@ func (b *Balancer) force(ctx context.Context, req pullchain.Request, log *attemp
 			}
 			continue
 		}
-		if !mine {
+		if !mine { // the try has gone well, so the lane is in its grace
 			if won := b.race(ctx, req, []*Lane{l}, log); won != nil {
 				return won
 			}

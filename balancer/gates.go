@@ -7,7 +7,13 @@ import (
 	"github.com/pullchain/pullchain"
 )
 
-// The gates of a lane, in the order in which they are looked at (DESIGN.md).
+// The gates of a lane, in the order in which they are looked at (DESIGN.md). What
+// people have decided comes before what was proved, that before what is measured,
+// and what concerns all classes before what concerns one. So the first closed gate is
+// the one worth telling of: the next would not open the lane. A gate that is closed
+// keeps requests out, as a breaker does that is open.
+//
+// The words are those of the API, whose readers know "hold" for the dial backoff.
 const (
 	gateOperator    = "operator"
 	gateQuarantine  = "quarantine"
@@ -123,7 +129,8 @@ var (
 	errFull  = errors.New("at its limit of connections")
 )
 
-// closed returns the first gate that is closed for req, or nil.
+// closed returns the first gate that is closed for req, or nil. It is asked of each
+// lane for each request, so it takes no more than the locks of a view.
 func (l *Lane) closed(req pullchain.Request, now time.Time) *closedGate {
 	v := l.view()
 	return l.closedIn(&v, req, now)
@@ -158,6 +165,9 @@ func (v *gateView) closed(class pullchain.Class, now time.Time, needsToken func(
 	return g
 }
 
+// closedBeforeBreakers looks at the gates that stand before the breakers. gobreaker
+// knows no "until T" and one open time for all failures, so what has a time of its
+// own, a 429 above all, never reaches it.
 func (v *gateView) closedBeforeBreakers(class pullchain.Class, now time.Time) *closedGate {
 	cool := &v.cooldowns[class]
 	switch {
@@ -235,7 +245,9 @@ func (l *Lane) trialClosed(class pullchain.Class, now time.Time) *closedGate {
 	return g
 }
 
-// closedToken returns the token server's gate, if a token is needed.
+// closedToken returns the token server's gate, if a token is needed. It is another
+// host than the registry's, which fails and bans by itself: failed logins ban an
+// address (PROTOCOL.md 4.1). Requests for which there is a token yet go on.
 func (v *gateView) closedToken(now time.Time, needed func() bool) *closedGate {
 	cool, breaker := &v.cooldowns[pullchain.ClassToken], &v.breakers[pullchain.ClassToken]
 	if !cool.at(now) && breaker.word(now) != breakerOpen || !needed() {
@@ -265,7 +277,9 @@ func (g *closedGate) overridable() bool {
 	return true
 }
 
-// err is what a request is told that met only this gate.
+// err is what a request is told that met only this gate: what closed it, and when to
+// come back. The error keeps no Scope and is never Final: it is old, and not about
+// what is asked for now (FAULTS.md 0.5).
 func (g *closedGate) err(now time.Time) *pullchain.Error {
 	e := &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeGate, Err: g.cause}
 	if g.lane != nil {

@@ -60,6 +60,7 @@ func (k *knowledge) learnSizes(repo string, links []pullchain.Descriptor) {
 	}
 }
 
+// size returns how long the blob of req is by a manifest of its repository.
 func (k *knowledge) size(req pullchain.Request) (int64, bool) {
 	return k.sizes.GetIfPresent(sizeKey{req.Repo, req.Digest})
 }
@@ -83,6 +84,8 @@ func (k *knowledge) absent(l *Lane, req pullchain.Request, now time.Time) *pullc
 	return a.err
 }
 
+// keyOf returns what l's answer to req is remembered by. A HEAD and a GET are the same
+// question; a query is that of a page of tags.
 func keyOf(l *Lane, req pullchain.Request) absentKey {
 	return absentKey{lane: l, op: req.Op, repo: req.Repo, ref: req.Reference() + "?" + req.Query}
 }

@@ -39,7 +39,10 @@ type Lane struct {
 	chain atomic.Pointer[chainStates] // where changes are reported; nil before a Balancer has it
 	seen  atomic.Pointer[gateView]    // as it was last reported
 
-	mu      sync.Mutex // never held while a breaker, the upstream or the chain is asked anything
+	// mu is taken inside a breaker's own mutex (see breakerChanged) and inside that
+	// of the events. So it is never held while a breaker, the upstream or the chain
+	// is asked anything.
+	mu      sync.Mutex
 	gates   gates
 	past    past
 	canary  canary
@@ -151,6 +154,8 @@ func (l *Lane) admit(req pullchain.Request, force, extra bool) (*admission, *clo
 	if g := l.closedIn(&v, req, now); g != nil && !(force && g.overridable()) {
 		return nil, g
 	}
+	// Counted first and looked at then: several that are let through at once would
+	// otherwise not see each other.
 	if n := l.load.inFlight.Add(1); req.Options.Speculative && n > int64(l.cfg.MaxConnections) {
 		l.load.inFlight.Add(-1)
 		return nil, &closedGate{lane: l, gate: gateFull, cause: errFull}
@@ -161,6 +166,8 @@ func (l *Lane) admit(req pullchain.Request, force, extra bool) (*admission, *clo
 		l.load.inFlight.Add(-1)
 		return nil, l.trialClosed(req.Class(), now)
 	}
+	// The token server's gate has been looked at above. Where its breaker gives no permit
+	// all the same, half-open with another trial under way, the request goes uncounted.
 	if l.up.NeedsToken(req) {
 		a.token, _ = l.breakers[pullchain.ClassToken].allow(now)
 	}
@@ -177,7 +184,8 @@ func (l *Lane) admit(req pullchain.Request, force, extra bool) (*admission, *clo
 }
 
 // end reports how the request went: nil when everything that was read was right.
-// Only the first report counts.
+// Only the first report counts: gobreaker would count a second one as another
+// request, and a body may fail, be closed, and be judged by its digest.
 func (a *admission) end(err error) {
 	a.once.Do(func() {
 		a.lane.load.inFlight.Add(-1)

@@ -155,3 +155,43 @@ func (b *Balancer) lane(name string) *Lane {
 	}
 	return b.lanes[i]
 }
+
+// outcome is err in gobreaker's terms: an answer is a success even if it is
+// "no", and what is not the upstream's fault is not counted at all.
+func outcome(err error) error {
+	if err == nil {
+		return nil
+	}
+	switch reason := pullchain.ReasonOf(err); {
+	case reason == pullchain.NotFound || reason == pullchain.Denied:
+		return nil
+	case reason.Blame() == pullchain.BlameBreaker:
+		return err
+	}
+	return errExcluded
+}
+
+// failureThreshold says how many failures of e's kind in a row trip the breaker
+// (FAULTS.md F02, F04, F12, F13); 0 is as configured. The surer it is that the next
+// request fails as well, and the longer it takes to find out, the fewer: an upstream
+// that is silent costs each request seconds, a 500 milliseconds and may be the fault
+// of one image.
+func failureThreshold(e *pullchain.Error) int {
+	switch {
+	case e.Code == pullchain.CodeTLSCert:
+		return 1 // a certificate does not get better by asking again
+	case e.Code == pullchain.CodeConnTimeout || e.Code == pullchain.CodeTLSHandshake:
+		return 2
+	case e.Code == pullchain.CodeOriginDown:
+		switch e.Status {
+		case 521, 522, 523, 525, 526: // Cloudflare cannot reach the origin at all
+			return 2
+		}
+		return 3
+	case e.Status == 502 || e.Status == 503 || e.Status == 504:
+		return 3
+	case e.Code == pullchain.CodeConnRefused || e.Code == pullchain.CodeDNS || e.Code == pullchain.CodeStall:
+		return 3
+	}
+	return 0
+}

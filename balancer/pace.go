@@ -40,7 +40,8 @@ func (p *pace) add(n int, d time.Duration) bool {
 }
 
 // fasterThan reports whether another lane that may be asked for req is known to
-// be much faster than rate.
+// be much faster than rate. Where none is, slow is what there is: our own line may be
+// the narrow place, and changing over would only cost a round trip.
 func (b *Balancer) fasterThan(rate float64, than *Lane, req pullchain.Request) bool {
 	now := time.Now()
 	for _, l := range b.lanes {

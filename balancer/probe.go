@@ -126,7 +126,8 @@ func (l *Lane) prove(ctx context.Context) {
 	}
 }
 
-// try fetches req and throws it away.
+// try fetches req and throws it away. A HEAD may pass where the quota is spent, and
+// its headers say so (PROTOCOL.md 4.1): then the next GET would be refused.
 func (l *Lane) try(ctx context.Context, req pullchain.Request) error {
 	resp, err := l.up.Fetch(ctx, req)
 	if err != nil {

@@ -15,6 +15,9 @@ type quarantine struct {
 	refusals []time.Time
 }
 
+// Refusals by our own policy, as of a redirect to a private address, are not proof of
+// wrong bytes; an upstream that draws them again and again is no use all the same
+// (FAULTS.md 7).
 const (
 	quarantineFirst   = 5 * time.Minute
 	quarantineMax     = 24 * time.Hour
@@ -22,6 +25,8 @@ const (
 	refusalsTolerated = 2 // the third in the window quarantines
 )
 
+// close begins a quarantine, unless one is under way: answers that were on their way
+// when it began are the same finding. A day without another forgives.
 func (q *quarantine) close(now time.Time, e *pullchain.Error) {
 	if now.Before(q.until) {
 		return
@@ -31,7 +36,7 @@ func (q *quarantine) close(now time.Time, e *pullchain.Error) {
 	}
 	q.until = now.Add(min(quarantineFirst<<q.level, quarantineMax))
 	q.cause = e
-	q.level = min(q.level+1, 10)
+	q.level = min(q.level+1, 10) // beyond a day, and short of what would overflow
 }
 
 // refused counts a refusal by our own policy, and reports whether it is one

@@ -18,7 +18,13 @@ var (
 )
 
 // A race is one request on its way to one or, when the first is silent, several
-// lanes at once.
+// lanes at once. One goroutine runs it, that of the request; each attempt has one of
+// its own, because a Fetch cannot be waited for together with timers. All they say
+// to each other goes through two channels with room for everything that can be sent,
+// so that no attempt or timer ever waits for a race that is over.
+//
+// Which attempt wins is decided where its answer comes in, by won: the race may have
+// ended by then, and an answer that is too late must be closed by its own goroutine.
 type race struct {
 	b       *Balancer
 	req     pullchain.Request
@@ -45,7 +51,9 @@ func (b *Balancer) race(ctx context.Context, req pullchain.Request, lanes []*Lan
 	return r.finish(r.run(r.start(lanes, false)))
 }
 
-// newRace returns a race with room for n attempts. It must be finished.
+// newRace returns a race with room for n attempts. It must be finished. An attempt
+// nudges at most three times: it has no connection, it may be hedged, it has had its
+// share of the budget.
 func newRace(ctx context.Context, b *Balancer, req pullchain.Request, log *attemptLog, n int) *race {
 	r := &race{b: b, req: req, log: log, results: make(chan *attempt, n), nudges: make(chan *attempt, 3*n)}
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
@@ -78,7 +86,7 @@ func (r *race) run(lanes []*Lane) *attempt {
 				return a
 			}
 			if errors.Is(a.err, errLost) {
-				continue // a dead heat: the winner's report is on its way
+				continue // it came second: the report of the first is on its way
 			}
 			if r.decisive(a.err) {
 				return r.abandon()
@@ -101,7 +109,8 @@ func (r *race) run(lanes []*Lane) *attempt {
 }
 
 // maxQueued is how much longer than its budget a request may take that waits for
-// connections of our own.
+// connections of our own. A node that pulls a hundred images at once is served in
+// the end; a client that has given up by then ends it sooner.
 const maxQueued = 10 * time.Minute
 
 // spent ends the race, or gives it the time back that was spent on waiting for
@@ -166,7 +175,7 @@ func (r *race) abandon() *attempt {
 }
 
 // start begins an attempt at the first lane that lets it through, and returns
-// the lanes after that.
+// the lanes after that. beside says that another attempt still runs.
 func (r *race) start(lanes []*Lane, beside bool) []*Lane {
 	for i, l := range lanes {
 		a, g := l.admit(r.req, false, beside)
@@ -180,6 +189,9 @@ func (r *race) start(lanes []*Lane, beside bool) []*Lane {
 	return nil
 }
 
+// launch makes the attempt, in a goroutine, and sets what nudges the race if it takes
+// long. Only a manifest is hedged for being slow: it is small, and asked for once
+// more costs little. A blob's first byte may be late because its CDN has to fetch it.
 func (r *race) launch(l *Lane, admitted *admission, beside bool) {
 	a := &attempt{race: r, lane: l, admission: admitted, start: time.Now(), hedge: beside}
 	a.ctx, a.cancel = context.WithCancelCause(r.ctx)
@@ -197,7 +209,8 @@ func (r *race) launch(l *Lane, admitted *admission, beside bool) {
 	go a.run()
 }
 
-// ended takes note of a that its goroutine has reported.
+// ended takes note of a, which its goroutine has reported. A winner's admission stays
+// open until its body is closed: only then is it known how the request went.
 func (r *race) ended(a *attempt) {
 	r.forget(a)
 	took := time.Since(a.start)
@@ -256,7 +269,7 @@ func (r *race) decisive(err error) bool {
 		return !pullchain.ReasonOf(err).Failover()
 	}
 	if e.Status == http.StatusRequestedRangeNotSatisfiable && r.log.resumed() {
-		return false // we know better than this lane how long the blob is
+		return false // it lacks what another lane has sent: that the range is wrong is its word alone
 	}
 	return !e.Reason.Failover() || e.Reason == pullchain.NotFound && e.Final
 }

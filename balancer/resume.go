@@ -20,6 +20,9 @@ type resumes struct {
 	unfit []*Lane // what they answered were parts of something else
 }
 
+// Resumes are limited by what they bring and not by their number: a layer of some
+// gigabytes over a bad line may be cut a hundred times and still arrive.
+//
 // A resume must bring this much, or a quarter of what was left, to count as
 // progress; so many that do not in a row end the stream (FAULTS.md 9 allows 6
 // attempts).
@@ -49,7 +52,9 @@ func (s *stream) remaining() pullchain.Request {
 }
 
 // resume blames the lane at hand for cause and opens another at the same byte.
-// It returns nil when there is one to go on with.
+// It returns nil when there is one to go on with. A client knows nothing of it: of
+// the clients, podman, skopeo 1.9 and crane fail a pull whose blob is cut, and
+// containerd resumes only after an exact io.ErrUnexpectedEOF (PROTOCOL.md 4.3, 7).
 func (s *stream) resume(cause error) error {
 	failed := s.won
 	cause = failed.lane.ownError(cause)
@@ -64,6 +69,8 @@ func (s *stream) resume(cause error) error {
 	s.log.cut(failed.lane, s.pos, cause)
 	s.resumes.again = s.resumes.n > 0
 	wait := resumeBackoff()
+	// Between lanes there is no wait, only between rounds in which none could go on:
+	// what failed may be our own line, and come back.
 	for ; s.resumes.n < s.mostResumes(); s.resumes.n++ {
 		unfit := len(s.resumes.unfit)
 		if s.open() {
@@ -96,7 +103,7 @@ func (s *stream) mostResumes() int {
 }
 
 // resumeBackoff is the wait between rounds over all lanes in which none could
-// go on. Between lanes there is no wait.
+// go on.
 func resumeBackoff() backoff.BackOff {
 	return backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(200*time.Millisecond), backoff.WithMaxInterval(4*time.Second), backoff.WithMaxElapsedTime(0))

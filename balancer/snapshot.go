@@ -101,7 +101,7 @@ type ErrorSnapshot struct {
 	Text   string         `json:"text"`
 }
 
-// Snapshot returns the chain as it stands.
+// Snapshot returns the chain as it stands, to be read by people and scraped.
 func (b *Balancer) Snapshot() Snapshot {
 	b.states.adopt(b)
 	s := Snapshot{Registry: b.registry, Strategy: b.strategy}

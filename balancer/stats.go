@@ -24,7 +24,8 @@ type classLedger struct {
 	ewma               time.Duration
 }
 
-// ewmaShare is the weight of the newest sample in the moving averages.
+// ewmaShare is the weight of the newest sample in the moving averages: ten samples
+// later a tenth of an old one is left.
 const ewmaShare = 0.2
 
 func (s *laneLedger) count(class pullchain.Class, e *pullchain.Error) {
@@ -52,7 +53,8 @@ func (s *laneLedger) faultLocked(class pullchain.Class, e *pullchain.Error) {
 	c.outcomes[e.Code]++
 }
 
-// waited records a time to first byte.
+// waited records a time to first byte, of answers only: how long a failure took says
+// nothing of how long an answer is worth waiting for.
 func (s *laneLedger) waited(class pullchain.Class, d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -11,7 +11,8 @@ import (
 	"github.com/pullchain/pullchain"
 )
 
-// Strategy is how a chain orders the lanes that may be asked.
+// Strategy is how a chain orders the lanes that may be asked: what Envoy calls the
+// load balancing policy and HAProxy the balance algorithm.
 type Strategy string
 
 // The strategies.
@@ -56,7 +57,8 @@ type candidate struct {
 func (c candidate) maySpeculate() bool { return !c.metered && !c.full && !c.noRange && !c.backingOff }
 
 // hysteresis is how much better another lane must be before the fastest one is
-// left for it.
+// left for it. Without it two lanes that are alike would take turns by chance, and
+// neither's cache or connections would stay warm.
 const hysteresis = 0.8
 
 // order returns the candidates in the order in which to ask them; those that

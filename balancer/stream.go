@@ -10,8 +10,10 @@ import (
 	"github.com/pullchain/pullchain"
 )
 
-// A stream reads the bytes [from, end) of a blob and, when its lane fails, goes
-// on at the same byte from another. It is not safe for concurrent use.
+// A stream reads a blob, or a range of it, and, when its lane fails, goes on at the
+// same byte from another. Which lane sent which bytes is kept, for when the digest
+// says that they are wrong. It is not safe for concurrent use, but for the attempts
+// of its log.
 type stream struct {
 	b   *Balancer
 	ctx context.Context
@@ -83,7 +85,8 @@ func (s *stream) Read(p []byte) (int, error) {
 	}
 }
 
-// readOnce reads from the lane at hand, and keeps its pace.
+// readOnce reads from the lane at hand, and keeps its pace. A lane that turns out too
+// slow is left with the next read: the bytes at hand are good, and go out first.
 func (s *stream) readOnce(p []byte) (int, error) {
 	if s.pace.giveUp {
 		return 0, &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeStall, Upstream: s.won.lane.Name(), Err: errSlow}
