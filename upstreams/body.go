@@ -34,6 +34,8 @@ type body struct {
 	over  bool        // it has ended, well or not
 }
 
+// Read times only the wait for the upstream. A client that reads slowly is no stall
+// (FAULTS.md F21).
 func (b *body) Read(p []byte) (int, error) {
 	b.timer.Reset(b.a.u.limits.stall)
 	n, err := b.rc.Read(p)
@@ -62,6 +64,8 @@ func (b *body) Close() error {
 	return nil
 }
 
+// explain says why a body failed. What net/http says of a context that has ended is
+// the context's own error; the cause tells which of the reasons it was.
 func (b *body) explain(err error) error {
 	name := b.a.u.cfg.Name
 	switch cause := context.Cause(b.a.ctx); {
@@ -82,9 +86,11 @@ func (b *body) explain(err error) error {
 }
 
 // maxInflation bounds what an encoded body may grow to: a small answer must not
-// become an endless one (FAULTS.md F47).
+// become an endless one (FAULTS.md F47). Layers hardly shrink at all, for they are
+// compressed already; deflate itself could reach a thousandfold.
 const maxInflation = 200
 
+// encoded reports whether resp has a Content-Encoding, although identity was asked for.
 func encoded(resp *http.Response) bool {
 	switch strings.ToLower(resp.Header.Get("Content-Encoding")) {
 	case "", "identity":
@@ -117,6 +123,7 @@ func decoded(resp *http.Response, rc *body) (io.ReadCloser, error) {
 	return &inflated{zr: zr, in: in, closer: rc}, nil
 }
 
+// counted is a reader that knows how much it has read.
 type counted struct {
 	r io.Reader
 	n int64
@@ -128,6 +135,9 @@ func (c *counted) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// inflated reads what an encoded body holds, within maxInflation. It is measured
+// against the encoded bytes read so far, since the length may not be known; the first
+// kilobyte is free, for a small body may compress very well.
 type inflated struct {
 	zr     *gzip.Reader
 	in     *counted

@@ -32,7 +32,10 @@ type answer struct {
 }
 
 // classifyStatus says what an answer of 300 or more means. It is the one place
-// where a status becomes a Reason (FAULTS.md 7).
+// where a status becomes a Reason (FAULTS.md 7). The order of the cases matters: the
+// more an answer says of itself, the earlier it is looked at, so that a Worker that
+// has spent its quota is not taken for a server error, nor an expired link of a CDN
+// for a registry that denies.
 func classifyStatus(a answer) *pullchain.Error {
 	if a.now.IsZero() {
 		a.now = time.Now()
@@ -54,7 +57,7 @@ func classifyStatus(a answer) *pullchain.Error {
 	case a.status == http.StatusServiceUnavailable && e.RetryAfter > 0:
 		e.Reason, e.Code = pullchain.Limited, pullchain.CodeServerError
 	case a.offOrigin && (a.status == 400 || a.status == 401 || a.status == 403):
-		e.Reason, e.Code = pullchain.Unavailable, pullchain.CodeSignedURL
+		e.Reason, e.Code = pullchain.Unavailable, pullchain.CodeSignedURL // S3 says 400 or 403 of an expired link
 	case a.status == http.StatusNotFound || a.status == http.StatusGone:
 		e.Reason, e.Code = pullchain.NotFound, pullchain.CodeNotFound
 		e.Final = !isHTML(a) // a parked host's 404 page says nothing of the registry
@@ -147,11 +150,13 @@ func workerQuotaSpent(a answer) bool {
 // has a Ray ID and an address too, which may hold the same digits.
 var error1027 = regexp.MustCompile(`(?:^|[^0-9A-Za-z.:-])1027(?:[^0-9A-Za-z]|$)`)
 
+// untilMidnightUTC is when Cloudflare's daily quotas begin anew.
 func untilMidnightUTC(now time.Time) time.Duration {
 	y, m, d := now.UTC().Date()
 	return time.Date(y, m, d+1, 0, 0, 0, 0, time.UTC).Sub(now)
 }
 
+// isHTML reports whether the answer is a web page, whatever it is labelled.
 func isHTML(a answer) bool {
 	return strings.HasPrefix(strings.ToLower(a.header.Get("Content-Type")), "text/html") || looksLikeHTML(a.body)
 }
@@ -165,7 +170,10 @@ func scopeOf(offOrigin bool) pullchain.Scope {
 	return pullchain.ScopeUpstream
 }
 
-// classifyTransport says what a failure to get an answer at all means.
+// classifyTransport says what a failure to get an answer at all means. Where net/http
+// has no type for an error, only its text is left to go by: of HTTP/2 above all, whose
+// errors are those of a package inside net/http. The proxy is looked at first: an
+// error of its own is wrapped in the same types as one of the far end.
 func classifyTransport(err error, offOrigin bool) *pullchain.Error {
 	if e, ok := errors.AsType[*pullchain.Error](err); ok {
 		return e
@@ -216,6 +224,8 @@ func isCertificateError(err error) bool {
 		isType[x509.HostnameError](err) || isType[x509.CertificateInvalidError](err)
 }
 
+// isDial reports whether no connection to the far end came about; a proxy's own have
+// the Op "proxyconnect" or "socks connect".
 func isDial(err error) bool {
 	op, ok := errors.AsType[*net.OpError](err)
 	return ok && op.Op == "dial"

@@ -149,6 +149,9 @@ func shown(raw string) string {
 	return strconv.Quote(raw)
 }
 
+// forbiddenHeader reports whether a header is not the configuration's to set: it is
+// computed for each request, belongs to the connection, or is a login, which has
+// settings of its own so that it is never sent past a redirect nor shown.
 func forbiddenHeader(name string) bool {
 	switch strings.ToLower(name) {
 	case "host", "accept", "accept-encoding", "range", "if-range", "authorization", "cookie",

@@ -16,7 +16,9 @@ import (
 	"github.com/pullchain/pullchain/internal/wire"
 )
 
-// What is read whole is read with a limit (FAULTS.md 5, CVE-2023-2253 and kin).
+// What is read whole is read with a limit (FAULTS.md 5, CVE-2023-2253 and kin). The
+// specification wants clients to take manifests of 4 MiB at least, and registries may
+// limit them to that; containerd reads a little more than 4 MB.
 const (
 	maxManifest = 8 << 20
 	maxTags     = 1 << 20
@@ -54,7 +56,9 @@ func (a *attempt) respond(resp *http.Response) (pullchain.Response, error) {
 	return out, err
 }
 
-// manifestHead checks what the headers of a manifest claim.
+// manifestHead checks what the headers of a manifest claim. They are all there is: a
+// client that has only asked for them is told of a digest which nothing has proved,
+// and the GET that follows proves it.
 func (a *attempt) manifestHead(resp *http.Response, out *pullchain.Response) error {
 	defer a.finish(resp)
 	out.Header = entityTag(resp)
@@ -156,7 +160,8 @@ func oddDocument(named bool, format string, args ...any) error {
 	return e
 }
 
-// list reads a page of tags or referrers.
+// list reads a page of tags or referrers. No digest proves it, so of its headers only
+// those of the specification go on: where the next page is, and which filters count.
 func (a *attempt) list(resp *http.Response, out *pullchain.Response) error {
 	limit := int64(maxTags)
 	if a.req.Op == pullchain.Referrers {
@@ -185,7 +190,8 @@ func (a *attempt) list(resp *http.Response, out *pullchain.Response) error {
 	return nil
 }
 
-// readAll reads a body that must fit into limit bytes, giving up when it stalls.
+// readAll reads a body that must fit into limit bytes, giving up when it stalls. The
+// declared length is looked at first, so that nothing of what is too large is read.
 func (a *attempt) readAll(resp *http.Response, limit int64) ([]byte, error) {
 	defer a.finish(resp)
 	if resp.ContentLength > limit {
@@ -224,6 +230,9 @@ func claimedDigest(resp *http.Response) (digest.Digest, error) {
 	return d, nil
 }
 
+// mediaType returns the Content-Type without parameters, in lower case. One that does
+// not parse is cut at its first parameter: registries send odd ones, and the document
+// says itself what it is.
 func mediaType(resp *http.Response) string {
 	t, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if err != nil {
@@ -232,6 +241,8 @@ func mediaType(resp *http.Response) string {
 	return strings.ToLower(strings.TrimSpace(t))
 }
 
+// looksLikeHTML reports whether body can be no manifest, as it begins like a page. A
+// captive portal may label it as it was asked to (FAULTS.md F26).
 func looksLikeHTML(body []byte) bool {
 	return bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n\uFEFF"), []byte("<"))
 }
@@ -244,6 +255,8 @@ func clip(s string) string {
 	return s
 }
 
+// corrupt is an answer that is not what was asked for. What it is held against is for
+// its Code and Scope to say.
 func corrupt(code pullchain.Code, format string, args ...any) error {
 	return &pullchain.Error{Reason: pullchain.Corrupt, Code: code, Err: fmt.Errorf(format, args...)}
 }

@@ -69,7 +69,8 @@ func New(cfg Config, proxy egress.Config) (*Upstream, error) {
 		limits: cfg.limits(),
 		login:  sync.OnceValue(cfg.fingerprint),
 	}
-	// The registries of this world redirect, and what relays them passes on.
+	// What to expect of the first blob: the well-known registries redirect it to a CDN
+	// (PROTOCOL.md 4.7), and a relay passes it on itself.
 	u.redirects.Store(cfg.Authoritative != nil && *cfg.Authoritative)
 	u.base, u.prefix = splitPath(full.Path)
 	u.guard, err = egress.NewGuard(egress.GuardConfig{
@@ -128,7 +129,8 @@ func (u *Upstream) Fetch(ctx context.Context, req pullchain.Request) (pullchain.
 	return resp, nil
 }
 
-// explain completes err with what only this upstream knows.
+// explain completes err with what only this upstream knows. A client that went away is
+// told apart first: whatever else its going has broken is no fault of the upstream.
 func (u *Upstream) explain(ctx context.Context, a *attempt, err error) error {
 	if ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled) {
 		return &pullchain.Error{Reason: pullchain.Canceled, Code: pullchain.CodeCanceled, Upstream: u.cfg.Name, Err: context.Cause(ctx)}
@@ -201,4 +203,6 @@ func hostPort(u *url.URL) string {
 	return u.Host + ":443"
 }
 
+// keepRedirects leaves a token server's redirects to regauth, which looks at each
+// before it follows it.
 func keepRedirects(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
