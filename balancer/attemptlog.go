@@ -41,6 +41,8 @@ func (log *attemptLog) restart() {
 // the first tries and the last.
 const triesKept = 100
 
+// addLocked keeps a. What is dropped when there are too many is from the middle: how
+// it began and where it stands is what people ask.
 func (log *attemptLog) addLocked(a pullchain.Attempt) {
 	log.tries = append(log.tries, a)
 	if len(log.tries) > triesKept {

@@ -80,6 +80,8 @@ const (
 	maxAttempts    = 6
 )
 
+// budget returns how long req may wait for its first byte. It is shared by all lanes
+// that are asked: containerd waits 30 s for headers, docker for ever (PROTOCOL.md 4.3).
 func budget(req pullchain.Request) time.Duration {
 	if req.Class() == pullchain.ClassBlob {
 		return blobBudget
@@ -110,6 +112,7 @@ func (b *Balancer) Fetch(ctx context.Context, req pullchain.Request) (pullchain.
 			resp.Attempts = log.attempts()
 			return resp, nil
 		}
+		// A small blob was wrong, and the client has got nothing of it.
 		if pullchain.ReasonOf(err) != pullchain.Corrupt || tries > len(b.lanes) {
 			return pullchain.Response{}, log.finalError(ctx, b.inOrder)
 		}

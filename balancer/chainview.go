@@ -129,6 +129,7 @@ func (v *laneView) word(gate string, t time.Time) string {
 	return StateDown
 }
 
+// flapping reports whether one of the breakers has tripped too often lately.
 func (v *gateView) flapping(t time.Time) bool {
 	for class := range v.breakers {
 		if t.Before(v.breakers[class].flapping) {

@@ -20,11 +20,14 @@ const (
 
 func (h *failbackHold) trouble() { *h = failbackHold{troubled: true} }
 
+// recovered says that the trouble has ended: the time to prove itself begins.
 func (h *failbackHold) recovered(now time.Time) {
 	view := h.view()
 	*h = failbackHold{troubled: view.holds(now), since: now}
 }
 
+// success counts one. The first is also the end of a trouble whose end was not told,
+// as that of a quarantine: time opens it, and no probe or breaker.
 func (h *failbackHold) success(now time.Time) {
 	if h.since.IsZero() {
 		h.since = now

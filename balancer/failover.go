@@ -31,15 +31,18 @@ func (b *Balancer) recordFailover(req pullchain.Request, log *attemptLog, to *La
 func (b *Balancer) replaced(req pullchain.Request, to *Lane) (pullchain.Attempt, bool) {
 	now := time.Now()
 	for _, name := range req.Options.Avoid {
-		if l := b.lane(name); l != nil && l != to {
-			if cause := l.quarantinedFor(now); cause != nil {
-				return pullchain.Attempt{Upstream: name, Start: now, Err: cause}, true
-			}
+		l := b.lane(name)
+		if l == nil || l == to {
+			continue
+		}
+		if v := l.view(); v.quarantine.at(now) {
+			return pullchain.Attempt{Upstream: name, Start: now, Err: v.quarantine.cause}, true
 		}
 	}
 	return pullchain.Attempt{}, false
 }
 
+// phase is when it happened, in the words of the API: what a client sees of it differs.
 func phase(req pullchain.Request, log *attemptLog) string {
 	switch {
 	case req.Op != pullchain.Blob:

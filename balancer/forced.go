@@ -137,6 +137,7 @@ func canceled(err error) bool {
 	return errors.Is(err, errLost) || err != nil && pullchain.ReasonOf(err) == pullchain.Canceled
 }
 
+// forceOrder returns the lanes that may be forced, in the order in which to.
 func forceOrder(gates []*closedGate) []*Lane {
 	var down, limited []*closedGate
 	for _, g := range gates {

@@ -224,6 +224,7 @@ func (v *gateView) closedBreaker(class pullchain.Class, now time.Time) *closedGa
 	return nil
 }
 
+// gate returns the gate that the breaker is while it is in the way.
 func (v *breakerView) gate() *closedGate {
 	g := &closedGate{gate: gateBreaker, until: v.until, cause: errOpen}
 	if v.cause != nil {

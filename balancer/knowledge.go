@@ -14,7 +14,8 @@ import (
 const gateAbsent = "absent"
 
 // knowledge is what a chain has learnt of content. It is bounded, and safe for
-// concurrent use.
+// concurrent use. It is of the chain and not of the lanes, so that a reload which
+// makes a lane anew loses none of the sizes.
 type knowledge struct {
 	sizes    *otter.Cache[sizeKey, int64]
 	absences *otter.Cache[absentKey, absence]

@@ -34,6 +34,9 @@ func (l *Lane) learn(a *admission, e *pullchain.Error) {
 	l.learnFailure(a, e, now)
 }
 
+// learnSuccess opens what a success proves open. An answer to a request that was sent
+// before a gate closed proves nothing: many are under way when a lane fails, and
+// their answers would open it at once.
 func (l *Lane) learnSuccess(a *admission, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -52,13 +55,15 @@ func (l *Lane) learnSuccess(a *admission, now time.Time) {
 	g.failback.success(now)
 }
 
+// learnFailure closes what a failure is held against. The Reason says which gate, and
+// the Scope how much of the lane; one answer judges no more than that (FAULTS.md 0.2).
 func (l *Lane) learnFailure(a *admission, e *pullchain.Error, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	class, g := a.req.Class(), &l.gates
 	l.past.lastError, l.past.lastFailed = e, now
 	switch e.Reason.Blame() {
-	case pullchain.BlameNobody: // it answered: it works
+	case pullchain.BlameNobody: // it answered, be it "no": it works
 		g.cooldowns[class].ok(a.began, !a.req.Head)
 		g.failback.success(now)
 		l.canary.forget(a.req)
@@ -91,6 +96,9 @@ func (g *gates) corrupt(req pullchain.Request, e *pullchain.Error, now time.Time
 	}
 }
 
+// unavailable begins a dial backoff if the upstream's own host could not be connected
+// to. The breaker counts the failure as well, but trips at the third refused
+// connection only; a burst of a hundred requests would all run into it by then.
 func (g *gates) unavailable(e *pullchain.Error, now time.Time) {
 	if e.Scope != pullchain.ScopeUpstream {
 		return

@@ -54,14 +54,3 @@ func (q *quarantine) lift() {
 		q.until, q.cause = time.Time{}, nil
 	}
 }
-
-// quarantinedFor returns why the lane is in quarantine, or nil if it is not.
-func (l *Lane) quarantinedFor(now time.Time) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	q := &l.gates.quarantine
-	if q.cause == nil || !now.Before(q.until) {
-		return nil
-	}
-	return q.cause
-}

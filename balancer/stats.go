@@ -28,6 +28,7 @@ type classLedger struct {
 // later a tenth of an old one is left.
 const ewmaShare = 0.2
 
+// count counts a request and, if e is not nil or a client that went away, its failure.
 func (s *laneLedger) count(class pullchain.Class, e *pullchain.Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -86,12 +87,14 @@ func (s *laneLedger) flowed(n int64, d time.Duration) {
 // rateSample is the least that says anything of a lane's throughput.
 const rateSample = 64 << 10
 
+// throughput returns the moving average of bytes per second; 0 if it is not known.
 func (s *laneLedger) throughput() float64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.rate
 }
 
+// expected returns how long a request of class may expect to wait for its first byte.
 func (s *laneLedger) expected(class pullchain.Class) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -58,6 +58,9 @@ func (s *senders) only() *Lane {
 	return s.lanes[0]
 }
 
+// Read returns bytes as long as some lane has them, and an error only when none has.
+// Good bytes that come together with an error are passed on first: it is found again
+// by the next read, which then goes on behind them.
 func (s *stream) Read(p []byte) (int, error) {
 	if s.err != nil {
 		return 0, s.err

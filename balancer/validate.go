@@ -109,6 +109,8 @@ type cut struct {
 // Sections returns none: the body's own are of the whole.
 func (c *cut) Sections() pullchain.Sections { return nil }
 
+// Read skips to the part with the first call: the answer's headers must not wait for
+// megabytes that are thrown away.
 func (c *cut) Read(p []byte) (int, error) {
 	for c.skip > 0 {
 		n, err := io.CopyN(io.Discard, c.Body, c.skip)
@@ -148,6 +150,7 @@ func sizeConflict(format string, args ...any) error {
 	return &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeWrongSize, Scope: pullchain.ScopeRequest, Err: fmt.Errorf(format, args...)}
 }
 
+// mismatch is bytes, or a description of them, that are not those asked for.
 func mismatch(code pullchain.Code, format string, args ...any) error {
 	return &pullchain.Error{Reason: pullchain.Corrupt, Code: code, Err: fmt.Errorf(format, args...)}
 }

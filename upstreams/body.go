@@ -53,7 +53,8 @@ func (b *body) Read(p []byte) (int, error) {
 const maxRemaining = 64 << 10
 
 // Close ends the attempt. Where the length is not known, all that may be left
-// and be worth reading is the mark of the end.
+// and be worth reading is the mark of the end: net/http reuses a connection only if
+// the body has been read up to its io.EOF.
 func (b *body) Close() error {
 	defer b.a.cancel(nil)
 	b.timer.Stop()
@@ -159,4 +160,5 @@ func (i *inflated) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Close ends the attempt; gzip itself has nothing to let go of.
 func (i *inflated) Close() error { return i.closer.Close() }

@@ -54,7 +54,7 @@ func classifyStatus(a answer) *pullchain.Error {
 		e.RetryAfter = untilMidnightUTC(a.now)
 	case a.status == http.StatusTooManyRequests:
 		classifyLimit(a, e)
-	case a.status == http.StatusServiceUnavailable && e.RetryAfter > 0:
+	case a.status == http.StatusServiceUnavailable && e.RetryAfter > 0: // it is well enough to ask for a pause
 		e.Reason, e.Code = pullchain.Limited, pullchain.CodeServerError
 	case a.offOrigin && (a.status == 400 || a.status == 401 || a.status == 403):
 		e.Reason, e.Code = pullchain.Unavailable, pullchain.CodeSignedURL // S3 says 400 or 403 of an expired link
@@ -63,7 +63,7 @@ func classifyStatus(a answer) *pullchain.Error {
 		e.Final = !isHTML(a) // a parked host's 404 page says nothing of the registry
 	case a.status == http.StatusProxyAuthRequired: // of a proxy that forwards plain http (egress.NewTransport)
 		e.Reason, e.Code, e.Scope = pullchain.Egress, pullchain.CodeEgressAuth, pullchain.ScopeUpstream
-	case a.status == http.StatusUnauthorized:
+	case a.status == http.StatusUnauthorized: // after logging in as configured: see attempt.ask
 		e.Reason, e.Code = pullchain.Denied, pullchain.CodeUnauthorized
 	case a.status == http.StatusRequestedRangeNotSatisfiable && a.blob:
 		e.Reason, e.Code = pullchain.Invalid, pullchain.CodeWrongRange

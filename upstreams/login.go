@@ -35,6 +35,7 @@ func (c Config) fingerprint() string {
 	return hex.EncodeToString(key)
 }
 
+// headerNames returns the names in an order that does not depend on the map's.
 func (c Config) headerNames() []string {
 	names := make([]string, 0, len(c.Headers))
 	for name := range c.Headers {
@@ -44,7 +45,8 @@ func (c Config) headerNames() []string {
 	return names
 }
 
-// fields joins texts so that no two lists of them join to the same.
+// fields joins texts so that no two lists of them join to the same: "ab" and "c" are
+// another login than "a" and "bc".
 func fields(texts ...string) string {
 	var joined strings.Builder
 	for _, text := range texts {

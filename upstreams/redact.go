@@ -36,7 +36,7 @@ func (a *attempt) redact(text string) string {
 // secrets are what the far end has been told: the login of this attempt in the
 // form that was sent, and what the configuration holds.
 func (a *attempt) secrets() []string {
-	_, login, _ := strings.Cut(a.login.Reveal(), " ")
+	_, login, _ := strings.Cut(a.login.Reveal(), " ") // without "Basic" or "Bearer"
 	cfg := &a.u.cfg
 	out := []string{login, cfg.Password.Reveal(), cfg.Token.Reveal()}
 	for _, value := range cfg.Headers {

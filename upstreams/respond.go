@@ -95,6 +95,8 @@ func (a *attempt) manifest(resp *http.Response, out *pullchain.Response) error {
 	if err != nil {
 		return err
 	}
+	// Before the digest: a page in the place of a manifest is a portal, and says more
+	// than that the bytes are wrong.
 	if looksLikeHTML(body) {
 		return corrupt(pullchain.CodeNotRegistry, "a web page instead of a manifest")
 	}
@@ -103,6 +105,8 @@ func (a *attempt) manifest(resp *http.Response, out *pullchain.Response) error {
 		return err
 	}
 	want, algorithm := a.req.Digest, digest.Canonical
+	// By a tag the registry's own algorithm is taken, so that the digest it names and
+	// ours are the same.
 	switch {
 	case want != "":
 		algorithm = want.Algorithm()
@@ -217,7 +221,8 @@ func (a *attempt) finish(resp *http.Response) {
 	a.cancel(nil)
 }
 
-// claimedDigest returns the Docker-Content-Digest of an answer, or "".
+// claimedDigest returns the Docker-Content-Digest of an answer, or "". It is checked
+// strictly, for paths and requests are built from digests (CVE-2024-3727).
 func claimedDigest(resp *http.Response) (digest.Digest, error) {
 	value := resp.Header.Get("Docker-Content-Digest")
 	if value == "" {

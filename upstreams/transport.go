@@ -48,6 +48,7 @@ func (u *Upstream) dial(proxy egress.Config, roots *x509.CertPool) error {
 		http1  bool
 		header time.Duration
 	}{
+		// HTTP/2 for what is small: all of it then shares one warm connection.
 		{&u.api, false, u.limits.manifestHeader},
 		{&u.http1, true, u.limits.manifestHeader},
 		{&u.blobs, true, u.limits.blobHeader},

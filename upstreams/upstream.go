@@ -31,10 +31,10 @@ import (
 // for concurrent use.
 type Upstream struct {
 	cfg    Config
-	origin *url.URL // scheme and host alone
-	base   string   // path in front of a repository: "/v2", or what the URL says
-	prefix string   // put in front of every repository's name, with its slash; may be empty
-	auth   *regauth.Source
+	origin *url.URL        // scheme and host alone
+	base   string          // path in front of a repository: "/v2", or what the URL says
+	prefix string          // put in front of every repository's name, with its slash; may be empty
+	auth   *regauth.Source // tokens, and what has been learnt of where to get them
 	guard  *egress.Guard
 
 	api   *http.Transport // manifests, tokens, pings: HTTP/2 where offered
@@ -101,7 +101,8 @@ func New(cfg Config, proxy egress.Config) (*Upstream, error) {
 // Name returns the name that the configuration gives this upstream.
 func (u *Upstream) Name() string { return u.cfg.Name }
 
-// Close drops idle connections. Bodies that are being read go on.
+// Close drops idle connections. Bodies that are being read go on: a reload replaces an
+// upstream while its layers are still under way.
 func (u *Upstream) Close() {
 	for _, t := range []*http.Transport{u.api, u.blobs, u.http1} {
 		t.CloseIdleConnections()
