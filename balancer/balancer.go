@@ -49,6 +49,7 @@ type Balancer struct {
 	states   *chainStates
 	hedges   hedgeBudget
 	leaders  [pullchain.NumClasses]atomic.Pointer[Lane]
+	number   int         // among the Balancers of its registry
 	adopted  atomic.Bool // the states are those of this Balancer's lanes, or of a later one's
 }
 

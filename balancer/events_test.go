@@ -301,7 +301,6 @@ func TestEventsSurviveAReload(t *testing.T) {
 		if len(events) != 1 || events[0].To != balancer.StateDrained || lost {
 			t.Errorf("after a reload that failed: %+v, lost: %v", events, lost)
 		}
-		runtime.KeepAlive(failed)
 
 		added := balancer.NewLane(&fake{name: "new", fetch: serve}, balancer.LaneConfig{Resolve: true})
 		next := balancer.New(balancer.Config{Registry: "docker.io", Lanes: []*balancer.Lane{r.lanes[0], added}, Previous: r.Balancer})
@@ -319,6 +318,11 @@ func TestEventsSurviveAReload(t *testing.T) {
 		r.lanes[0].SetAdminState(balancer.Disabled)
 		if events, _, lost := next.Events().Since(seq); len(events) != 1 || events[0].To != balancer.StateDisabled || lost {
 			t.Errorf("after the reload: %+v, lost: %v", events, lost)
+		}
+		failed.Snapshot() // a request that came to it late
+		r.lanes[0].SetAdminState("")
+		if events, _, lost := next.Events().Since(seq); len(events) != 2 || events[1].To != balancer.StateCooling || lost {
+			t.Errorf("after a late use of a Balancer between: %+v, lost: %v", events, lost)
 		}
 		if s := r.Snapshot().Lanes[1]; s.State != balancer.StateUnknown && s.State != balancer.StateServing {
 			t.Errorf("the old chain shows %q", s.State)

@@ -37,7 +37,8 @@ const (
 type chainStates struct {
 	events   *Events
 	registry string
-	owner    *Balancer
+	made     int       // how many Balancers there have been
+	owner    *Balancer // whose lanes these are the states of
 	states   map[*Lane]laneState
 	plan     []planned            // in the order of time
 	first    atomic.Pointer[Lane] // the lane that is asked for a tag first, as last worked out
@@ -67,10 +68,11 @@ func (e *Events) of(b *Balancer) *chainStates {
 		c = &chainStates{events: e, registry: b.registry}
 		e.chains[b.registry] = weak.Make(c)
 	}
-	fresh := c.owner == nil
+	c.made++
+	b.number = c.made
+	first := c.owner == nil
 	e.mu.Unlock()
-	if fresh {
-		b.states = c
+	if first {
 		c.adopt(b)
 	}
 	return c
@@ -78,14 +80,15 @@ func (e *Events) of(b *Balancer) *chainStates {
 
 // adopt makes b's lanes the ones whose states are kept, when b is used for the first
 // time. That is not when it is made: a reload makes Balancers and may then fail, and
-// the old ones go on. Lanes that the owner before had as well keep their states.
+// the old ones go on. Lanes that the owner before had as well keep their states. A
+// Balancer that is used for the first time when a later one has been changes nothing.
 func (c *chainStates) adopt(b *Balancer) {
 	if b.adopted.Load() {
 		return
 	}
 	c.events.mu.Lock()
 	defer c.events.mu.Unlock()
-	if b.adopted.Swap(true) {
+	if b.adopted.Swap(true) || c.owner != nil && c.owner.number > b.number {
 		return
 	}
 	now := time.Now()
