@@ -10,6 +10,20 @@
 //
 // What happens to lanes is told in two ways: by a [Snapshot] of how things stand,
 // and by [Events], which can be read from a number on. Nothing here calls upward.
+//
+// A request goes through the package like this. Fetch opens an attempt log and
+// chooses the lanes that may be asked (strategy.go, gates.go). A race asks them, one
+// after the other or beside each other (race.go, attempt.go, connect.go, hedge.go),
+// each by an admission through its gates (lane.go, breaker.go), and checks whether the
+// answer fits the question (validate.go). If there is none, one lane may be forced
+// (forced.go), or the log is summed up in an error (finalerror.go). The winner's body
+// is a stream that goes on from other lanes (stream.go, resume.go, pace.go). How an
+// admission ended is learnt by its lane (outcome.go, cooldown.go, quarantine.go,
+// failback.go), and what that means for the states of all lanes is worked out and
+// recorded (states.go, chainview.go, events.go). Beside all this a prober asks each
+// lane, and takes the trials that users then need not (probe.go).
+//
+// Three locks are taken in this order: that of the Events, a breaker's own, a lane's.
 package balancer
 
 import (

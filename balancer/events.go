@@ -32,7 +32,7 @@ type Event struct {
 	From  string         `json:"from,omitempty"`  // of a transition: the state before, one of the State words
 	To    string         `json:"to,omitempty"`    // of a transition: the state since At
 	Until *time.Time     `json:"until,omitempty"` // of a transition: when it ends by itself, if that is known
-	Code  pullchain.Code `json:"code,omitempty"`  // why; empty for a forced try that was answered
+	Code  pullchain.Code `json:"code,omitempty"`  // why: of the failure behind it; empty for a forced try that was answered
 	Class string         `json:"class,omitempty"` // of a transition: what the gate is closed for; of a forced try: what was asked
 
 	Failover *Failover `json:"failover,omitempty"`
@@ -210,7 +210,8 @@ func (e *Events) wakeLocked() {
 }
 
 // due records the ends by time that are not after now, over all registries in the
-// order of time.
+// order of time. It comes before anything else is recorded or read, so that Seq and At
+// agree although no end is recorded when it comes.
 func (e *Events) due(now time.Time) {
 	for {
 		var first *chainStates

@@ -65,13 +65,15 @@ func (a *attempt) partial(resp *http.Response, out *pullchain.Response) error {
 	if err != nil {
 		return corrupt(pullchain.CodeWrongRange, "%w", err)
 	}
-	if got.Total < 0 && want.From < 0 {
+	if got.Total < 0 && want.From < 0 { // "bytes 0-99/*" of a suffix range: where it lies is not known
 		return corrupt(pullchain.CodeWrongRange, "the end of something of unknown size")
 	}
 	start := want.From
 	if start < 0 {
 		start = max(0, got.Total+start)
 	}
+	// It may end before what was asked for, and not after: those bytes would be taken for
+	// the ones that come next.
 	beyond := want.To > 0 && got.Range.To > want.To
 	if got.Range.From != start || beyond {
 		return corrupt(pullchain.CodeWrongRange, "asked for %s, got %s", wire.FormatRange(want), got)

@@ -73,11 +73,11 @@ func (b *body) explain(err error) error {
 	case errors.Is(cause, errStalled):
 		return &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeStall, Upstream: name,
 			Err: fmt.Errorf("%w: %v", errStalled, b.a.u.limits.stall)}
-	case errors.Is(cause, context.DeadlineExceeded):
+	case errors.Is(cause, context.DeadlineExceeded): // the caller's time is spent: slow, and not gone
 		return &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeHeaderTimeout, Upstream: name, Err: cause}
 	case cause != nil:
 		return &pullchain.Error{Reason: pullchain.Canceled, Code: pullchain.CodeCanceled, Upstream: name, Err: cause}
-	case errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, io.ErrUnexpectedEOF): // less than Content-Length, or no last chunk
 		return &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeTruncated, Upstream: name, Err: err}
 	}
 	e := classifyTransport(err, b.a.offOrigin)

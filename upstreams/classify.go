@@ -72,12 +72,14 @@ func classifyStatus(a answer) *pullchain.Error {
 		}
 	case a.status >= 520 && a.status <= 530:
 		e.Reason, e.Code, e.Scope = pullchain.Unavailable, pullchain.CodeOriginDown, scopeOf(a.offOrigin)
+	// Of the 4xx these three say nothing of what was asked for (RFC 9110 15.5.9, RFC 8470
+	// 5.2, RFC 6585 5): another upstream may well answer.
 	case a.status >= 500, a.status == http.StatusRequestTimeout, a.status == http.StatusTooEarly,
 		a.status == http.StatusRequestHeaderFieldsTooLarge:
 		e.Reason, e.Code = pullchain.Unavailable, pullchain.CodeServerError
 	case a.status == http.StatusForbidden:
 		e.Reason, e.Code = pullchain.Denied, pullchain.CodeForbidden
-	case a.status >= 400:
+	case a.status >= 400: // it has looked at the request, and does not want it
 		e.Reason, e.Code = pullchain.Denied, pullchain.CodeUnexpected
 	default: // a redirect without a place to go, a 304 to nothing
 		e.Reason, e.Code = pullchain.Unavailable, pullchain.CodeUnexpected
@@ -107,11 +109,11 @@ func classifyLimit(a answer, e *pullchain.Error) {
 	case wait > 0 && wait < time.Second && e.RetryAfter == wait:
 		e.Code = pullchain.CodeThrottle
 		return
-	case code != "":
+	case code != "": // a registry's own JSON: a quota of what was asked for
 		e.Code = pullchain.CodeQuota
 	case len(a.body) == 0 && !strings.HasPrefix(a.header.Get("Content-Type"), "text/"): // a HEAD's answer has its type alone
 		e.Code = pullchain.CodeThrottle
-	default:
+	default: // plain text or a page, from what stands before the registry
 		e.Code, e.Scope = pullchain.CodeAbuse, scopeOf(a.offOrigin)
 		e.RetryAfter = max(e.RetryAfter, minBan)
 	}
@@ -187,7 +189,7 @@ func classifyTransport(err error, offOrigin bool) *pullchain.Error {
 	switch {
 	case code != "": // the proxy works, and says what is wrong with the far end
 		e.Code = code
-	case isType[*net.DNSError](err):
+	case isType[*net.DNSError](err): // before isDial: it is wrapped in a dial's error
 		e.Code = pullchain.CodeDNS
 	case isCertificateError(err):
 		e.Code = pullchain.CodeTLSCert
@@ -197,13 +199,13 @@ func classifyTransport(err error, offOrigin bool) *pullchain.Error {
 		e.Code = pullchain.CodeConnTimeout // unreachable and silent alike: no way there
 	case isType[tls.RecordHeaderError](err), isType[tls.AlertError](err), strings.Contains(text, "tls: "), strings.Contains(text, "TLS handshake"):
 		e.Code = pullchain.CodeTLSHandshake
-	case strings.Contains(text, "ENHANCE_YOUR_CALM"):
+	case strings.Contains(text, "ENHANCE_YOUR_CALM"): // RFC 9113 7: we make too much load, a 429 in HTTP/2's words
 		e.Reason, e.Code, e.RetryAfter = pullchain.Limited, pullchain.CodeThrottle, minBan
 	case strings.Contains(text, "http2: ") || strings.Contains(text, "stream error"):
 		e.Code, e.Scope = pullchain.CodeHTTP2, pullchain.ScopeClass
-	case strings.Contains(text, "response headers exceeded"):
+	case strings.Contains(text, "response headers exceeded"): // our limit of 64 KiB; Go's own is 10 MiB
 		e.Code, e.Scope = pullchain.CodeHeaderTooLarge, pullchain.ScopeClass
-	case errors.Is(err, context.DeadlineExceeded), isTimeout(err):
+	case errors.Is(err, context.DeadlineExceeded), isTimeout(err): // connected, and then no headers
 		e.Code, e.Scope = pullchain.CodeHeaderTimeout, pullchain.ScopeClass
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE),
 		strings.Contains(text, "connection closed"), strings.Contains(text, "server closed idle connection"):

@@ -55,6 +55,8 @@ func (a *attempt) mayFollow(from, to *url.URL) error {
 	if err := a.u.guard.Check(to, from); err != nil {
 		return err
 	}
+	// Without redirect_hosts any public host will do: CDNs change theirs without notice
+	// (PROTOCOL.md 4.7).
 	if len(a.u.cfg.RedirectHosts) == 0 || to.Host == a.u.origin.Host {
 		return nil
 	}

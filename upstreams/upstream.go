@@ -7,6 +7,12 @@
 // be trusted as far as headers go, or a [pullchain.Error] whose Reason says
 // what to do next. Manifests are read whole and verified before they are
 // returned; blobs stream.
+//
+// An attempt goes like this. It asks the upstream's own origin, logged in, and answers
+// one challenge (attempt.go); it follows redirects, without the login (redirect.go);
+// what is below 300 becomes a Response (respond.go, blob.go, body.go), and anything
+// else an Error (classify.go), whose text is free of secrets (redact.go). In passing
+// it learns what people want to know of the far end (facts.go).
 package upstreams
 
 import (
