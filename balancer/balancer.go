@@ -2,14 +2,32 @@
 // can answer, and carries on from the next when one fails, even in the middle
 // of a body.
 //
-// A [Lane] is an upstream with its gates: which of them shuts when, and what
+// A [Lane] is an upstream with its gates: which of them closes when, and what
 // opens it again, follows from the Reason of each outcome (DESIGN.md, the table
 // over Reason). A [Balancer] asks the lanes whose gates stand open, in the
 // order of its [Strategy], each at most once a request; when none is left it
-// tries, once, those that are shut on a guess.
+// tries, once, those that are closed on a guess.
+//
+// What happens to lanes is told in two ways: by a [Snapshot] of how things stand,
+// and by [Events], which can be read from a number on. Nothing here calls upward.
+//
+// A request goes through the package like this. Fetch opens an attempt log and
+// chooses the lanes that may be asked (strategy.go, gates.go). A race asks them, one
+// after the other or beside each other (race.go, attempt.go, connect.go, hedge.go),
+// each by an admission through its gates (lane.go, breaker.go), and checks whether the
+// answer fits the question (validate.go). If there is none, one lane may be forced
+// (forced.go), or the log is summed up in an error (finalerror.go). The winner's body
+// is a stream that goes on from other lanes (stream.go, resume.go, pace.go). How an
+// admission ended is learnt by its lane (outcome.go, cooldown.go, quarantine.go,
+// failback.go), and what that means for the states of all lanes is worked out and
+// recorded (states.go, chainview.go, events.go). Beside all this a prober asks each
+// lane, and takes the trials that users then need not (probe.go).
+//
+// Three locks are taken in this order: that of the Events, a breaker's own, a lane's.
 package balancer
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"slices"
@@ -25,21 +43,28 @@ type Config struct {
 	Strategy Strategy
 	Lanes    []*Lane // in the configured order
 
+	// Events is where the Balancer records what happens. All Balancers of a process
+	// may share one. If nil, it is that of Previous, or a new one.
+	Events *Events
+
 	// Previous is the Balancer that this one takes over from on a reload: its
-	// log of failovers and what it knows of content go on. It may be nil.
+	// events and what it knows of content go on, as do the states of the Lanes that
+	// both have, from the moment that this one is first used. It may be nil.
 	Previous *Balancer
 }
 
 // A Balancer is a [pullchain.Fetcher] over the Lanes of one registry.
 // It is safe for concurrent use.
 type Balancer struct {
-	registry  string
-	strategy  Strategy
-	lanes     []*Lane
-	known     *knowledge
-	failovers *failoverLog
-	hedges    hedgeBudget
-	leaders   [pullchain.NumClasses]atomic.Pointer[Lane]
+	registry string
+	strategy Strategy
+	lanes    []*Lane
+	known    *knowledge
+	states   *chainStates
+	hedges   hedgeBudget
+	leaders  [pullchain.NumClasses]atomic.Pointer[Lane]
+	number   int         // among the Balancers of its registry
+	adopted  atomic.Bool // the states are those of this Balancer's lanes, or of a later one's
 }
 
 // New returns a Balancer over cfg.Lanes.
@@ -48,13 +73,19 @@ func New(cfg Config) *Balancer {
 		cfg.Strategy = Ordered
 	}
 	b := &Balancer{registry: cfg.Registry, strategy: cfg.Strategy, lanes: cfg.Lanes}
+	events := cfg.Events
 	if cfg.Previous != nil {
-		b.known, b.failovers = cfg.Previous.known, cfg.Previous.failovers
+		b.known = cfg.Previous.known
+		events = cmp.Or(events, cfg.Previous.states.events)
 	} else {
-		b.known, b.failovers = newKnowledge(), &failoverLog{}
+		b.known = newKnowledge()
 	}
+	b.states = cmp.Or(events, NewEvents()).of(b)
 	return b
 }
+
+// Events returns where the Balancer records what happens.
+func (b *Balancer) Events() *Events { return b.states.events }
 
 // Budgets to the first byte, and attempts in all, of one request
 // (FAULTS.md 9). A body has no total limit: stalls end it, size does not.
@@ -64,6 +95,8 @@ const (
 	maxAttempts    = 6
 )
 
+// budget returns how long req may wait for its first byte. It is shared by all lanes
+// that are asked: containerd waits 30 s for headers, docker for ever (PROTOCOL.md 4.3).
 func budget(req pullchain.Request) time.Duration {
 	if req.Class() == pullchain.ClassBlob {
 		return blobBudget
@@ -81,35 +114,37 @@ func budget(req pullchain.Request) time.Duration {
 // blob, unless req.Options.Unverified leaves that to the caller. Bodies of blobs
 // have a method Attempts, and those are [pullchain.Source]s.
 func (b *Balancer) Fetch(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
-	t := &trail{began: time.Now()}
+	b.states.adopt(b)
+	log := &attemptLog{began: time.Now()}
 	for tries := 1; ; tries++ {
-		won, err := b.answer(ctx, req, t)
+		won, err := b.win(ctx, req, log)
 		if err != nil {
 			return pullchain.Response{}, err
 		}
-		b.recordFailover(req, t, won.lane)
-		resp, err := b.deliver(ctx, req, won, t)
+		b.recordFailover(req, log, won.lane)
+		resp, err := b.deliver(ctx, req, won, log)
 		if err == nil {
-			resp.Attempts = t.attempts()
+			resp.Attempts = log.attempts()
 			return resp, nil
 		}
+		// A small blob was wrong, and the client has got nothing of it.
 		if pullchain.ReasonOf(err) != pullchain.Corrupt || tries > len(b.lanes) {
-			return pullchain.Response{}, t.verdict(ctx, b.inOrder)
+			return pullchain.Response{}, log.finalError(ctx, b.inOrder)
 		}
-		t.restart() // the lane that sent wrong bytes is shut out: another may have the right ones
+		log.restart() // the lane that sent wrong bytes is in quarantine: another may have the right ones
 	}
 }
 
-// deliver makes the Response of an answer. A small blob is read and verified
+// deliver makes the Response of a winner. A small blob is read and verified
 // first, so that whatever is wrong with it goes unnoticed by the client; one
 // that the caller verifies is passed on as it comes.
-func (b *Balancer) deliver(ctx context.Context, req pullchain.Request, won *answer, t *trail) (pullchain.Response, error) {
+func (b *Balancer) deliver(ctx context.Context, req pullchain.Request, won *winner, log *attemptLog) (pullchain.Response, error) {
 	resp := won.resp
 	if !won.streams() {
 		won.finish()
 		return resp, nil
 	}
-	resp.Body = b.body(ctx, req, won, t)
+	resp.Body = b.body(ctx, req, won, log)
 	if req.Options.Unverified || !req.Range.Whole() || resp.Size < 0 || resp.Size > wholeMax {
 		return resp, nil
 	}
@@ -122,15 +157,15 @@ func (b *Balancer) deliver(ctx context.Context, req pullchain.Request, won *answ
 	return resp, nil
 }
 
-// answer finds a lane that answers req, or the verdict.
-func (b *Balancer) answer(ctx context.Context, req pullchain.Request, t *trail) (*answer, error) {
-	lanes := b.choose(req, nil, t)
-	won := b.race(ctx, req, lanes, t)
-	if won == nil && !spare(req) && t.failOpen() && ctx.Err() == nil {
-		won = b.force(ctx, req, t)
+// win finds a lane that answers req, or says why there is none.
+func (b *Balancer) win(ctx context.Context, req pullchain.Request, log *attemptLog) (*winner, error) {
+	lanes := b.choose(req, nil, log)
+	won := b.race(ctx, req, lanes, log)
+	if won == nil && !hasFallback(req) && log.failOpen() && ctx.Err() == nil {
+		won = b.force(ctx, req, log)
 	}
 	if won == nil {
-		return nil, t.verdict(ctx, b.inOrder)
+		return nil, log.finalError(ctx, b.inOrder)
 	}
 	if !req.Options.Speculative {
 		b.leaders[req.Class()].Store(won.lane)
@@ -138,9 +173,10 @@ func (b *Balancer) answer(ctx context.Context, req pullchain.Request, t *trail) 
 	return won, nil
 }
 
-// spare reports whether req is not worth more than a look at who may be asked
-// right now: no forced try, and no waiting for better times.
-func spare(req pullchain.Request) bool { return req.Options.NoForce || req.Options.Speculative }
+// hasFallback reports whether the caller of req has something to fall back on, such
+// as a stale copy: it wants no more than a look at the lanes that may be asked right
+// now, no forced try, and no waiting for better times.
+func hasFallback(req pullchain.Request) bool { return req.Options.NoForce || req.Options.Speculative }
 
 // inOrder sorts tries by lane, as configured: that is how an error is read. The
 // tries of one lane stay in the order of time.
@@ -151,10 +187,9 @@ func (b *Balancer) inOrder(tries []pullchain.Attempt) {
 	slices.SortStableFunc(tries, func(x, y pullchain.Attempt) int { return place(x) - place(y) })
 }
 
-// choose returns the lanes that may be asked, in order; the trail is told of the
-// gates of the others. Those of avoid, which have failed this very request, come
-// last.
-func (b *Balancer) choose(req pullchain.Request, avoid []*Lane, t *trail) []*Lane {
+// choose returns the lanes that may be asked, in order; the gates of the others go
+// to the log. Those of avoid, which have failed this very request, come last.
+func (b *Balancer) choose(req pullchain.Request, avoid []*Lane, log *attemptLog) []*Lane {
 	now := time.Now()
 	var candidates []candidate
 	for i, l := range b.lanes {
@@ -162,49 +197,55 @@ func (b *Balancer) choose(req pullchain.Request, avoid []*Lane, t *trail) []*Lan
 			continue // it may say what a digest holds, not what a tag means (F17)
 		}
 		if err := b.known.absent(l, req, now); err != nil {
-			t.gate(l, gateAbsent, err)
+			log.notAsked(l, gateAbsent, err)
 			if err.Final {
 				return nil // the registry itself has just said so
 			}
 			continue
 		}
-		if s := l.shut(req, now); s != nil {
-			t.met(s, now)
+		if g := l.closed(req, now); g != nil {
+			log.recorded(g, now)
 			continue
 		}
-		candidates = append(candidates, l.candidate(i, req.Class(), now))
-	}
-	leader := ""
-	if l := b.leaders[req.Class()].Load(); l != nil {
-		leader = l.Name()
+		candidates = append(candidates, candidateOf(l, i, req.Class(), now))
 	}
 	var lanes []*Lane
-	for _, c := range order(b.strategy, req, candidates, leader) {
+	for _, c := range order(b.strategy, req, candidates, b.leader(req.Class())) {
 		lanes = append(lanes, b.lanes[c.index])
+	}
+	if req.Digest == "" && len(lanes) > 0 {
+		b.states.noteFirst(lanes[0])
 	}
 	slices.SortStableFunc(lanes, func(a, b *Lane) int { return slices.Index(avoid, a) - slices.Index(avoid, b) })
 	return lanes[:min(len(lanes), maxAttempts)]
 }
 
-// candidate returns the lane as its order is decided.
-func (l *Lane) candidate(index int, class pullchain.Class, now time.Time) candidate {
+// leader returns the name of the lane that last won for class, or "".
+func (b *Balancer) leader(class pullchain.Class) string {
+	if l := b.leaders[class].Load(); l != nil {
+		return l.Name()
+	}
+	return ""
+}
+
+// candidateOf returns l as its place in the order is decided.
+func candidateOf(l *Lane, index int, class pullchain.Class, now time.Time) candidate {
 	quota := l.up.Facts().Quota
-	inFlight := int(l.inFlight.Load())
-	wait := l.ledger.expected(class)
+	inFlight := int(l.load.inFlight.Load())
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return candidate{
-		name:     l.up.Name(),
-		index:    index,
-		wait:     wait,
-		inFlight: inFlight,
-		full:     inFlight >= l.cfg.MaxConnections,
-		weight:   l.cfg.Weight,
-		metered:  l.cfg.Metered,
-		settled:  l.latch.settled(now),
-		quotaLow: quota.Low() && now.Sub(quota.At) < quotaFresh,
-		noRange:  l.ignores,
-		resting:  now.Before(l.restUntil),
+		name:       l.up.Name(),
+		index:      index,
+		wait:       l.ledger.expected(class),
+		inFlight:   inFlight,
+		full:       inFlight >= l.cfg.MaxConnections,
+		weight:     l.cfg.Weight,
+		metered:    l.cfg.Metered,
+		held:       l.gates.failback.holds(now),
+		quotaLow:   quota.Low() && now.Sub(quota.At) < quotaFresh,
+		noRange:    l.gates.ignoresRange,
+		backingOff: now.Before(l.backoff),
 	}
 }
 

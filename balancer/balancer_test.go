@@ -31,7 +31,7 @@ func TestFailoverBeforeTheFirstByte(t *testing.T) {
 		{"500", fail(internal), tag, ""},
 		{"429", fail(quotaGone), tag, "cooldown"},
 		{"HTML", fail(webPage), tag, "quarantine"},
-		{"dead egress, nobody else behind it", fail(proxyDead), tag, ""},
+		{"dead egress, no other lane behind it", fail(proxyDead), tag, ""},
 		{"small blob cut", cutAt(10), smallBlob, ""},
 		{"small blob wrong", corrupt, smallBlob, "quarantine"},
 	} {
@@ -50,14 +50,14 @@ func TestFailoverBeforeTheFirstByte(t *testing.T) {
 					}
 				}
 				if gate != tt.gate {
-					t.Errorf("gate %q is shut, want %q", gate, tt.gate)
+					t.Errorf("gate %q is closed, want %q", gate, tt.gate)
 				}
 			})
 		})
 	}
 }
 
-func TestVerdict(t *testing.T) {
+func TestFinalError(t *testing.T) {
 	t.Parallel()
 	limitedFor := func(d time.Duration) pullchain.Error {
 		e := quotaGone
@@ -277,7 +277,7 @@ func TestNotFoundIsRemembered(t *testing.T) {
 	})
 }
 
-func TestAClientThatLeavesIsNobodysFault(t *testing.T) {
+func TestAClientThatLeavesIsNoFault(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(silent, silent)

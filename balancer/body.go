@@ -2,33 +2,28 @@ package balancer
 
 import (
 	"context"
-	"hash"
+	"errors"
 	"io"
 	"net/http"
-	"sync"
-
-	"github.com/opencontainers/go-digest"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/holdback"
 )
 
 // body returns what the client reads of won: a reader that goes on from other
-// lanes and, where the whole blob passes through it and nobody else verifies it,
-// that never completes a wrong one.
-func (b *Balancer) body(ctx context.Context, req pullchain.Request, won *answer, t *trail) pullchain.Body {
-	s := &stream{b: b, ctx: ctx, req: req, trail: t, won: won, size: won.resp.Size}
-	s.from, s.end = 0, won.resp.Size
+// lanes and, where the whole blob passes through it and the caller does not verify
+// it, that never completes a wrong one.
+func (b *Balancer) body(ctx context.Context, req pullchain.Request, won *winner, log *attemptLog) pullchain.Body {
+	s := &stream{b: b, ctx: ctx, req: req, log: log, won: won, size: won.resp.Size, end: won.resp.Size}
 	if won.resp.Status == http.StatusPartialContent {
-		s.from, s.end = won.resp.Range.From, won.resp.Range.To
+		s.pos, s.end = won.resp.Range.From, won.resp.Range.To
 	}
-	s.pos = s.from
-	s.segments = []segment{{lane: won.lane, from: s.pos}}
-	s.private, s.login = won.resp.Private, won.resp.Login
-	whole := s.from == 0 && s.end == s.size
+	s.senders.add(won)
+	whole := s.pos == 0 && s.end == s.size
 	if req.Options.Unverified || !whole || !req.Digest.Algorithm().Available() {
 		return &blobBody{ReadCloser: s, s: s}
 	}
-	return &blobBody{ReadCloser: &verified{s: s, hash: req.Digest.Algorithm().Hash()}, s: s}
+	return &blobBody{ReadCloser: &verified{s: s, held: holdback.New(s, req.Digest, s.size)}, s: s}
 }
 
 // A blobBody is what a client of the Balancer reads: the stream, as it is or
@@ -39,81 +34,50 @@ type blobBody struct {
 }
 
 // Attempts returns every attempt so far, also those after the headers.
-func (b *blobBody) Attempts() []pullchain.Attempt { return b.s.trail.attempts() }
+func (b *blobBody) Attempts() []pullchain.Attempt { return b.s.log.attempts() }
 
 // Source names the lane that the last bytes came from, and the login of any lane
 // that has sent, or is about to.
 func (b *blobBody) Source() pullchain.Source {
-	last := b.s.segments[len(b.s.segments)-1].lane
-	return pullchain.Source{Upstream: last.Name(), Private: b.s.private, Login: b.s.login}
+	sent := &b.s.senders
+	return pullchain.Source{Upstream: sent.last().Name(), Private: sent.private, Login: sent.login}
 }
 
 // Sections returns none: the bytes come from a connection.
 func (b *blobBody) Sections() pullchain.Sections { return nil }
 
-// holdBack is how much of a blob's end is kept until its digest is known to be
-// right, so that no client ever holds a complete wrong blob (FAULTS.md F20).
-const holdBack = 64 << 10
-
-// verified reads a whole blob and hashes it on the way.
+// verified reads a whole blob whose end is held back until its digest is known to
+// be right (FAULTS.md F20), and tells the lane how that went.
 type verified struct {
 	s    *stream
-	hash hash.Hash
-	tail []byte // read and proved right, and not yet delivered
-	err  error  // what Read returns once the tail is delivered
-	once sync.Once
+	held *holdback.Reader
+	err  error // final
 }
 
 func (v *verified) Read(p []byte) (int, error) {
-	if v.err != nil && len(v.tail) == 0 {
+	if v.err != nil {
 		return 0, v.err
 	}
-	if v.err == nil && (v.s.size < 0 || v.s.pos < v.s.size-holdBack) {
-		if v.s.size >= 0 {
-			p = p[:min(int64(len(p)), v.s.size-holdBack-v.s.pos)]
-		}
-		n, err := v.s.Read(p)
-		v.hash.Write(p[:n])
-		if err == io.EOF {
-			err = v.check()
-			v.err = err
-		}
-		return n, err
-	}
-	v.once.Do(v.readTail)
-	if len(v.tail) == 0 {
-		return 0, v.err
-	}
-	n := copy(p, v.tail)
-	v.tail = v.tail[n:]
-	return n, nil
-}
-
-// readTail reads the end of the blob, and lets go of it if the whole is right.
-func (v *verified) readTail() {
-	tail := make([]byte, v.s.size-v.s.pos)
-	n, err := io.ReadFull(v.s, tail)
-	v.hash.Write(tail[:n])
+	n, err := v.held.Read(p)
 	if err != nil {
-		v.err = unexpected(err)
-		return
+		v.err = v.ended(err)
 	}
-	if v.err = v.check(); v.err == io.EOF {
-		v.tail = tail
-	}
+	return n, v.err
 }
 
-// check returns io.EOF if the bytes read are the blob, and blames who sent them
-// if they are not.
-func (v *verified) check() error {
-	got := digest.NewDigest(v.s.req.Digest.Algorithm(), v.hash)
-	if got == v.s.req.Digest {
+// ended reports the end of the blob to the lane, and returns what the client is
+// told of it.
+func (v *verified) ended(err error) error {
+	if err == io.EOF {
 		v.s.finish(nil)
-		return io.EOF
+		return err
 	}
-	err := mismatch(pullchain.CodeDigestMismatch, "asked for %s, got %s", v.s.req.Digest, got)
-	v.s.blame(err)
-	return err
+	if wrong, ok := errors.AsType[*holdback.MismatchError](err); ok {
+		e := mismatch(pullchain.CodeDigestMismatch, "%w", wrong)
+		v.s.blame(e)
+		return e
+	}
+	return unexpected(err)
 }
 
 func (v *verified) Close() error { return v.s.Close() }

@@ -11,58 +11,97 @@ import (
 	"github.com/pullchain/pullchain"
 )
 
-// The breaker's window: thirty seconds, forgotten three at a time.
+// The breaker's window: thirty seconds, forgotten three at a time (FAULTS.md 9). A
+// window that is forgotten at once would, just after, let a failing upstream through
+// until it has failed as often again.
 const (
 	breakerWindow = 30 * time.Second
 	breakerBucket = 3 * time.Second
 )
 
-// trialSuccesses is how many trials in a row close a half-open breaker.
+// trialSuccesses is how many trials in a row close a half-open breaker. gobreaker
+// would also let as many through at once (MaxRequests); one at a time is enough to
+// learn, and what is learnt by a user's pull costs the user (FAULTS.md F41).
 const trialSuccesses = 3
 
-// errExcluded is an outcome that says nothing of the upstream's health.
+// errExcluded is an outcome that says nothing of the upstream's health: the client
+// went away, or another gate takes the blame. To count it as a success would close a
+// half-open breaker that has proved nothing.
 var errExcluded = errors.New("excluded")
 
 // A breaker is gobreaker's for one class of one lane, with what that has not:
 // a trip threshold that depends on the failure, and an open time that grows
 // with the trips.
+//
+// Two locks are involved. gobreaker calls IsExcluded, IsSuccessful, ReadyToTrip
+// and OnStateChange for one outcome under its own mutex, one after the other
+// (gobreaker v2, afterRequest). So what IsSuccessful has found out of a failure
+// is still that failure's when ReadyToTrip and OnStateChange look at it, however
+// many requests fail at once. mu guards what requests ask of the breaker; it is
+// taken inside gobreaker's mutex, and so never held while calling gobreaker.
 type breaker struct {
-	cfg  BreakerConfig
-	cb   *gobreaker.TwoStepCircuitBreaker[struct{}]
-	tell func(tripped bool) // called when it trips and when it closes; must not use cb
+	cfg    BreakerConfig
+	cb     *gobreaker.TwoStepCircuitBreaker[struct{}]
+	notify func(tripped bool) // called when it trips and when it closes; must not use cb
+	trial  atomic.Bool        // a half-open trial is under way
 
-	threshold atomic.Uint32 // failures in a row that trip it, by the failure being counted
-	graver    atomic.Bool   // the failure being counted speaks of the whole upstream
-	trial     atomic.Bool   // a half-open trial is under way
+	failure failure // being counted; guarded by cb's mutex
 
-	mu     sync.Mutex // never held while calling cb, which calls back under its own
-	until  time.Time  // open before, whatever cb says
-	since  time.Time  // of the state it is in
-	level  int        // how many times open: the open time is multiplied by it
-	trips  []time.Time
-	wide   bool  // tripped by a failure of the upstream's host: all classes are shut
-	cause  error // the failure that tripped it
-	latest error // the failure being counted
+	mu   sync.Mutex
+	trip trip
 }
 
-func newBreaker(name string, cfg BreakerConfig, tell func(tripped bool)) *breaker {
-	b := &breaker{cfg: cfg.withDefaults(), tell: tell}
-	b.threshold.Store(uint32(b.cfg.Failures))
+// A failure is what a breaker goes by when it counts one.
+type failure struct {
+	err       *pullchain.Error
+	threshold uint32 // so many in a row trip the breaker
+}
+
+// A trip is how a breaker stands, and what its trips so far have taught.
+type trip struct {
+	tripped bool
+	until   time.Time        // open before, whatever gobreaker says
+	wide    bool             // by a failure of the upstream's host: all classes are closed
+	cause   *pullchain.Error // the failure that tripped it
+	level   int              // how many times open: the open time is multiplied by it
+	times   []time.Time      // of the trips within flapWindow
+}
+
+func newBreaker(name string, cfg BreakerConfig, notify func(tripped bool)) *breaker {
+	b := &breaker{cfg: cfg.withDefaults(), notify: notify}
 	b.cb = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		Name:          name,
 		MaxRequests:   trialSuccesses,
 		Interval:      breakerWindow,
 		BucketPeriod:  breakerBucket,
-		Timeout:       b.cfg.Open,
+		Timeout:       min(b.cfg.Open, b.cfg.OpenMax),
 		ReadyToTrip:   b.readyToTrip,
 		OnStateChange: b.changed,
 		IsExcluded:    func(err error) bool { return errors.Is(err, errExcluded) },
+		IsSuccessful:  b.judge,
 	})
 	return b
 }
 
+// judge reports whether err is a success, and if it is none takes down what the
+// next calls of gobreaker go by. It must not ask cb anything.
+func (b *breaker) judge(err error) bool {
+	if err == nil {
+		return true
+	}
+	e := asError(err)
+	b.failure = failure{err: e, threshold: uint32(b.cfg.Failures)}
+	if n := failureThreshold(e); n > 0 { // what the operator has set lower stays lower
+		b.failure.threshold = uint32(min(b.cfg.Failures, n))
+	}
+	return false
+}
+
+// readyToTrip is called by cb for the failure that judge has just taken down. In a
+// row catches an upstream that is gone; the ratio one that fails for some of what is
+// asked, whose successes in between would hide it.
 func (b *breaker) readyToTrip(c gobreaker.Counts) bool {
-	if c.ConsecutiveFailures >= b.threshold.Load() {
+	if c.ConsecutiveFailures >= b.failure.threshold {
 		return true
 	}
 	outcomes := c.TotalSuccesses + c.TotalFailures // Requests has those under way and those excluded
@@ -71,46 +110,53 @@ func (b *breaker) readyToTrip(c gobreaker.Counts) bool {
 
 // changed is called by cb under its mutex, so it must not ask cb anything.
 func (b *breaker) changed(_ string, _, to gobreaker.State) {
-	b.enter(to, time.Now())
-	if to != gobreaker.StateHalfOpen {
-		b.tell(to == gobreaker.StateOpen)
-	}
-}
-
-func (b *breaker) enter(to gobreaker.State, now time.Time) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	switch to {
 	case gobreaker.StateOpen:
-		healthy := 0
-		if b.level > 0 && !b.until.IsZero() && now.After(b.until) {
-			healthy = int(now.Sub(b.until) / time.Minute) // a step down for each healthy minute (F39)
-		}
-		b.level = max(b.level-healthy, 0) + 1
-		b.until = now.Add(b.openFor(b.level))
-		b.trips = append(recent(b.trips, now.Add(-flapWindow)), now)
-		b.wide, b.cause = b.graver.Load(), b.latest
+		b.opened(b.failure.err, time.Now())
 	case gobreaker.StateClosed:
-		b.wide, b.cause = false, nil
+		b.mu.Lock()
+		b.trip.tripped, b.trip.wide, b.trip.cause = false, false, nil
+		b.mu.Unlock()
+	default: // half-open: when that is follows from until alone
+		return
 	}
-	b.since = now
+	b.notify(to == gobreaker.StateOpen)
+}
+
+// opened takes down a trip. The open time is our own, longer than gobreaker's, which
+// is fixed and cannot be asked for (gobreaker v2, Settings.Timeout): gobreaker turns
+// half-open under it, and is asked only when it is over.
+func (b *breaker) opened(cause *pullchain.Error, now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	t := &b.trip
+	healthy := 0
+	if t.level > 0 && now.After(t.until) {
+		healthy = int(now.Sub(t.until) / time.Minute) // a step down for each healthy minute (F39)
+	}
+	t.level = max(t.level-healthy, 0) + 1
+	t.tripped, t.until = true, now.Add(b.openFor(t.level, cause))
+	t.wide, t.cause = cause.Scope == pullchain.ScopeUpstream, cause
+	t.times = append(recent(t.times, now.Add(-flapWindow)), now)
 }
 
 // openFor is how long the breaker stays open: longer with each trip, and at its
-// longest for a certificate, which nobody renews within seconds (FAULTS.md F04).
-func (b *breaker) openFor(level int) time.Duration {
-	if pullchain.CodeOf(b.latest) == pullchain.CodeTLSCert {
+// longest for a certificate, which is not renewed within seconds (FAULTS.md F04).
+func (b *breaker) openFor(level int, cause *pullchain.Error) time.Duration {
+	if cause.Code == pullchain.CodeTLSCert {
 		return b.cfg.OpenMax
 	}
 	return min(time.Duration(level)*b.cfg.Open, b.cfg.OpenMax)
 }
 
-// Three trips in ten minutes are flapping (FAULTS.md F39).
+// Three trips in ten minutes are flapping (FAULTS.md F39). It closes no gate: the
+// open time grows with the trips anyway. It is for people to see.
 const (
 	flapWindow = 10 * time.Minute
 	flapTrips  = 3
 )
 
+// recent returns the times that are not before since. times is in order.
 func recent(times []time.Time, since time.Time) []time.Time {
 	for len(times) > 0 && times[0].Before(since) {
 		times = times[1:]
@@ -118,49 +164,64 @@ func recent(times []time.Time, since time.Time) []time.Time {
 	return times
 }
 
-// breakerState is what a breaker would say to a request now.
-type breakerState struct {
-	word     string // closed, open, half_open
-	until    time.Time
+// A breakerView is how a breaker stands, as a value that can be compared, and
+// asked about any moment until something happens to the breaker.
+type breakerView struct {
+	tripped  bool
+	until    time.Time // open before; half-open from then on
 	wide     bool
-	cause    error
-	flapping bool
-	trips    int
-	since    time.Time
+	cause    *pullchain.Error
+	flapping time.Time // it is, before
 }
 
 const (
-	closed   = "closed"
-	open     = "open"
-	halfOpen = "half_open"
+	breakerClosed   = "closed"
+	breakerOpen     = "open"
+	breakerHalfOpen = "half_open"
 )
 
-func (b *breaker) state(now time.Time) breakerState {
-	cb := b.cb.State()
+func (b *breaker) view() breakerView {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.trips = recent(b.trips, now.Add(-flapWindow))
-	s := breakerState{word: closed, until: b.until, wide: b.wide, cause: b.cause, since: b.since,
-		trips: len(b.trips), flapping: len(b.trips) >= flapTrips}
-	switch {
-	case cb == gobreaker.StateOpen, cb == gobreaker.StateHalfOpen && now.Before(b.until):
-		s.word = open
-	case cb == gobreaker.StateHalfOpen:
-		s.word = halfOpen
-	default:
-		s.until = time.Time{}
+	v := breakerView{tripped: b.trip.tripped, wide: b.trip.wide, cause: b.trip.cause}
+	if v.tripped {
+		v.until = b.trip.until
 	}
-	return s
+	if n := len(b.trip.times); n >= flapTrips {
+		v.flapping = b.trip.times[n-flapTrips].Add(flapWindow)
+	}
+	return v
 }
 
-// begin asks to send one request. The outcome must be told to end, once.
-// Half-open, only one trial runs at a time.
-func (b *breaker) begin(now time.Time) (*breakerCall, bool) {
-	s := b.state(now)
-	if s.word == open {
+// word is the breaker's state at now. Mind the field's words: a breaker that is
+// open lets no request through, and so is a gate that is closed.
+func (v *breakerView) word(now time.Time) string {
+	switch {
+	case !v.tripped:
+		return breakerClosed
+	case now.Before(v.until):
+		return breakerOpen
+	}
+	return breakerHalfOpen
+}
+
+// recentTrips is how often the breaker tripped within flapWindow before now.
+func (b *breaker) recentTrips(now time.Time) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.trip.times = recent(b.trip.times, now.Add(-flapWindow))
+	return len(b.trip.times)
+}
+
+// allow asks to send one request. The permit must be ended, once. Half-open,
+// only one trial runs at a time.
+func (b *breaker) allow(now time.Time) (*breakerPermit, bool) {
+	v := b.view()
+	word := v.word(now)
+	if word == breakerOpen {
 		return nil, false
 	}
-	trial := s.word == halfOpen
+	trial := word == breakerHalfOpen
 	if trial && !b.trial.CompareAndSwap(false, true) {
 		return nil, false
 	}
@@ -171,93 +232,37 @@ func (b *breaker) begin(now time.Time) (*breakerCall, bool) {
 		}
 		return nil, false
 	}
-	return &breakerCall{b: b, began: now, done: done, trial: trial}, true
+	return &breakerPermit{b: b, began: now, done: done, trial: trial}, true
 }
 
-// A breakerCall is one request that a breaker let through; it must be ended
-// once. A nil breakerCall is one that went past it, and counts for nothing.
-type breakerCall struct {
+// A breakerPermit is one request that a breaker let through; it must be ended
+// once. A nil breakerPermit is one that went past it, and counts for nothing.
+type breakerPermit struct {
 	b     *breaker
 	began time.Time
 	done  func(error)
 	trial bool
 }
 
-func (c *breakerCall) end(err error) {
-	if c == nil {
+// end reports the outcome. gobreaker drops that of a request which began before the
+// last change of state, so a body of ten minutes says nothing of the breaker's next
+// life. A permit that is never ended would keep a breaker half-open for ever.
+func (p *breakerPermit) end(err error) {
+	if p == nil {
 		return
 	}
 	result := outcome(err)
-	if isFailure(result) {
-		c.b.judge(err)
-		if !c.trial && time.Since(c.began) > breakerBucket {
-			// cb books an outcome where its request began, which for a body that
-			// is cut late is outside the window: it would never count.
-			c.done(errExcluded)
-			if done, err := c.b.cb.Allow(); err == nil {
-				done(result)
-			}
-			return
+	if failed := result != nil && !errors.Is(result, errExcluded); failed && !p.trial && time.Since(p.began) > breakerBucket {
+		// cb books an outcome where its request began, which for a body that is
+		// cut late is outside the window: it would never count.
+		p.done(errExcluded)
+		if done, err := p.b.cb.Allow(); err == nil {
+			done(result)
 		}
-	}
-	c.done(result)
-	if c.trial {
-		c.b.trial.Store(false)
-	}
-}
-
-func isFailure(result error) bool { return result != nil && !errors.Is(result, errExcluded) }
-
-// judge sets what readyToTrip and changed go by, for the failure at hand.
-func (b *breaker) judge(err error) {
-	e, ok := errors.AsType[*pullchain.Error](err)
-	if !ok {
 		return
 	}
-	threshold := b.cfg.Failures
-	if n := grave(e); n > 0 {
-		threshold = min(threshold, n)
+	p.done(result)
+	if p.trial {
+		p.b.trial.Store(false)
 	}
-	b.threshold.Store(uint32(threshold))
-	b.graver.Store(e.Scope == pullchain.ScopeUpstream)
-	b.mu.Lock()
-	b.latest = err
-	b.mu.Unlock()
-}
-
-// outcome is err in gobreaker's terms: an answer is a success even if it is
-// "no", and what is not the upstream's fault is not counted at all.
-func outcome(err error) error {
-	if err == nil {
-		return nil
-	}
-	switch reason := pullchain.ReasonOf(err); {
-	case reason == pullchain.NotFound || reason == pullchain.Denied:
-		return nil
-	case reason.Blame() == pullchain.BlameBreaker:
-		return err
-	}
-	return errExcluded
-}
-
-// grave says after how many failures of e's kind in a row an upstream is given
-// up (FAULTS.md F02, F04, F12, F13).
-func grave(e *pullchain.Error) int {
-	switch {
-	case e.Code == pullchain.CodeTLSCert:
-		return 1 // a certificate does not get better by asking again
-	case e.Code == pullchain.CodeConnTimeout || e.Code == pullchain.CodeTLSHandshake:
-		return 2
-	case e.Code == pullchain.CodeOriginDown:
-		switch e.Status {
-		case 521, 522, 523, 525, 526:
-			return 2
-		}
-		return 3
-	case e.Status == 502 || e.Status == 503 || e.Status == 504:
-		return 3
-	case e.Code == pullchain.CodeConnRefused || e.Code == pullchain.CodeDNS || e.Code == pullchain.CodeStall:
-		return 3
-	}
-	return 0 // as configured
 }

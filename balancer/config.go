@@ -3,33 +3,8 @@ package balancer
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"time"
 )
-
-// Strategy is how a chain orders the lanes that may be asked.
-type Strategy string
-
-// The strategies.
-const (
-	Ordered Strategy = "ordered" // as configured
-	Fastest Strategy = "fastest" // least expected wait, with hysteresis
-	Spread  Strategy = "spread"  // by rendezvous hash of the content, so that mirrors' caches stay warm
-)
-
-// ParseStrategy returns the strategy that s names. The words of Clash are read
-// as ours: fallback, url-test, load-balance. The empty string is Ordered.
-func ParseStrategy(s string) (Strategy, error) {
-	switch s {
-	case "", "ordered", "fallback":
-		return Ordered, nil
-	case "fastest", "url-test":
-		return Fastest, nil
-	case "spread", "load-balance":
-		return Spread, nil
-	}
-	return "", fmt.Errorf("%q is none of ordered, fastest, spread", s)
-}
 
 // BreakerConfig tunes a lane's breakers; there is one for each class. The zero
 // value has the defaults of FAULTS.md 9.

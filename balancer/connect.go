@@ -11,7 +11,13 @@ import (
 )
 
 // A connectWatch notices that an attempt does not get a connection. It is fed
-// by the HTTP transport, through the attempt's context.
+// by the HTTP transport, through the attempt's context (net/http/httptrace): an
+// error comes only when the dial gives up, after five seconds, and it does not say
+// whether the wait was for the far end or for one of our own connections to come
+// free (MaxConnsPerHost), which is no fault of the upstream.
+//
+// An attempt may connect several times: for the redirects it follows, to the token
+// server, and again where an idle connection had died.
 type connectWatch struct {
 	patience time.Duration
 	fire     func(silent, reached bool)
@@ -22,21 +28,22 @@ type connectWatch struct {
 	fired   bool              // it has waited too long
 	dials   bool              // for a new connection, and not for one of our own to come free
 	open    bool              // the dial has got through: only the handing over is left
-	reached bool              // somebody answered before: the origin is there
+	reached bool              // an answer came before: the origin is there
 	since   time.Time         // when it began to wait for one of our own to come free; zero while it does not
 	queued  time.Duration     // how long it did so before
-	verdict func(silent bool) // set when the watch outlives its attempt
+	decided func(silent bool) // set when the watch outlives its attempt
 }
 
 // watchConnect returns a watch that calls fire, once, when a connection has been
 // waited for longer than patience. It tells whether it is the far end that is
-// silent, and whether somebody answered before.
+// silent, and whether an answer came before: that of a hop whose redirect led here.
 func watchConnect(patience time.Duration, fire func(silent, reached bool)) *connectWatch {
 	return &connectWatch{patience: patience, fire: fire}
 }
 
-// attach returns ctx with the hooks that feed the watch. A dial that goes on
-// after the attempt has got an idle connection instead is nobody's business.
+// attach returns ctx with the hooks that feed the watch. net/http may go on
+// dialling after the attempt has got an idle connection instead (Transport.getConn):
+// that dial says nothing of the attempt.
 func (w *connectWatch) attach(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GetConn:           func(string) { w.waits() },
@@ -51,6 +58,7 @@ func (w *connectWatch) attach(ctx context.Context) context.Context {
 	})
 }
 
+// waits begins the wait for a connection, idle or new.
 func (w *connectWatch) waits() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -63,6 +71,7 @@ func (w *connectWatch) waits() {
 	}
 }
 
+// dialling takes note that a new connection is being made: the queue is over.
 func (w *connectWatch) dialling() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -104,12 +113,15 @@ func (w *connectWatch) dialled(err error) {
 	w.through(true)
 }
 
+// through takes note that the far end has let us connect, or that it now has to do
+// its part of a TLS handshake, in which it can be silent as well.
 func (w *connectWatch) through(open bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.open = open
 }
 
+// got takes note that the attempt has its connection.
 func (w *connectWatch) got() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -128,10 +140,11 @@ func (w *connectWatch) answered() {
 	w.reached = true
 }
 
+// expired is called when the wait has lasted for the lane's patience.
 func (w *connectWatch) expired() {
 	w.mu.Lock()
 	live := w.timer != nil && !w.stopped && !w.fired
-	silent := live && w.dials && !(w.verdict != nil && w.open)
+	silent := live && w.dials && !(w.decided != nil && w.open)
 	w.fired = w.fired || live
 	reached := w.reached
 	w.mu.Unlock()
@@ -142,28 +155,28 @@ func (w *connectWatch) expired() {
 }
 
 // outlive lets the watch go on beyond its attempt, if that is still dialling its
-// first connection: verdict is called once, with whether that was silent.
-func (w *connectWatch) outlive(verdict func(silent bool)) bool {
+// first connection: decided is called once, with whether that was silent.
+func (w *connectWatch) outlive(decided func(silent bool)) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.timer == nil || w.stopped || w.fired || !w.dials || w.reached || w.open {
 		return false
 	}
-	w.verdict = verdict
+	w.decided = decided
 	return true
 }
 
 // decide ends a watch that has outlived its attempt.
 func (w *connectWatch) decide(silent bool) {
 	w.mu.Lock()
-	verdict := w.verdict
-	w.verdict = nil
-	if verdict != nil {
+	decided := w.decided
+	w.decided = nil
+	if decided != nil {
 		w.stopLocked()
 	}
 	w.mu.Unlock()
-	if verdict != nil {
-		verdict(silent)
+	if decided != nil {
+		decided(silent)
 	}
 }
 
@@ -171,7 +184,7 @@ func (w *connectWatch) decide(silent bool) {
 func (w *connectWatch) stop() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.verdict == nil {
+	if w.decided == nil {
 		w.stopLocked()
 	}
 }
@@ -192,10 +205,19 @@ func (w *connectWatch) late() (late, silent bool) {
 	return late, late && w.dials
 }
 
-// blame says whose fault the silence is: after a first answer, that of the place
-// that a redirect led to; else the upstream's. A proxy that is silent is found
-// out by the next probe through it, which knows that it was the proxy.
-func (w *connectWatch) blame(l *Lane) *pullchain.Error {
+// notConnected reports whether the far end has not answered at all, and is
+// overdue.
+func (w *connectWatch) notConnected() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.fired && w.timer != nil && w.dials && !w.open && !w.reached
+}
+
+// silence is the error of an attempt that got no connection: after a first answer
+// it is that of the place that a redirect led to, else the upstream's. A proxy that
+// is silent is found out by the next probe through it, which knows that it was the
+// proxy.
+func (w *connectWatch) silence(l *Lane) *pullchain.Error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	e := &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeConnTimeout, Upstream: l.Name(), Err: errSilent}
@@ -203,15 +225,4 @@ func (w *connectWatch) blame(l *Lane) *pullchain.Error {
 		e.Scope = pullchain.ScopeUpstream
 	}
 	return e
-}
-
-// holdSilence holds the lane as soon as one of its requests meets silence, so that
-// the next does not have to find out again.
-func (l *Lane) holdSilence() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	now := time.Now()
-	e := &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeConnTimeout, Scope: pullchain.ScopeUpstream, Upstream: l.Name(), Err: errSilent}
-	l.holdLocked(now, holdSilent, e)
-	l.lastError, l.lastFailed = e, now
 }

@@ -8,35 +8,43 @@ import (
 	"github.com/pullchain/pullchain"
 )
 
-// A cooldown is the gate that a "too many requests" shuts until a time: the
+// A cooldown is the gate that a "too many requests" closes until a time: the
 // one the upstream named, else one that doubles from thirty seconds to a
 // quarter of an hour (FAULTS.md F06, F07). It is guarded by its lane's mutex.
 type cooldown struct {
-	until time.Time
-	began time.Time // when it was shut
-	asked bool      // the upstream named the time: nobody asks it before, not even a forced try
-	trial bool      // the time was guessed: before users come back, the prober looks
-	cause error     // the answer that shut it
+	cooldownView
+	began time.Time // when it was closed
 	next  *backoff.ExponentialBackOff
 }
 
-// Bounds of a guessed cooldown.
+// A cooldownView is what a cooldown lets through, as a value.
+type cooldownView struct {
+	until time.Time
+	named bool             // the upstream named the time: it is not asked before, not even by a forced try
+	trial bool             // the time was guessed: before users come back, the prober looks
+	cause *pullchain.Error // the answer that closed it
+}
+
+// Bounds of a guessed cooldown. It is spread by a fifth, so that replicas and lanes
+// that were limited together do not come back together.
 const (
 	cooldownFirst = 30 * time.Second
 	cooldownMax   = 15 * time.Minute
 )
 
-// shut closes the gate because of e.
-func (c *cooldown) shut(now time.Time, e *pullchain.Error) {
+// close closes the gate because of e. A time that was named only ever gets longer: a
+// second answer may name less than what the first has left, and coming back early is
+// what extends a ban (FAULTS.md F09).
+func (c *cooldown) close(now time.Time, e *pullchain.Error) {
 	if e.RetryAfter > 0 {
 		if until := now.Add(e.RetryAfter); until.After(c.until) {
-			c.until, c.asked, c.trial = until, true, false
+			c.until, c.named, c.trial = until, true, false
 		}
 		c.began, c.cause = now, e
 		return
 	}
-	if now.Before(c.until) {
-		return // answers that were under way when it shut
+	if c.at(now) {
+		return // answers that were under way when it closed
 	}
 	if c.next == nil {
 		c.next = backoff.NewExponentialBackOff(
@@ -47,12 +55,13 @@ func (c *cooldown) shut(now time.Time, e *pullchain.Error) {
 			backoff.WithMaxElapsedTime(0),
 		)
 	}
-	c.until, c.began, c.asked, c.trial, c.cause = now.Add(c.next.NextBackOff()), now, false, true, e
+	c.cooldownView = cooldownView{until: now.Add(c.next.NextBackOff()), trial: true, cause: e}
+	c.began = now
 }
 
 // ok ends the cooldown: the upstream answered a request sent at the time sent.
-// An answer to one sent before it shut is old news. Only one that a quota counts
-// (counted) ends the growth: a HEAD may pass where the next GET does not.
+// An answer to one sent before it closed is old news. Only one that a quota counts
+// (counted) starts the doubling anew: a HEAD may pass where the next GET does not.
 func (c *cooldown) ok(sent time.Time, counted bool) {
 	if sent.Before(c.began) {
 		return
@@ -63,5 +72,11 @@ func (c *cooldown) ok(sent time.Time, counted bool) {
 	}
 }
 
-// cooling reports whether the gate is shut at now.
-func (c *cooldown) cooling(now time.Time) bool { return now.Before(c.until) }
+func (c *cooldown) view() cooldownView { return c.cooldownView }
+
+// at reports whether the gate is closed at now.
+func (v *cooldownView) at(now time.Time) bool { return now.Before(v.until) }
+
+func (v *cooldownView) gate() *closedGate {
+	return &closedGate{gate: gateCooldown, until: v.until, named: v.named, cause: v.cause}
+}

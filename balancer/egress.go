@@ -10,30 +10,27 @@ import (
 // An Egress is the gate that all lanes behind one proxy share: when the proxy
 // is down or refuses our login, they are all skipped in one step, and no
 // upstream is blamed for it (FAULTS.md F42, F43).
-// It is safe for concurrent use.
+// It is safe for concurrent use. A nil Egress is no proxy, and always open.
 type Egress struct {
-	name string
-
-	mu     sync.Mutex
-	until  time.Time // shut before
-	err    error     // why
-	fails  int       // in a row
-	failed time.Time // when it last failed
+	mu      sync.Mutex
+	closure           // closed before, and why
+	fails   int       // in a row
+	failed  time.Time // when it last failed
 }
 
 // How long a failed egress is left alone. A proxy that is down is tried again
-// soon; one that refuses the login will go on refusing it until somebody
-// changes the configuration, so it is only looked at now and then.
+// soon; one that refuses the login will go on refusing it until the
+// configuration changes, so it is only looked at now and then.
 const (
-	egressHold     = 10 * time.Second // times the failures in a row
-	egressHoldMax  = 5 * time.Minute
-	egressAuthHold = 5 * time.Minute
+	egressPause     = 10 * time.Second // times the failures in a row
+	egressPauseMax  = 5 * time.Minute
+	egressAuthPause = 5 * time.Minute
 )
 
-// NewEgress returns the open gate of the egress of that name.
-func NewEgress(name string) *Egress { return &Egress{name: name} }
+// NewEgress returns the open gate of an egress.
+func NewEgress() *Egress { return &Egress{} }
 
-// fail shuts the gate because of err.
+// fail closes the gate because of err.
 func (e *Egress) fail(err *pullchain.Error) {
 	if e == nil {
 		return
@@ -41,15 +38,15 @@ func (e *Egress) fail(err *pullchain.Error) {
 	now := time.Now()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if now.Before(e.until) {
+	if e.at(now) {
 		return // requests that were under way: the same failure, not another
 	}
 	e.fails++
-	hold := min(time.Duration(e.fails)*egressHold, egressHoldMax)
+	pause := min(time.Duration(e.fails)*egressPause, egressPauseMax)
 	if err.Code == pullchain.CodeEgressAuth {
-		hold = egressAuthHold
+		pause = egressAuthPause
 	}
-	e.until, e.err, e.failed = now.Add(hold), err, now
+	e.closure, e.failed = closure{now.Add(pause), err}, now
 }
 
 // ok opens the gate: something that was sent at the time sent went through. A
@@ -63,18 +60,15 @@ func (e *Egress) ok(sent time.Time) {
 	if sent.Before(e.failed) {
 		return
 	}
-	e.until, e.err, e.fails = time.Time{}, nil, 0
+	e.closure, e.fails = closure{}, 0
 }
 
-// shut returns until when the gate is shut and why, or a nil error.
-func (e *Egress) shut(now time.Time) (time.Time, error) {
+// view returns how the gate stands.
+func (e *Egress) view() closure {
 	if e == nil {
-		return time.Time{}, nil
+		return closure{}
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !now.Before(e.until) {
-		return time.Time{}, nil
-	}
-	return e.until, e.err
+	return e.closure
 }

@@ -37,6 +37,7 @@ func (f *fake) Ping(ctx context.Context) error {
 }
 
 func (f *fake) NeedsToken(pullchain.Request) bool { return f.token }
+func (f *fake) Login() string                     { return "" }
 func (f *fake) Facts() pullchain.Facts            { return pullchain.Facts{Quota: f.quota} }
 
 func (f *fake) Fetch(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {

@@ -10,10 +10,12 @@ import (
 	"github.com/pullchain/pullchain"
 )
 
-// When every lane is shut on a guess, one try is made all the same, so that a
-// wrong guess is not an outage (fail open, FAULTS.md 7b.5 and F38). A forcedTry
-// sees to it that it is one: whoever comes while it runs waits for its outcome,
-// and a lane that has just failed it is not asked again for a moment.
+// When every lane is closed on a guess, one try is made all the same, so that a
+// wrong guess is not an outage (fail open, FAULTS.md 7b.5 and F38; Envoy's panic
+// threshold is the same idea, for all requests at once). A forcedTry sees to it
+// that it is one: a request that comes while it runs waits for its outcome, and a
+// lane that has just failed it is not asked again for a moment. Else every request
+// of a registry that is down would knock at it.
 type forcedTry struct {
 	mu      sync.Mutex
 	running chan struct{} // closed when the try under way has ended; nil when none is
@@ -22,12 +24,12 @@ type forcedTry struct {
 }
 
 const (
-	vouchFor    = 5 * time.Second // a forced success lets others follow
-	forcedPause = time.Second     // a forced failure stands for those who come right after
+	graceTime   = 5 * time.Second // a forced success lets others follow
+	forcedPause = time.Second     // a forced failure stands for the requests that come right after
 )
 
 // take returns true if the caller is to make the try, and must call done. Else
-// somebody else has made it: err is why it failed, or nil if it went well.
+// another request has made it: err is why it failed, or nil if it went well.
 func (f *forcedTry) take(ctx context.Context) (bool, error) {
 	f.mu.Lock()
 	if running := f.running; running != nil {
@@ -41,7 +43,7 @@ func (f *forcedTry) take(ctx context.Context) (bool, error) {
 		err := f.err
 		f.mu.Unlock()
 		if canceled(err) {
-			return f.take(ctx) // whoever made the try went away: it says nothing
+			return f.take(ctx) // the client that it was made for went away: it says nothing
 		}
 		return false, err
 	}
@@ -62,44 +64,45 @@ func (f *forcedTry) done(err error) {
 	f.running = nil
 }
 
-// vouch lets requests past the gates that guess for a while, because a forced
-// try went well.
-func (l *Lane) vouch() {
+// giveGrace lets requests past the gates that may be overridden for a while,
+// because a forced try went well.
+func (l *Lane) giveGrace() {
+	defer l.changed()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.vouched = time.Now().Add(vouchFor)
+	l.gates.grace = time.Now().Add(graceTime)
 }
 
-func (l *Lane) isVouched(now time.Time) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return now.Before(l.vouched)
-}
-
-// force makes the one try that is left when every gate is shut on a guess:
+// force makes the one try that is left when every gate is closed on a guess:
 // first the lanes that may be down, then those that may be limited, soonest
-// first. It returns the answer, or nil.
-func (b *Balancer) force(ctx context.Context, req pullchain.Request, t *trail) *answer {
-	for _, l := range forceOrder(t.shuts()) {
+// first (FAULTS.md 7b.5): a down upstream loses nothing by being asked, a limited one
+// may extend its limit. It returns the winner, or nil.
+func (b *Balancer) force(ctx context.Context, req pullchain.Request, log *attemptLog) *winner {
+	for _, l := range forceOrder(log.closedGates()) {
 		mine, err := l.forced.take(ctx)
 		if err != nil {
 			if ctx.Err() == nil {
-				t.gate(l, gateForced, asError(err))
+				log.notAsked(l, gateForced, asError(err))
 			}
 			continue
 		}
-		if !mine {
-			if won := b.race(ctx, req, []*Lane{l}, t); won != nil {
+		if !mine { // the try has gone well, so the lane is in its grace
+			if won := b.race(ctx, req, []*Lane{l}, log); won != nil {
 				return won
 			}
 			continue
 		}
-		won, err := b.forceOne(ctx, req, l, t)
+		won, err := b.forceOne(ctx, req, l, log)
 		if outcome(err) == nil { // it answered, be it "no"
-			l.vouch()
+			l.giveGrace()
 			err = nil
 		}
 		l.forced.done(err)
+		if !canceled(err) {
+			b.states.events.add(Event{
+				Kind: KindForced, Registry: b.registry, Upstream: l.Name(), Class: req.Class().String(), Code: pullchain.CodeOf(err),
+			})
+		}
 		if won != nil {
 			return won
 		}
@@ -107,17 +110,18 @@ func (b *Balancer) force(ctx context.Context, req pullchain.Request, t *trail) *
 	return nil
 }
 
-// gateForced is what those meet who come right after a forced try has failed.
+// gateForced is what those requests meet that come right after a forced try has
+// failed.
 const gateForced = "forced"
 
 // forceOne asks l, whatever its gates guess.
-func (b *Balancer) forceOne(ctx context.Context, req pullchain.Request, l *Lane, t *trail) (*answer, error) {
-	c, s := l.begin(req, true, false)
-	if s != nil {
-		return nil, s.err(time.Now())
+func (b *Balancer) forceOne(ctx context.Context, req pullchain.Request, l *Lane, log *attemptLog) (*winner, error) {
+	a, g := l.admit(req, true, false)
+	if g != nil {
+		return nil, g.err(time.Now())
 	}
-	r := newRace(ctx, b, req, t, 1)
-	r.launch(l, c, false)
+	r := newRace(ctx, b, req, log, 1)
+	r.launch(l, a, false)
 	won := r.finish(r.run(nil))
 	switch {
 	case won != nil || r.lastErr != nil:
@@ -133,21 +137,22 @@ func canceled(err error) bool {
 	return errors.Is(err, errLost) || err != nil && pullchain.ReasonOf(err) == pullchain.Canceled
 }
 
-func forceOrder(shuts []*shut) []*Lane {
-	var down, limited []*shut
-	for _, s := range shuts {
+// forceOrder returns the lanes that may be forced, in the order in which to.
+func forceOrder(gates []*closedGate) []*Lane {
+	var down, limited []*closedGate
+	for _, g := range gates {
 		switch {
-		case !s.guess():
-		case s.gate == gateCooldown:
-			limited = append(limited, s)
+		case !g.overridable():
+		case g.gate == gateCooldown:
+			limited = append(limited, g)
 		default:
-			down = append(down, s)
+			down = append(down, g)
 		}
 	}
-	slices.SortStableFunc(limited, func(a, b *shut) int { return a.until.Compare(b.until) })
+	slices.SortStableFunc(limited, func(a, b *closedGate) int { return a.until.Compare(b.until) })
 	var lanes []*Lane
-	for _, s := range append(down, limited...) {
-		lanes = append(lanes, s.lane)
+	for _, g := range append(down, limited...) {
+		lanes = append(lanes, g.lane)
 	}
 	return lanes
 }

@@ -7,143 +7,290 @@ import (
 	"github.com/pullchain/pullchain"
 )
 
-// The gates of a lane, in the order in which they are looked at (DESIGN.md).
+// The gates of a lane, in the order in which they are looked at (DESIGN.md). What
+// people have decided comes before what was proved, that before what is measured,
+// and what concerns all classes before what concerns one. So the first closed gate is
+// the one worth telling of: the next would not open the lane. A gate that is closed
+// keeps requests out, as a breaker does that is open.
+//
+// The words are those of the API, whose readers know "hold" for the dial backoff.
 const (
-	gateOperator   = "operator"
-	gateQuarantine = "quarantine"
-	gateEgress     = "egress"
-	gateProbe      = "probe"
-	gateHold       = "hold"
-	gateCooldown   = "cooldown"
-	gateBreaker    = "breaker"
+	gateOperator    = "operator"
+	gateQuarantine  = "quarantine"
+	gateEgress      = "egress"
+	gateProbe       = "probe"
+	gateDialBackoff = "hold"
+	gateCooldown    = "cooldown"
+	gateBreaker     = "breaker"
 )
 
-// gateFull keeps out only what was to help, and only for the moment.
+// gateFull keeps out only speculative requests, and only for the moment.
 const gateFull = "full"
 
-// A shut is a gate that keeps a request from a lane.
-type shut struct {
+// gates is the state of a lane's gates, apart from the breakers and the egress,
+// which guard themselves. It is guarded by its lane's mutex.
+type gates struct {
+	admin        AdminState
+	quarantine   quarantine
+	probe        *probeResult // nil until there is one: the lane is taken to be up
+	dialBackoff  dialBackoff
+	cooldowns    [pullchain.NumClasses]cooldown
+	failback     failbackHold
+	grace        time.Time // a forced try went well: what may be overridden stands open until then
+	ignoresRange bool      // it ignored or botched a Range
+}
+
+// A probeResult is what the prober makes of a lane. It is not changed once set.
+type probeResult struct {
+	down bool
+	err  error // of the last probe
+}
+
+// dialBackoff is the pause of a few moments that a lane gets when it could not be
+// connected to, long before its breaker trips (FAULTS.md F01, F02).
+type dialBackoff struct {
+	since time.Time
+	until time.Time
+	cause *pullchain.Error
+}
+
+// A refused connection costs nothing to find out, so the pause is only so long
+// that a burst does not run into it. A silent one costs the request that finds
+// out a second.
+const (
+	backoffRefused = 250 * time.Millisecond
+	backoffSilent  = 10 * time.Second
+)
+
+func (d *dialBackoff) begin(now time.Time, pause time.Duration, cause *pullchain.Error) {
+	*d = dialBackoff{since: now, until: now.Add(pause), cause: cause}
+}
+
+// A gateView is all that a lane's gates depend on, as a value: what they let
+// through at a moment follows from it alone, also at moments to come. Two are
+// equal when nothing has happened in between.
+type gateView struct {
+	admin        AdminState
+	quarantine   closure
+	egress       closure
+	probe        *probeResult
+	dialBackoff  closure
+	cooldowns    [pullchain.NumClasses]cooldownView
+	breakers     [pullchain.NumClasses]breakerView
+	canary       [pullchain.NumClasses]bool // there is a request by which the prober can try the class
+	grace        time.Time
+	failback     failbackView
+	ignoresRange bool
+	asked        bool
+}
+
+// A closure is a gate that is closed before a time, because of a failure.
+type closure struct {
+	until time.Time
+	cause *pullchain.Error
+}
+
+func (c *closure) at(now time.Time) bool { return now.Before(c.until) }
+
+// view returns the lane's gates as they stand.
+func (l *Lane) view() gateView {
+	var v gateView
+	l.mu.Lock()
+	g := &l.gates
+	v.admin, v.probe, v.grace, v.ignoresRange, v.asked = g.admin, g.probe, g.grace, g.ignoresRange, l.past.asked
+	v.quarantine = closure{g.quarantine.until, g.quarantine.cause}
+	v.dialBackoff = closure{g.dialBackoff.until, g.dialBackoff.cause}
+	v.failback = g.failback.view()
+	for class := range g.cooldowns {
+		v.cooldowns[class] = g.cooldowns[class].view()
+		_, v.canary[class] = l.canary.of(pullchain.Class(class))
+	}
+	l.mu.Unlock()
+	v.egress = l.cfg.Egress.view()
+	for class, b := range l.breakers {
+		v.breakers[class] = b.view()
+	}
+	return v
+}
+
+// A closedGate keeps a request from a lane.
+type closedGate struct {
 	lane  *Lane
 	gate  string
-	until time.Time // zero when nobody knows
-	asked bool      // the upstream named the time
-	cause error     // why the gate was shut
+	until time.Time // zero when that is not known
+	named bool      // the upstream itself named the time
+	cause error     // why the gate was closed
 }
 
 var (
-	errWish = errors.New("taken out by the operator")
-	errDown = errors.New("its probes fail")
-	errOpen = errors.New("its breaker is open")
-	errFull = errors.New("at its limit of connections")
+	errAdmin = errors.New("taken out by the operator")
+	errDown  = errors.New("its probes fail")
+	errOpen  = errors.New("its breaker is open")
+	errFull  = errors.New("at its limit of connections")
 )
 
-// shut returns the first gate that is shut for req, or nil.
-func (l *Lane) shut(req pullchain.Request, now time.Time) *shut {
-	until, cause := l.cfg.Egress.shut(now)
-	l.mu.Lock()
-	s := l.shutLocked(req, now, until, cause)
-	vouched := now.Before(l.vouched)
-	l.mu.Unlock()
-	if s != nil && !(vouched && s.guess()) {
-		return s
-	}
-	if vouched {
-		return nil
-	}
-	if s := l.breakerShut(req.Class(), now); s != nil {
-		return s
-	}
-	return l.tokenShut(req, now)
+// closed returns the first gate that is closed for req, or nil. It is asked of each
+// lane for each request, so it takes no more than the locks of a view.
+func (l *Lane) closed(req pullchain.Request, now time.Time) *closedGate {
+	v := l.view()
+	return l.closedIn(&v, req, now)
 }
 
-func (l *Lane) shutLocked(req pullchain.Request, now, egressUntil time.Time, egressCause error) *shut {
-	cool := &l.cooldowns[req.Class()]
+// closedIn returns the first gate of v, the lane's, that is closed for req, or nil.
+func (l *Lane) closedIn(v *gateView, req pullchain.Request, now time.Time) *closedGate {
+	g := v.closed(req.Class(), now, func() bool { return l.up.NeedsToken(req) })
+	if g != nil {
+		g.lane = l
+	}
+	return g
+}
+
+// closed returns the first gate that is closed for a request of class at now, or
+// nil. needsToken is called only if the token server's gates are closed. While
+// grace lasts, the gates that may be overridden are open.
+func (v *gateView) closed(class pullchain.Class, now time.Time, needsToken func() bool) *closedGate {
+	g := v.closedBeforeBreakers(class, now)
+	if now.Before(v.grace) {
+		if g != nil && !g.overridable() {
+			return g
+		}
+		return nil
+	}
+	if g == nil {
+		g = v.closedBreaker(class, now)
+	}
+	if g == nil {
+		g = v.closedToken(now, needsToken)
+	}
+	return g
+}
+
+// closedBeforeBreakers looks at the gates that stand before the breakers. gobreaker
+// knows no "until T" and one open time for all failures, so what has a time of its
+// own, a 429 above all, never reaches it.
+func (v *gateView) closedBeforeBreakers(class pullchain.Class, now time.Time) *closedGate {
+	cool := &v.cooldowns[class]
 	switch {
-	case l.wish != "":
-		return &shut{lane: l, gate: gateOperator, cause: &pullchain.Error{Code: pullchain.CodeAdmin, Err: errWish}}
-	case now.Before(l.quarantine.until):
-		return &shut{lane: l, gate: gateQuarantine, until: l.quarantine.until, cause: l.quarantine.cause}
-	case egressCause != nil:
-		return &shut{lane: l, gate: gateEgress, until: egressUntil, cause: egressCause}
-	case l.verdict.down:
-		return &shut{lane: l, gate: gateProbe, cause: orElse(l.verdict.err, errDown)}
-	case now.Before(l.hold.until):
-		return &shut{lane: l, gate: gateHold, until: l.hold.until, cause: l.hold.cause}
-	case cool.cooling(now):
-		return &shut{lane: l, gate: gateCooldown, until: cool.until, asked: cool.asked, cause: cool.cause}
-	case cool.trial && l.proberTakesTrialLocked(req.Class()) && now.Sub(cool.until) < trialGrace:
-		return &shut{lane: l, gate: gateCooldown, until: cool.until.Add(trialGrace), cause: cool.cause}
+	case v.admin != "":
+		return &closedGate{gate: gateOperator, cause: &pullchain.Error{Code: pullchain.CodeAdmin, Err: errAdmin}}
+	case v.quarantine.at(now):
+		return v.quarantine.gate(gateQuarantine)
+	case v.egress.at(now):
+		return v.egress.gate(gateEgress)
+	case v.probe != nil && v.probe.down:
+		return &closedGate{gate: gateProbe, cause: orElse(v.probe.err, errDown)}
+	case v.dialBackoff.at(now):
+		return v.dialBackoff.gate(gateDialBackoff)
+	case cool.at(now):
+		return cool.gate()
+	case cool.trial && v.proberTakesTrial(class) && now.Sub(cool.until) < trialGrace:
+		g := cool.gate()
+		g.until = cool.until.Add(trialGrace)
+		return g
 	}
 	return nil
 }
 
-// trialGrace is how long after a guessed cooldown users wait for the prober to
-// look first. Its look is a HEAD, which no quota counts.
+func (c *closure) gate(name string) *closedGate {
+	return &closedGate{gate: name, until: c.until, cause: c.cause}
+}
+
+// trialGrace is how long after a guessed cooldown, or a breaker's open time, users
+// wait for the prober to look first. Its look is a HEAD, which no quota counts.
 const trialGrace = 15 * time.Second
 
-// breakerShut returns the breaker in the way of requests of this class, or nil.
+// proberTakesTrial reports whether the prober has what it needs to take a trial
+// of class, so that no user has to.
+func (v *gateView) proberTakesTrial(class pullchain.Class) bool {
+	return v.canary[class] && v.probe != nil
+}
+
+// closedBreaker returns the breaker in the way of requests of this class, or nil.
 // A breaker that a failure of the whole upstream tripped is in the way of all
-// classes. Half-open is shut to users while the prober has the evidence to take
-// the trial itself, and time to do it (FAULTS.md F41).
-func (l *Lane) breakerShut(class pullchain.Class, now time.Time) *shut {
-	for c, b := range l.breakers {
-		s := b.state(now)
-		if s.word == closed || pullchain.Class(c) != class && !s.wide {
+// classes. Half-open is closed to users while the prober has the canary request
+// to take the trial itself, and time to do it (FAULTS.md F41).
+func (v *gateView) closedBreaker(class pullchain.Class, now time.Time) *closedGate {
+	for c := range v.breakers {
+		b := &v.breakers[c]
+		word, own := b.word(now), pullchain.Class(c) == class
+		if word == breakerClosed || !own && !b.wide {
 			continue
 		}
-		if s.word == halfOpen && (pullchain.Class(c) != class || now.Sub(s.until) > trialGrace || !l.proberTakesTrial(class)) {
+		if word == breakerHalfOpen && (!own || now.Sub(b.until) >= trialGrace || !v.proberTakesTrial(class)) {
 			continue
 		}
-		return &shut{lane: l, gate: gateBreaker, until: s.until, cause: orElse(s.cause, errOpen)}
+		return b.gate()
 	}
 	return nil
 }
 
-// trialShut is why a breaker did not let a request through after all: it has
-// just tripped, or it is half-open and somebody else's trial is under way.
-func (l *Lane) trialShut(class pullchain.Class, now time.Time) *shut {
-	if s := l.breakerShut(class, now); s != nil {
-		return s
+// gate returns the gate that the breaker is while it is in the way.
+func (v *breakerView) gate() *closedGate {
+	g := &closedGate{gate: gateBreaker, until: v.until, cause: errOpen}
+	if v.cause != nil {
+		g.cause = v.cause
 	}
-	return &shut{lane: l, gate: gateBreaker, cause: orElse(l.breakers[class].state(now).cause, errOpen)}
+	return g
 }
 
-// tokenShut returns the token server's gate, if req needs it.
-func (l *Lane) tokenShut(req pullchain.Request, now time.Time) *shut {
-	l.mu.Lock()
-	cool := l.cooldowns[pullchain.ClassToken]
-	l.mu.Unlock()
-	breaker := l.breakers[pullchain.ClassToken].state(now)
-	if !cool.cooling(now) && breaker.word != open || !l.up.NeedsToken(req) {
+// trialClosed is why a breaker did not let a request through after all: it has
+// just tripped, or it is half-open and another request takes the trial.
+func (l *Lane) trialClosed(class pullchain.Class, now time.Time) *closedGate {
+	v := l.view()
+	g := v.closedBreaker(class, now)
+	if g == nil {
+		g = v.breakers[class].gate()
+		g.until = time.Time{}
+	}
+	g.lane = l
+	return g
+}
+
+// closedToken returns the token server's gate, if a token is needed. It is another
+// host than the registry's, which fails and bans by itself: failed logins ban an
+// address (PROTOCOL.md 4.1). Requests for which there is a token yet go on.
+func (v *gateView) closedToken(now time.Time, needed func() bool) *closedGate {
+	cool, breaker := &v.cooldowns[pullchain.ClassToken], &v.breakers[pullchain.ClassToken]
+	if !cool.at(now) && breaker.word(now) != breakerOpen || !needed() {
 		return nil
 	}
-	if cool.cooling(now) {
-		return &shut{lane: l, gate: gateCooldown, until: cool.until, asked: cool.asked, cause: cool.cause}
+	if cool.at(now) {
+		return cool.gate()
 	}
-	return &shut{lane: l, gate: gateBreaker, until: breaker.until, cause: orElse(breaker.cause, errOpen)}
+	return breaker.gate()
 }
 
-// guess reports whether the gate is shut on a guess of ours. When nothing else
-// is left, such a lane is tried all the same: a wrong guess must not be an
+// tokenMatters reports whether the token server's gates may be closed.
+func (v *gateView) tokenMatters() bool {
+	return !v.cooldowns[pullchain.ClassToken].until.IsZero() || v.breakers[pullchain.ClassToken].tripped
+}
+
+// overridable reports whether the gate is closed on a guess of ours. When nothing
+// else is left, such a lane is tried all the same: a wrong guess must not be an
 // outage. What the operator, the upstream itself or wrong bytes decided stands.
-func (s *shut) guess() bool {
-	switch s.gate {
+func (g *closedGate) overridable() bool {
+	switch g.gate {
 	case gateOperator, gateQuarantine:
 		return false
 	case gateCooldown:
-		return !s.asked
+		return !g.named
 	}
 	return true
 }
 
-// err is what a request is told that met only this gate.
-func (s *shut) err(now time.Time) *pullchain.Error {
-	e := &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeGate, Upstream: s.lane.Name(), Err: s.cause}
-	if cause, ok := errorsAs(s.cause); ok {
+// err is what a request is told that met only this gate: what closed it, and when to
+// come back. The error keeps no Scope and is never Final: it is old, and not about
+// what is asked for now (FAULTS.md 0.5).
+func (g *closedGate) err(now time.Time) *pullchain.Error {
+	e := &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeGate, Err: g.cause}
+	if g.lane != nil {
+		e.Upstream = g.lane.Name()
+	}
+	if cause, ok := errorsAs(g.cause); ok {
 		e.Reason, e.Code, e.Status, e.Err = cause.Reason, cause.Code, cause.Status, cause.Err
 	}
-	if !s.until.IsZero() {
-		e.RetryAfter = max(s.until.Sub(now), 0)
+	if !g.until.IsZero() {
+		e.RetryAfter = max(g.until.Sub(now), 0)
 	}
 	return e
 }

@@ -45,7 +45,7 @@ func TestCooldownKeepsTheTimeThatWasAsked(t *testing.T) {
 	})
 }
 
-// Before T nobody asks, even when there is nobody else.
+// Before T no request is made, even when there is no other lane.
 func TestCooldownThatWasAskedIsNotForced(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -102,7 +102,7 @@ func TestGuessedCooldownIsEndedByAHead(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(serve, serve)
-		r.lanes[0].SetVerdict(true, nil)
+		r.lanes[0].SetProbeResult(true, nil)
 		r.mustGet(t, tag)
 		r.ups[0].become(fail(quotaGone))
 		r.mustGet(t, tag)
@@ -131,7 +131,7 @@ func TestBreakerTripsAndComesBackByTheProber(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(serve, serve)
 		r.mustGet(t, tag)
-		r.lanes[0].SetVerdict(true, nil)
+		r.lanes[0].SetProbeResult(true, nil)
 		r.ups[0].become(fail(internal))
 		for range 7 {
 			r.mustGet(t, tag)
@@ -204,7 +204,7 @@ func TestOpenTimeGrowsWithTheTrips(t *testing.T) {
 	})
 }
 
-func TestGraveFailuresTripSooner(t *testing.T) {
+func TestFailureThresholds(t *testing.T) {
 	t.Parallel()
 	status := func(s int, code pullchain.Code) pullchain.Error {
 		return pullchain.Error{Reason: pullchain.Unavailable, Code: code, Status: s}
@@ -235,7 +235,7 @@ func TestGraveFailuresTripSooner(t *testing.T) {
 func TestEgressGateIsShared(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		shared := balancer.NewEgress("home")
+		shared := balancer.NewEgress()
 		r := newRigOf([]balancer.LaneConfig{{Resolve: true, Egress: shared}, {Resolve: true, Egress: shared}, {Resolve: true}},
 			fail(proxyDead), fail(proxyDead), serve)
 		for range 5 {
@@ -294,7 +294,7 @@ func TestQuarantineDoublesAndACaptivePortalIsForgiven(t *testing.T) {
 			t.Fatal(err)
 		}
 		if s := portal.state(0).State; s == balancer.StateQuarantined {
-			t.Error("a registry is there again, and the lane is still shut out")
+			t.Error("a registry is there again, and the lane is still in quarantine")
 		}
 	})
 }
@@ -381,11 +381,11 @@ func TestAShortWaitIsWaited(t *testing.T) {
 	})
 }
 
-func TestOperatorsWish(t *testing.T) {
+func TestAdminState(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(serve)
-		r.lanes[0].SetWish(balancer.Drained)
+		r.lanes[0].SetAdminState(balancer.Drained)
 		_, err := r.Fetch(t.Context(), tag)
 		if e := errorOf(t, err); e.Code != pullchain.CodeAdmin || r.ups[0].count() != 0 {
 			t.Errorf("%v after %d requests", err, r.ups[0].count())
@@ -393,7 +393,7 @@ func TestOperatorsWish(t *testing.T) {
 		if s := r.state(0).State; s != balancer.StateDrained {
 			t.Errorf("state %q", s)
 		}
-		r.lanes[0].SetWish("")
+		r.lanes[0].SetAdminState("")
 		r.mustGet(t, tag)
 	})
 }
@@ -432,7 +432,7 @@ func TestPace(t *testing.T) {
 		pace(true, false)
 		time.Sleep(16 * time.Second)
 		pace(false, false)
-		r.lanes[0].SetVerdict(false, errClosedPort)
+		r.lanes[0].SetProbeResult(false, errClosedPort)
 		pace(false, true)
 	})
 }

@@ -11,7 +11,10 @@ import (
 
 var errSilent = errors.New("no connection in time")
 
-// hedgeDelay is how long this lane may take for a manifest before it is hedged.
+// hedgeDelay is how long this lane may take for a manifest before it is hedged: longer
+// than nineteen of its last twenty took, for else it is not slow, and at least what
+// the operator's patience says, so that a lane which is always fast is not hedged for
+// a hiccup.
 func (l *Lane) hedgeDelay() time.Duration {
 	return max(l.cfg.Patience.Manifest, l.ledger.percentile(pullchain.ClassManifest, 0.95))
 }
@@ -50,11 +53,12 @@ func (h *hedgeBudget) spend() bool {
 	return true
 }
 
-// mayJoin reports whether next may be started beside a. Beside one that is to
-// help others none may: they do not wait for it. Beside one without a
-// connection, or that has had its share of the time, it always may: that is
-// failover. Beside a slow one it is a hedge, which costs the next lane a request
-// nobody may need, so not where requests cost money or the last of a quota.
+// mayJoin reports whether next may be started beside a. Beside a speculative one
+// none may: no client waits for it. Beside one without a connection, or that has
+// had its share of the time, it always may: that is failover. Beside a slow one it
+// is a hedge, which costs the next lane a request that may not be needed, so not
+// where requests cost money or the last of a quota (Dean and Barroso, The Tail at
+// Scale, 2013: hedge beyond the 95th percentile, and a few per cent of requests).
 func (r *race) mayJoin(a *attempt, next *Lane) bool {
 	if !slices.Contains(r.running, a) || r.req.Options.Speculative {
 		return false
@@ -62,7 +66,7 @@ func (r *race) mayJoin(a *attempt, next *Lane) bool {
 	if late, _ := a.watch.late(); late || time.Since(a.start) >= share(r.req) {
 		return true
 	}
-	if a.call.req.Class() != pullchain.ClassManifest || next.cfg.Metered || !next.mayTakeExtra() {
+	if a.admission.req.Class() != pullchain.ClassManifest || next.cfg.Metered || !next.load.mayTakeExtra() {
 		return false
 	}
 	if counted(r.req) && next.up.Facts().Quota.Low() {
@@ -71,6 +75,8 @@ func (r *race) mayJoin(a *attempt, next *Lane) bool {
 	return r.b.hedges.spend()
 }
 
-func (l *Lane) mayTakeExtra() bool {
+// mayTakeExtra reports whether one more request may be added that no client waits
+// for alone.
+func (l *load) mayTakeExtra() bool {
 	return float64(l.extra.Load()) < max(extraMin, extraShare*float64(l.inFlight.Load()))
 }

@@ -14,7 +14,8 @@ import (
 const gateAbsent = "absent"
 
 // knowledge is what a chain has learnt of content. It is bounded, and safe for
-// concurrent use.
+// concurrent use. It is of the chain and not of the lanes, so that a reload which
+// makes a lane anew loses none of the sizes.
 type knowledge struct {
 	sizes    *otter.Cache[sizeKey, int64]
 	absences *otter.Cache[absentKey, absence]
@@ -60,12 +61,13 @@ func (k *knowledge) learnSizes(repo string, links []pullchain.Descriptor) {
 	}
 }
 
+// size returns how long the blob of req is by a manifest of its repository.
 func (k *knowledge) size(req pullchain.Request) (int64, bool) {
 	return k.sizes.GetIfPresent(sizeKey{req.Repo, req.Digest})
 }
 
 // learnAbsent remembers that l has not got what req asks for, or does not let
-// us have it. Public mirrors ban those who keep asking (PROTOCOL.md 4.2).
+// us have it. Public mirrors ban clients that keep asking (PROTOCOL.md 4.2).
 func (k *knowledge) learnAbsent(l *Lane, req pullchain.Request, err error) {
 	e, ok := errorsAs(err)
 	if !ok || e.Reason != pullchain.NotFound && e.Reason != pullchain.Denied {
@@ -83,6 +85,8 @@ func (k *knowledge) absent(l *Lane, req pullchain.Request, now time.Time) *pullc
 	return a.err
 }
 
+// keyOf returns what l's answer to req is remembered by. A HEAD and a GET are the same
+// question; a query is that of a page of tags.
 func keyOf(l *Lane, req pullchain.Request) absentKey {
 	return absentKey{lane: l, op: req.Op, repo: req.Repo, ref: req.Reference() + "?" + req.Query}
 }

@@ -19,10 +19,13 @@ type Upstream interface {
 	NeedsToken(req pullchain.Request) bool
 	// Facts returns what has been learnt of the far end.
 	Facts() pullchain.Facts
+	// Login returns a fingerprint of the login that the answers take, or "" if
+	// they take none.
+	Login() string
 }
 
 // A Lane is an upstream as the balancer sees it: with its breakers, its
-// cooldowns, its probe verdict and the operator's wish. It is the unit of
+// cooldowns, its probe result and the operator's admin state. It is the unit of
 // health; its state belongs to its identity in the configuration and never to
 // an address. It is safe for concurrent use.
 type Lane struct {
@@ -31,26 +34,34 @@ type Lane struct {
 	breakers [pullchain.NumClasses]*breaker
 	ledger   laneLedger
 	forced   forcedTry
+	load     load
+
+	chain atomic.Pointer[chainStates] // where changes are reported; nil before a Balancer has it
+	seen  atomic.Pointer[gateView]    // as it was last reported
+
+	// mu is taken inside a breaker's own mutex (see breakerChanged) and inside that
+	// of the events. So it is never held while a breaker, the upstream or the chain
+	// is asked anything.
+	mu      sync.Mutex
+	gates   gates
+	past    past
+	canary  canary
+	backoff time.Time // a speculative request failed here: no other is made before
+}
+
+// A load is what a lane has in flight.
+type load struct {
 	inFlight atomic.Int64
 	extra    atomic.Int64 // of those, hedges and parallel starts
+}
 
-	mu         sync.Mutex
-	cooldowns  [pullchain.NumClasses]cooldown
-	hold       hold // a short rest after a failure to connect
-	quarantine quarantine
-	verdict    verdict // of the prober
-	wish       Wish
-	vouched    time.Time // a forced try went well: gates that guess stand open until then
-	ignores    bool      // it ignored or botched a Range
-	restUntil  time.Time // it failed to help: none is asked of it until then
-	evidence   evidence
-	latch      latch
+// past is what a lane remembers of its requests. It is guarded by its lane's
+// mutex.
+type past struct {
 	lastError  error
 	lastFailed time.Time
 	lastServed [pullchain.NumClasses]time.Time
-	lastAsked  time.Time
-	word       string // the state as last shown, and since when
-	wordSince  time.Time
+	asked      bool // at least once
 }
 
 // NewLane returns a lane over up whose gates all stand open.
@@ -75,141 +86,131 @@ func NewLane(up Upstream, cfg LaneConfig) *Lane {
 // Name returns the upstream's name.
 func (l *Lane) Name() string { return l.up.Name() }
 
-// A Wish is what the operator wants of a lane.
-type Wish string
+// An AdminState is what the operator wants of a lane, as HAProxy has it beside
+// the state that the checks find.
+type AdminState string
 
-// The wishes. The empty Wish is to use the lane.
+// The admin states. The empty AdminState is to use the lane.
 const (
-	Drained  Wish = "drained"  // nothing new; what is in flight finishes
-	Disabled Wish = "disabled" // no traffic and no probes
+	Drained  AdminState = "drained"  // nothing new; what is in flight finishes
+	Disabled AdminState = "disabled" // no traffic and no probes
 )
 
-// SetWish makes w the operator's wish.
-func (l *Lane) SetWish(w Wish) {
+// SetAdminState makes s what the operator wants of the lane.
+func (l *Lane) SetAdminState(s AdminState) {
+	defer l.changed()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.wish = w
+	l.gates.admin = s
 }
 
-// SetVerdict tells the lane what its prober makes of it: whether it is up, and
-// the error of the last probe, which may be nil.
-func (l *Lane) SetVerdict(up bool, err error) {
+// SetProbeResult tells the lane what its prober makes of it: whether it is up,
+// and the error of the last probe, which may be nil.
+func (l *Lane) SetProbeResult(up bool, err error) {
+	defer l.changed()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	was := l.verdict.down
-	l.verdict = verdict{known: true, down: !up, err: err, at: time.Now()}
+	was := l.gates.probe
+	if was == nil || was.down == up || was.err != nil || err != nil {
+		l.gates.probe = &probeResult{down: !up, err: err}
+	}
 	switch {
 	case !up:
-		l.latch.trouble()
-	case was:
-		l.latch.recovered(time.Now())
+		l.gates.failback.trouble()
+	case was != nil && was.down:
+		l.gates.failback.recovered(time.Now())
 	}
 }
 
 // breakerChanged takes note that one of the lane's breakers has tripped or
-// closed. It is called under the breaker's mutex: l.mu is never held while a
-// breaker is asked anything.
+// closed. It is called under the breaker's mutex.
 func (l *Lane) breakerChanged(tripped bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if tripped {
-		l.latch.trouble()
+		l.gates.failback.trouble()
 	} else {
-		l.latch.recovered(time.Now())
+		l.gates.failback.recovered(time.Now())
 	}
 }
 
-// verdict is what the prober makes of a lane. Until it is known, a lane is
-// taken to be up.
-type verdict struct {
-	known, down bool
-	err         error // of the last probe
-	at          time.Time
-}
-
-// hold is the rest of a few moments that a lane gets when it could not be
-// connected to, long before its breaker trips (FAULTS.md F01, F02).
-type hold struct {
-	since time.Time
-	until time.Time
-	cause error
-}
-
-// A refused connection costs nothing to find out, so it is held only so long
-// that a burst does not run into it. A silent one costs whoever finds out a
-// second.
-const (
-	holdRefused = 250 * time.Millisecond
-	holdSilent  = 10 * time.Second
-)
-
-// A call is one request on its way through a lane.
-type call struct {
+// An admission is one request that a lane's gates let through.
+type admission struct {
 	lane    *Lane
 	req     pullchain.Request
 	began   time.Time
-	breaker *breakerCall
-	token   *breakerCall // when the token server has to be asked first
+	breaker *breakerPermit
+	token   *breakerPermit // when the token server has to be asked first
 	extra   bool
 	once    sync.Once
 }
 
-// begin lets req through the lane's gates, or says which one is shut. A forced
-// call goes past the gates that guess. Every call that began must end once.
-func (l *Lane) begin(req pullchain.Request, force, extra bool) (*call, *shut) {
+// admit lets req through the lane's gates, or says which one is closed. A forced
+// request goes past the gates that may be overridden. Every admission must end
+// once.
+func (l *Lane) admit(req pullchain.Request, force, extra bool) (*admission, *closedGate) {
 	now := time.Now()
-	if s := l.shut(req, now); s != nil && !(force && s.guess()) {
-		return nil, s
+	v := l.view()
+	if g := l.closedIn(&v, req, now); g != nil && !(force && g.overridable()) {
+		return nil, g
 	}
-	if n := l.inFlight.Add(1); req.Options.Speculative && n > int64(l.cfg.MaxConnections) {
-		l.inFlight.Add(-1)
-		return nil, &shut{lane: l, gate: gateFull, cause: errFull}
+	// Counted first and looked at then: several that are let through at once would
+	// otherwise not see each other.
+	if n := l.load.inFlight.Add(1); req.Options.Speculative && n > int64(l.cfg.MaxConnections) {
+		l.load.inFlight.Add(-1)
+		return nil, &closedGate{lane: l, gate: gateFull, cause: errFull}
 	}
-	c := &call{lane: l, req: req, began: now, extra: extra}
+	a := &admission{lane: l, req: req, began: now, extra: extra}
 	var ok bool
-	if c.breaker, ok = l.breakers[req.Class()].begin(now); !ok && !force && !l.isVouched(now) {
-		l.inFlight.Add(-1)
-		return nil, l.trialShut(req.Class(), now)
+	if a.breaker, ok = l.breakers[req.Class()].allow(now); !ok && !force && !now.Before(v.grace) {
+		l.load.inFlight.Add(-1)
+		return nil, l.trialClosed(req.Class(), now)
 	}
+	// The token server's gate has been looked at above. Where its breaker gives no permit
+	// all the same, half-open with another trial under way, the request goes uncounted.
 	if l.up.NeedsToken(req) {
-		c.token, _ = l.breakers[pullchain.ClassToken].begin(now)
+		a.token, _ = l.breakers[pullchain.ClassToken].allow(now)
 	}
 	if extra {
-		l.extra.Add(1)
+		l.load.extra.Add(1)
 	}
-	l.mu.Lock()
-	l.lastAsked = now
-	l.mu.Unlock()
-	return c, nil
+	if !v.asked {
+		l.mu.Lock()
+		l.past.asked = true
+		l.mu.Unlock()
+		l.changed()
+	}
+	return a, nil
 }
 
-// end reports how the call went: nil when everything that was read was right.
-// Only the first report counts.
-func (c *call) end(err error) {
-	c.once.Do(func() {
-		c.lane.inFlight.Add(-1)
-		if c.extra {
-			c.lane.extra.Add(-1)
+// end reports how the request went: nil when everything that was read was right.
+// Only the first report counts: gobreaker would count a second one as another
+// request, and a body may fail, be closed, and be judged by its digest.
+func (a *admission) end(err error) {
+	a.once.Do(func() {
+		a.lane.load.inFlight.Add(-1)
+		if a.extra {
+			a.lane.load.extra.Add(-1)
 		}
 		e := asError(err)
 		switch {
-		case c.neverMind(e):
-			c.token.end(errExcluded)
-			c.breaker.end(errExcluded)
+		case a.onlyItself(e):
+			a.token.end(errExcluded)
+			a.breaker.end(errExcluded)
 		case e != nil && e.Scope == pullchain.ScopeToken:
-			c.token.end(err)
-			c.breaker.end(errExcluded)
+			a.token.end(err)
+			a.breaker.end(errExcluded)
 		default:
-			c.token.end(tokenOutcome(err))
-			c.breaker.end(err)
+			a.token.end(tokenOutcome(err))
+			a.breaker.end(err)
 		}
-		c.lane.ledger.count(c.req.Class(), e)
-		c.lane.note(c, e)
+		a.lane.ledger.count(a.req.Class(), e)
+		a.lane.learn(a, e)
 	})
 }
 
-// tokenOutcome is what a call that did not fail for its token says of the token
-// server: that it works, if the call got as far as an answer.
+// tokenOutcome is what a request that did not fail for its token says of the
+// token server: that it works, if the request got as far as an answer.
 func tokenOutcome(err error) error {
 	if outcome(err) == nil {
 		return nil

@@ -8,72 +8,61 @@ import (
 	"github.com/pullchain/pullchain"
 )
 
-// evidence is what a lane last served: requests that the prober can repeat to
+// A canary holds what a lane last served: requests that the prober can repeat to
 // prove the data plane, each of which costs nothing. A manifest is asked for by
-// HEAD, which Docker Hub does not count, a blob for its first byte.
-type evidence struct {
+// HEAD, which Docker Hub does not count, a blob for its first byte. It is guarded
+// by its lane's mutex.
+type canary struct {
 	manifest, blob pullchain.Request
 }
 
 // forget drops what turned out to be gone: it proves nothing any more.
-func (e *evidence) forget(req pullchain.Request) {
-	if req.Digest == e.manifest.Digest {
-		e.manifest = pullchain.Request{}
+func (c *canary) forget(req pullchain.Request) {
+	if req.Digest == c.manifest.Digest {
+		c.manifest = pullchain.Request{}
 	}
-	if req.Digest == e.blob.Digest {
-		e.blob = pullchain.Request{}
+	if req.Digest == c.blob.Digest {
+		c.blob = pullchain.Request{}
 	}
 }
 
-// remember keeps req, which the lane has served, as evidence.
+// of returns the canary request for class, if there is one.
+func (c *canary) of(class pullchain.Class) (pullchain.Request, bool) {
+	req := &c.manifest
+	if class == pullchain.ClassBlob {
+		req = &c.blob
+	}
+	return *req, req.Op != 0
+}
+
+// remember keeps req, which the lane has served, as a canary request.
 func (l *Lane) remember(req pullchain.Request, resp pullchain.Response) {
 	if resp.Digest == "" || req.Registry == "" {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	proof := pullchain.Request{Op: req.Op, Registry: req.Registry, Repo: req.Repo, Digest: resp.Digest}
+	again := pullchain.Request{Op: req.Op, Registry: req.Registry, Repo: req.Repo, Digest: resp.Digest}
 	switch {
 	case req.Op == pullchain.Manifest:
-		proof.Head, proof.Accept = true, req.Accept
-		l.evidence.manifest = proof
+		again.Head, again.Accept = true, req.Accept
+		l.canary.manifest = again
 	case req.Op == pullchain.Blob && !req.Head:
-		proof.Range = pullchain.Range{To: 1}
-		l.evidence.blob = proof
+		again.Range = pullchain.Range{To: 1}
+		l.canary.blob = again
 	}
-}
-
-// proofOf returns the request that would prove class to work, if there is one.
-func (e *evidence) proofOf(class pullchain.Class) (pullchain.Request, bool) {
-	req := e.manifest
-	if class == pullchain.ClassBlob {
-		req = e.blob
-	}
-	return req, req.Op != 0
-}
-
-// proberTakesTrial reports whether the prober has what it needs to take a
-// half-open breaker's trial, so that no user has to.
-func (l *Lane) proberTakesTrial(class pullchain.Class) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.proberTakesTrialLocked(class)
-}
-
-func (l *Lane) proberTakesTrialLocked(class pullchain.Class) bool {
-	_, ok := l.evidence.proofOf(class)
-	return ok && l.verdict.known
 }
 
 // Probe asks whether a registry is there at all, and, where a gate waits for
 // it, whether it still serves what it served before. The error is that of the
 // first question. It is a prober's to call, at any time.
 func (l *Lane) Probe(ctx context.Context) error {
+	defer l.changed()
 	began := time.Now()
-	if _, err := l.cfg.Egress.shut(began); pullchain.CodeOf(err) == pullchain.CodeEgressAuth {
-		return err // a refused login is not knocked at by every lane's prober
+	if c := l.cfg.Egress.view(); c.at(began) && c.cause.Code == pullchain.CodeEgressAuth {
+		return c.cause // a refused login is not tried anew by every lane's prober
 	}
-	if l.leftAlone(began) {
+	if v := l.view(); v.leftAlone(began) {
 		return nil // disabled, or it has answered, and asking on would extend its ban (FAULTS.md F09)
 	}
 	err := l.up.Ping(ctx)
@@ -82,7 +71,7 @@ func (l *Lane) Probe(ctx context.Context) error {
 		case pullchain.Egress:
 			l.cfg.Egress.fail(e)
 		case pullchain.Limited: // it is there, and wants to be left alone
-			l.shutFor(e)
+			l.closeFor(e)
 			return nil
 		case pullchain.Denied: // it is there, and wants a login that pulls have or have not
 			err = nil
@@ -93,9 +82,9 @@ func (l *Lane) Probe(ctx context.Context) error {
 	}
 	l.cfg.Egress.ok(began)
 	l.mu.Lock()
-	l.quarantine.lift()
-	if l.evidence.manifest.Op == 0 {
-		l.latch.success(time.Now()) // it has served nothing yet that could be asked for again
+	l.gates.quarantine.lift()
+	if l.canary.manifest.Op == 0 {
+		l.gates.failback.success(time.Now()) // it has served nothing yet that could be asked for again
 	}
 	l.mu.Unlock()
 	l.prove(ctx)
@@ -104,23 +93,18 @@ func (l *Lane) Probe(ctx context.Context) error {
 
 // leftAlone reports whether the operator wants no probes, or the upstream itself
 // named a time before which it wants no request of any class.
-func (l *Lane) leftAlone(now time.Time) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.wish == Disabled {
-		return true
-	}
-	manifest, blob := &l.cooldowns[pullchain.ClassManifest], &l.cooldowns[pullchain.ClassBlob]
-	return manifest.asked && manifest.cooling(now) && blob.asked && blob.cooling(now)
+func (v *gateView) leftAlone(now time.Time) bool {
+	manifest, blob := &v.cooldowns[pullchain.ClassManifest], &v.cooldowns[pullchain.ClassBlob]
+	return v.admin == Disabled || manifest.named && manifest.at(now) && blob.named && blob.at(now)
 }
 
-// shutFor shuts the cooldown gates that a probe's answer speaks of.
-func (l *Lane) shutFor(e *pullchain.Error) {
+// closeFor closes the cooldown gates that a probe's answer speaks of.
+func (l *Lane) closeFor(e *pullchain.Error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.lastError, l.lastFailed = e, time.Now()
+	l.past.lastError, l.past.lastFailed = e, time.Now()
 	for _, class := range scopeClasses(e.Scope, pullchain.ClassManifest) {
-		l.cooldowns[class].shut(time.Now(), e)
+		l.gates.cooldowns[class].close(time.Now(), e)
 	}
 }
 
@@ -129,20 +113,21 @@ func (l *Lane) shutFor(e *pullchain.Error) {
 func (l *Lane) prove(ctx context.Context) {
 	for _, class := range dataClasses {
 		l.mu.Lock()
-		req, ok := l.evidence.proofOf(class)
+		req, ok := l.canary.of(class)
 		l.mu.Unlock()
-		if !ok || !l.trialDue(class, time.Now()) {
+		if v := l.view(); !ok || !v.trialDue(class, time.Now()) {
 			continue
 		}
-		c, _ := l.begin(req, true, false)
-		if c == nil {
+		a, _ := l.admit(req, true, false)
+		if a == nil {
 			continue
 		}
-		c.end(l.try(ctx, req))
+		a.end(l.try(ctx, req))
 	}
 }
 
-// try fetches req and throws it away.
+// try fetches req and throws it away. A HEAD may pass where the quota is spent, and
+// its headers say so (PROTOCOL.md 4.1): then the next GET would be refused.
 func (l *Lane) try(ctx context.Context, req pullchain.Request) error {
 	resp, err := l.up.Fetch(ctx, req)
 	if err != nil {
@@ -158,43 +143,40 @@ func (l *Lane) try(ctx context.Context, req pullchain.Request) error {
 	return err
 }
 
-func (l *Lane) trialDue(class pullchain.Class, now time.Time) bool {
-	state := l.breakers[class].state(now).word
-	if state != closed {
-		return state == halfOpen
+// trialDue reports whether the prober is to try class: what waits for it to look, and
+// nothing else, since each try is a request that no client needs.
+func (v *gateView) trialDue(class pullchain.Class, now time.Time) bool {
+	if word := v.breakers[class].word(now); word != breakerClosed {
+		return word == breakerHalfOpen
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	cool := &l.cooldowns[class]
-	if cool.cooling(now) {
+	cool := &v.cooldowns[class]
+	if cool.at(now) {
 		return false
 	}
-	return cool.trial || class == pullchain.ClassManifest && !l.latch.settled(now)
+	return cool.trial || class == pullchain.ClassManifest && v.failback.holds(now)
 }
 
 // Pace tells a prober how often to look: quiet while real traffic proves the
 // lane, urgent while a gate waits for the prober or traffic has just failed.
 func (l *Lane) Pace() (quiet, urgent bool) {
 	now := time.Now()
-	// Token gates are not the prober's to open: they wait for a pull that needs one.
-	for _, class := range dataClasses {
-		urgent = urgent || l.breakers[class].state(now).word != closed
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.wish == Disabled {
+	v := l.view()
+	if v.admin == Disabled {
 		return true, false
 	}
+	// Token gates are not the prober's to open: they wait for a pull that needs one.
 	for _, class := range dataClasses {
-		cool := &l.cooldowns[class]
-		urgent = urgent || cool.trial && !cool.cooling(now)
+		cool := &v.cooldowns[class]
+		urgent = urgent || v.breakers[class].tripped || cool.trial && !cool.at(now)
 	}
-	urgent = urgent || l.verdict.down || l.verdict.err != nil || !l.latch.settled(now) || now.Before(l.hold.until)
-	served := l.lastServed[pullchain.ClassManifest]
-	if blob := l.lastServed[pullchain.ClassBlob]; blob.After(served) {
+	urgent = urgent || v.failback.holds(now) || v.dialBackoff.at(now) || v.probe != nil && (v.probe.down || v.probe.err != nil)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	served := l.past.lastServed[pullchain.ClassManifest]
+	if blob := l.past.lastServed[pullchain.ClassBlob]; blob.After(served) {
 		served = blob
 	}
-	proven := now.Sub(served) < provenFor && served.After(l.lastFailed)
+	proven := now.Sub(served) < provenFor && served.After(l.past.lastFailed)
 	return proven && !urgent, urgent
 }
 

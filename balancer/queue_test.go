@@ -25,7 +25,7 @@ func queued(wait time.Duration, next fetchFunc) fetchFunc {
 }
 
 // A pull with more layers than the upstream may have connections: what waits in
-// our own queue is no silence of anybody's, and gets its turn however long the
+// our own queue is no silence of the far end's, and gets its turn however long the
 // layers before it take.
 func TestOurOwnQueueCostsNoBudget(t *testing.T) {
 	t.Parallel()
@@ -64,7 +64,7 @@ func TestOurOwnQueueCostsNoBudget(t *testing.T) {
 	}
 }
 
-// Who has something to fall back on does not stand in our own queue for ten minutes.
+// A caller with something to fall back on does not stand in our own queue for ten minutes.
 func TestSpareDoesNotQueue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -18,11 +18,17 @@ var (
 )
 
 // A race is one request on its way to one or, when the first is silent, several
-// lanes at once.
+// lanes at once. One goroutine runs it, that of the request; each attempt has one of
+// its own, because a Fetch cannot be waited for together with timers. All they say
+// to each other goes through two channels with room for everything that can be sent,
+// so that no attempt or timer ever waits for a race that is over.
+//
+// Which attempt wins is decided where its answer comes in, by won: the race may have
+// ended by then, and an answer that is too late must be closed by its own goroutine.
 type race struct {
 	b       *Balancer
 	req     pullchain.Request
-	trail   *trail
+	log     *attemptLog
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 	results chan *attempt // every attempt, once it has ended
@@ -33,78 +39,59 @@ type race struct {
 	lastErr error       // of the attempt that ended last
 }
 
-// share is how much of a request's budget one attempt may use up while others
-// have not been asked.
-func share(req pullchain.Request) time.Duration { return budget(req) * 2 / 3 }
-
-// An attempt is one lane's part in a race.
-type attempt struct {
-	race   *race
-	lane   *Lane
-	call   *call
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	start  time.Time
-	hedge  bool
-	tardy  bool // it has kept us waiting
-	watch  *connectWatch
-	timer  *time.Timer // nudges when a hedge is due
-	last   *time.Timer // nudges when it has had its share of the budget
-	resp   pullchain.Response
-	err    error
-}
-
 // race asks lanes in order, the next as soon as one has failed, or beside it
 // when it keeps us waiting. It returns the first good answer, or nil when there
-// is none; the trail knows why.
-func (b *Balancer) race(ctx context.Context, req pullchain.Request, lanes []*Lane, t *trail) *answer {
+// is none; the log says why.
+func (b *Balancer) race(ctx context.Context, req pullchain.Request, lanes []*Lane, log *attemptLog) *winner {
 	if len(lanes) == 0 {
 		return nil
 	}
 	b.hedges.earn()
-	r := newRace(ctx, b, req, t, len(lanes))
+	r := newRace(ctx, b, req, log, len(lanes))
 	return r.finish(r.run(r.start(lanes, false)))
 }
 
-// newRace returns a race with room for n attempts. It must be finished.
-func newRace(ctx context.Context, b *Balancer, req pullchain.Request, t *trail, n int) *race {
-	r := &race{b: b, req: req, trail: t, results: make(chan *attempt, n), nudges: make(chan *attempt, 3*n)}
+// newRace returns a race with room for n attempts. It must be finished. An attempt
+// nudges at most three times: it has no connection, it may be hedged, it has had its
+// share of the budget.
+func newRace(ctx context.Context, b *Balancer, req pullchain.Request, log *attemptLog, n int) *race {
+	r := &race{b: b, req: req, log: log, results: make(chan *attempt, n), nudges: make(chan *attempt, 3*n)}
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
-	r.limit = time.NewTimer(budget(req) + t.granted - time.Since(t.began))
+	r.limit = time.NewTimer(budget(req) + log.granted - time.Since(log.began))
 	return r
 }
 
-// finish ends the race that winner has won; nil if nobody has.
-func (r *race) finish(winner *attempt) *answer {
+// finish ends the race that first has won; nil if none has.
+func (r *race) finish(first *attempt) *winner {
 	r.limit.Stop()
-	if winner == nil {
+	if first == nil {
 		r.cancel(errLost)
 		return nil
 	}
-	return &answer{lane: winner.lane, call: winner.call, resp: winner.resp, cancel: r.cancel}
+	return &winner{lane: first.lane, admission: first.admission, resp: first.resp, cancel: r.cancel}
 }
 
 // run waits for the attempts that have been started, and starts more of lanes
 // as it comes to it. It returns the first that succeeds.
 func (r *race) run(lanes []*Lane) *attempt {
 	for len(r.running) > 0 {
-		if spare(r.req) && (len(lanes) == 0 || r.req.Options.Speculative) && r.unheard() {
+		if hasFallback(r.req) && (len(lanes) == 0 || r.req.Options.Speculative) && r.notYetConnected() {
 			return r.abandon()
 		}
 		select {
 		case a := <-r.results:
 			r.ended(a)
 			if a.err == nil {
-				r.settleLosers()
+				r.endLosers()
 				return a
 			}
 			if errors.Is(a.err, errLost) {
-				continue // a dead heat: the winner's report is on its way
+				continue // it came second: the report of the first is on its way
 			}
 			if r.decisive(a.err) {
 				return r.abandon()
 			}
-			if r.waitsInVain() {
+			if r.allTardy() {
 				lanes = r.start(lanes, false)
 			}
 		case a := <-r.nudges:
@@ -122,30 +109,47 @@ func (r *race) run(lanes []*Lane) *attempt {
 }
 
 // maxQueued is how much longer than its budget a request may take that waits for
-// connections of our own.
+// connections of our own. A node that pulls a hundred images at once is served in
+// the end; a client that has given up by then ends it sooner.
 const maxQueued = 10 * time.Minute
 
 // spent ends the race, or gives it the time back that was spent on waiting for
 // one of our own connections to come free: while all that an upstream may have
-// are busy, nobody is silent, and who asked is better off waiting than told that
-// the upstream is down.
+// are busy, the far end is not silent, and a client is better off waiting than told
+// that the upstream is down. A request that has something to fall back on does not
+// wait.
 func (r *race) spent() {
-	queued := r.trail.queued
+	queued := r.log.queued
 	for _, a := range r.running {
-		queued = max(queued, r.trail.queued+a.watch.queuedFor())
+		queued = max(queued, r.log.queued+a.watch.queuedFor())
 	}
-	more := min(queued, maxQueued) - r.trail.granted
-	if more <= 0 || spare(r.req) { // who has something to fall back on does not wait
+	more := min(queued, maxQueued) - r.log.granted
+	if more <= 0 || hasFallback(r.req) {
 		r.cancel(errOutOfTime)
 		return
 	}
-	r.trail.granted += more
+	r.log.granted += more
 	r.limit.Reset(more)
 }
 
-// waitsInVain reports whether nobody is left from whom an answer is to be
-// expected soon: who still runs has kept us waiting before.
-func (r *race) waitsInVain() bool {
+// notYetConnected reports whether none of the lanes being asked has so much as let
+// us connect in the time that it is given for it. A request that has something to
+// fall back on waits for them no longer: where every upstream is a black hole, that
+// is the whole time of a dial, five seconds, for each tag that is asked for
+// (FAULTS.md F02, F38). The lanes begin a dial backoff for it, as any that are
+// silent.
+func (r *race) notYetConnected() bool {
+	for _, a := range r.running {
+		if !a.watch.notConnected() {
+			return false
+		}
+	}
+	return true
+}
+
+// allTardy reports whether no answer is to be expected soon: every attempt that
+// still runs has kept us waiting before.
+func (r *race) allTardy() bool {
 	for _, a := range r.running {
 		if !a.tardy {
 			return false
@@ -155,41 +159,45 @@ func (r *race) waitsInVain() bool {
 }
 
 // abandon ends the race without a winner, unless an attempt has won it in this
-// very moment: its answer would have nobody to close it.
+// very moment: whichever sets won first decides, the attempt or this, and an answer
+// that has won must reach a caller that closes it.
 func (r *race) abandon() *attempt {
-	var winner *attempt
-	for !r.won.CompareAndSwap(false, true) && winner == nil {
+	var first *attempt
+	for !r.won.CompareAndSwap(false, true) && first == nil {
 		a := <-r.results
 		r.ended(a)
 		if a.err == nil {
-			winner = a
+			first = a
 		}
 	}
-	r.settleLosers()
-	return winner
+	r.endLosers()
+	return first
 }
 
 // start begins an attempt at the first lane that lets it through, and returns
-// the lanes after that.
+// the lanes after that. beside says that another attempt still runs.
 func (r *race) start(lanes []*Lane, beside bool) []*Lane {
 	for i, l := range lanes {
-		c, s := l.begin(r.req, false, beside)
-		if s != nil { // its gate shut since it was chosen
-			r.trail.met(s, time.Now())
+		a, g := l.admit(r.req, false, beside)
+		if g != nil { // it has closed since the lane was chosen
+			r.log.recorded(g, time.Now())
 			continue
 		}
-		r.launch(l, c, beside)
+		r.launch(l, a, beside)
 		return lanes[i+1:]
 	}
 	return nil
 }
 
-func (r *race) launch(l *Lane, c *call, beside bool) {
-	a := &attempt{race: r, lane: l, call: c, start: time.Now(), hedge: beside}
+// launch makes the attempt, in a goroutine, and sets what nudges the race if it takes
+// long. Only a manifest is hedged for being slow: it is small, and asked for once
+// more costs little. A blob's first byte may be late because its CDN has to fetch it.
+func (r *race) launch(l *Lane, admitted *admission, beside bool) {
+	a := &attempt{race: r, lane: l, admission: admitted, start: time.Now(), hedge: beside}
 	a.ctx, a.cancel = context.WithCancelCause(r.ctx)
 	a.watch = watchConnect(l.cfg.Patience.Connect, func(silent, reached bool) {
 		if silent && !reached && !r.req.Options.Speculative { // behind a first answer it is a CDN's silence, and manifests go on
-			l.holdSilence()
+			l.foundSilent()
 		}
 		r.nudges <- a
 	})
@@ -201,40 +209,8 @@ func (r *race) launch(l *Lane, c *call, beside bool) {
 	go a.run()
 }
 
-// run makes the attempt and reports it. A success that comes after another
-// attempt's is thrown away here, where its body is.
-func (a *attempt) run() {
-	resp, err := a.fetch()
-	a.watch.stop()
-	if err == nil && !a.race.won.CompareAndSwap(false, true) {
-		resp.Body.Close()
-		resp, err = pullchain.Response{}, lost(a.lane)
-	}
-	a.resp, a.err = resp, err
-	if err != nil {
-		a.cancel(nil)
-	}
-	a.race.results <- a
-}
-
-// shortWait is a pause that a registry asks for and that is over before
-// another would have answered, as GHCR's of a millisecond (PROTOCOL.md 4.1).
-const shortWait = 100 * time.Millisecond
-
-func (a *attempt) fetch() (pullchain.Response, error) {
-	ctx := a.watch.attach(a.ctx)
-	resp, err := a.race.b.ask(ctx, a.lane, a.race.req)
-	if e, ok := errorsAs(err); ok && e.Code == pullchain.CodeThrottle && e.RetryAfter > 0 && e.RetryAfter <= shortWait {
-		select {
-		case <-time.After(e.RetryAfter):
-			return a.race.b.ask(ctx, a.lane, a.race.req)
-		case <-ctx.Done():
-		}
-	}
-	return resp, err
-}
-
-// ended takes note of a that its goroutine has reported.
+// ended takes note of a, which its goroutine has reported. A winner's admission stays
+// open until its body is closed: only then is it known how the request went.
 func (r *race) ended(a *attempt) {
 	r.forget(a)
 	took := time.Since(a.start)
@@ -242,10 +218,10 @@ func (r *race) ended(a *attempt) {
 	if cause := context.Cause(r.ctx); err != nil && errors.Is(cause, errOutOfTime) {
 		err = outOfTime(a.lane)
 	}
-	r.trail.tried(a, took, err)
+	r.log.tried(a, took, err)
 	r.lastErr = err
 	if err != nil {
-		a.call.end(a.verdict(err))
+		a.admission.end(a.forLane(err))
 		r.b.known.learnAbsent(a.lane, r.req, err)
 		return
 	}
@@ -255,108 +231,45 @@ func (r *race) ended(a *attempt) {
 }
 
 func (r *race) forget(a *attempt) {
-	r.trail.queued += a.watch.queuedFor()
+	r.log.queued += a.watch.queuedFor()
 	a.stopTimers()
 	r.running = slices.DeleteFunc(r.running, func(other *attempt) bool { return other == a })
 }
 
-func (a *attempt) stopTimers() {
-	a.watch.stop()
-	a.last.Stop()
-	if a.timer != nil {
-		a.timer.Stop()
-	}
-}
-
-// settleLosers ends what still runs when the race is decided. A lane that never
+// endLosers ends what still runs when the race is decided. A lane that never
 // connected is to blame for that; the others were merely slower. One that was
 // overtaken while it dialled is judged once it is clear which of them it is.
-func (r *race) settleLosers() {
+func (r *race) endLosers() {
 	for _, a := range r.running {
 		err := lost(a.lane)
 		later := false
 		_, silent := a.watch.late()
 		switch {
 		case silent:
-			err = a.watch.blame(a.lane)
+			err = a.watch.silence(a.lane)
 		case errors.Is(context.Cause(r.ctx), errOutOfTime), time.Since(a.start)-a.watch.queuedFor() >= share(r.req):
 			err = outOfTime(a.lane)
 		case r.ctx.Err() == nil:
 			later = a.judgeLater(err)
 		}
 		a.stopTimers()
-		r.trail.tried(a, time.Since(a.start), err)
+		r.log.tried(a, time.Since(a.start), err)
 		if !later {
-			a.call.end(a.verdict(err))
+			a.admission.end(a.forLane(err))
 		}
 		a.cancel(errLost)
 	}
 	r.running = nil
 }
 
-// verdict is what the lane is to hear of err: nothing, if our own queue is where
-// the attempt has stood to the end.
-func (a *attempt) verdict(err error) error {
-	if errors.Is(err, errOutOfTime) && a.watch.queues() {
-		return lost(a.lane)
-	}
-	return err
-}
-
-// judgeLater leaves the call of an attempt that is still dialling to its watch:
-// the transport goes on dialling, and whether that is silence is not known yet.
-// Else a hedge that always comes first would hide a dead lane.
-func (a *attempt) judgeLater(lost error) bool {
-	return a.watch.outlive(func(silent bool) {
-		if silent {
-			lost = a.watch.blame(a.lane)
-		}
-		a.call.end(lost)
-	})
-}
-
-// decisive reports whether err ends the race: nobody else can do better.
+// decisive reports whether err ends the race: no other lane can do better.
 func (r *race) decisive(err error) bool {
 	e, ok := errorsAs(err)
 	if !ok {
 		return !pullchain.ReasonOf(err).Failover()
 	}
-	if e.Status == http.StatusRequestedRangeNotSatisfiable && r.trail.resumed() {
-		return false // we know better than this lane how long the blob is
+	if e.Status == http.StatusRequestedRangeNotSatisfiable && r.log.resumed() {
+		return false // it lacks what another lane has sent: that the range is wrong is its word alone
 	}
 	return !e.Reason.Failover() || e.Reason == pullchain.NotFound && e.Final
-}
-
-func lost(l *Lane) error {
-	return &pullchain.Error{Reason: pullchain.Canceled, Code: pullchain.CodeCanceled, Upstream: l.Name(), Err: errLost}
-}
-
-func outOfTime(l *Lane) *pullchain.Error {
-	return &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeHeaderTimeout, Upstream: l.Name(), Err: errOutOfTime}
-}
-
-// An answer is the winner of a race. It must be closed once, with nil or with
-// what turned out to be wrong with it.
-type answer struct {
-	lane   *Lane
-	call   *call
-	resp   pullchain.Response
-	cancel context.CancelCauseFunc
-}
-
-// streams reports whether bytes are still to come from the lane.
-func (w *answer) streams() bool {
-	return w.call.req.Op == pullchain.Blob && !w.call.req.Head
-}
-
-// finish ends an answer that holds all of its bytes already.
-func (w *answer) finish() {
-	w.call.end(nil)
-	w.cancel(nil)
-}
-
-func (w *answer) close(err error) {
-	w.resp.Body.Close()
-	w.call.end(err)
-	w.cancel(nil)
 }

@@ -72,7 +72,7 @@ func TestAMuchSlowerLaneIsLeft(t *testing.T) {
 			t.Error("the second lane was not asked for the rest alone")
 		}
 	})
-	synctest.Test(t, func(t *testing.T) { // but where nobody is known to be faster, slow is what there is
+	synctest.Test(t, func(t *testing.T) { // but where no lane is known to be faster, slow is what there is
 		r := newRig(at(20_000), serve)
 		r.mustGet(t, blob)
 		if got := r.counts(); !slices.Equal(got, []int{1, 0}) {
@@ -124,20 +124,20 @@ func TestBlackholeAndFailureTogether(t *testing.T) {
 func TestSizesOfOneRepositoryAreNotHeldAgainstAnother(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		liar := func(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
+		mirror := func(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
 			resp, err := serve(ctx, req)
 			if req.Op == pullchain.Manifest && req.Repo == "evil/image" {
 				resp.Links = []pullchain.Descriptor{{Digest: blob.Digest, Size: int64(len(content)) + 1}}
 			}
 			return resp, err
 		}
-		r := newRig(liar, liar)
+		r := newRig(mirror, mirror)
 		evil, evilBlob := tag, blob
 		evil.Repo, evilBlob.Repo = "evil/image", "evil/image"
 		r.mustGet(t, evil)
 		r.mustGet(t, blob)
 		if _, err := r.get(t.Context(), evilBlob); pullchain.ReasonOf(err) != pullchain.Corrupt {
-			t.Errorf("the liar's own layer: %v", err)
+			t.Errorf("the mirror's own layer: %v", err)
 		}
 		for i := range 2 {
 			if s := r.state(i).State; s == balancer.StateQuarantined {
@@ -159,13 +159,13 @@ func TestA416DoesNotEndAResume(t *testing.T) {
 	})
 }
 
-// The prober's evidence may be deleted upstream: the lane has to come back all
+// The prober's canary request may be deleted upstream: the lane has to come back all
 // the same.
-func TestDeletedEvidence(t *testing.T) {
+func TestDeletedCanary(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(serve, serve)
-		r.lanes[0].SetVerdict(true, nil)
+		r.lanes[0].SetProbeResult(true, nil)
 		r.mustGet(t, byDigest)
 		r.ups[0].become(fail(internal))
 		for range 5 {
@@ -179,7 +179,7 @@ func TestDeletedEvidence(t *testing.T) {
 		})
 		for range 60 {
 			time.Sleep(5 * time.Second)
-			r.lanes[0].SetVerdict(true, r.lanes[0].Probe(t.Context()))
+			r.lanes[0].SetProbeResult(true, r.lanes[0].Probe(t.Context()))
 		}
 		if s := r.state(0); !s.Settled || s.State != balancer.StateServing {
 			t.Errorf("five minutes later it is %q, settled: %v", s.State, s.Settled)
@@ -188,7 +188,7 @@ func TestDeletedEvidence(t *testing.T) {
 }
 
 // A dial that goes on after an idle connection has come free is no silence.
-func TestAnOrphanDialIsNobodysFault(t *testing.T) {
+func TestAnOrphanDialIsNoFault(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		slow := func(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
@@ -213,7 +213,7 @@ func TestAnOrphanDialIsNobodysFault(t *testing.T) {
 }
 
 // Waiting for a connection of our own to come free starts the next lane, and is
-// held against nobody.
+// held against no lane.
 func TestAFullPoolSpills(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -234,7 +234,7 @@ func TestAFullPoolSpills(t *testing.T) {
 }
 
 // A lane that answers neither well nor badly must not use up all the time there
-// is, even where nobody hedges.
+// is, even where no hedge is made.
 func TestTheBudgetIsShared(t *testing.T) {
 	t.Parallel()
 	for req, want := range map[*pullchain.Request]time.Duration{&tag: 10 * time.Second, &blob: 20 * time.Second} {
@@ -286,7 +286,7 @@ func (p *pausing) Read(b []byte) (int, error) {
 func TestAnOldBodyDoesNotOpenADeadEgress(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		shared := balancer.NewEgress("home")
+		shared := balancer.NewEgress()
 		r := newRigOf([]balancer.LaneConfig{{Resolve: true, Egress: shared}}, serve)
 		resp, err := r.Fetch(t.Context(), blob)
 		if err != nil {
@@ -377,7 +377,7 @@ func TestADrainedLaneHasNoSay(t *testing.T) {
 	gone := missing
 	gone.Final = false
 	r := newRig(serve, fail(gone))
-	r.lanes[0].SetWish(balancer.Drained)
+	r.lanes[0].SetAdminState(balancer.Drained)
 	_, err := r.Fetch(t.Context(), tag)
 	if e := errorOf(t, err); e.Reason != pullchain.NotFound {
 		t.Errorf("got %v", e)

@@ -6,22 +6,6 @@ import (
 	"github.com/pullchain/pullchain"
 )
 
-// The state words of a lane, the same in every place where people read them
-// (UX.md 2). Quarantined is ours: wrong bytes are neither "down" nor "open".
-const (
-	StateServing     = "serving"  // the first that may be asked
-	StateStandby     = "standby"  // may be asked, behind others
-	StateDegraded    = "degraded" // may be asked, but something is wrong with it
-	StateCooling     = "cooling"
-	StateOpen        = "open"
-	StateHalfOpen    = "half_open"
-	StateDown        = "down"
-	StateQuarantined = "quarantined"
-	StateDrained     = "drained"
-	StateDisabled    = "disabled"
-	StateUnknown     = "unknown" // neither probed nor asked yet
-)
-
 // A Snapshot is a chain as it stands, as plain values.
 type Snapshot struct {
 	Registry       string         `json:"registry"`
@@ -37,8 +21,8 @@ type LaneSnapshot struct {
 	Upstream      string             `json:"upstream"`
 	Order         int                `json:"order"` // from 1, as configured
 	State         string             `json:"state"`
-	Since         *time.Time         `json:"since"` // it was first seen in this state
-	Until         *time.Time         `json:"until"` // when the gate that is shut opens; null if nobody knows
+	Since         *time.Time         `json:"since"` // it has been in this state
+	Until         *time.Time         `json:"until"` // when the gate that is closed opens; null if that is not known
 	Code          pullchain.Code     `json:"code"`  // why it is in this state
 	Error         string             `json:"error"`
 	Via           string             `json:"via"`
@@ -48,7 +32,7 @@ type LaneSnapshot struct {
 	InFlight      int64              `json:"in_flight"`
 	Breakers      []BreakerSnapshot  `json:"breakers"`
 	Cooldowns     []CooldownSnapshot `json:"cooldowns"`
-	Gates         []GateSnapshot     `json:"gates"` // those that are shut
+	Gates         []GateSnapshot     `json:"gates"` // those that are closed
 	Classes       []ClassSnapshot    `json:"classes"`
 	Quota         *QuotaSnapshot     `json:"quota"`
 	SkewMS        int64              `json:"skew_ms"`
@@ -74,7 +58,7 @@ type BreakerSnapshot struct {
 	Trips               int            `json:"trips"` // in the last ten minutes
 }
 
-// A CooldownSnapshot is a cooldown that is shut or waits for a look.
+// A CooldownSnapshot is a cooldown that is closed or waits for a look.
 type CooldownSnapshot struct {
 	Class string         `json:"class"`
 	Until time.Time      `json:"until"`
@@ -82,7 +66,7 @@ type CooldownSnapshot struct {
 	Code  pullchain.Code `json:"code"`
 }
 
-// A GateSnapshot is a gate that is shut for some class.
+// A GateSnapshot is a gate that is closed for some class.
 type GateSnapshot struct {
 	Gate  string         `json:"gate"`
 	Class string         `json:"class"`
@@ -117,31 +101,30 @@ type ErrorSnapshot struct {
 	Text   string         `json:"text"`
 }
 
-// Snapshot returns the chain as it stands.
+// Snapshot returns the chain as it stands, to be read by people and scraped.
 func (b *Balancer) Snapshot() Snapshot {
+	b.states.adopt(b)
 	s := Snapshot{Registry: b.registry, Strategy: b.strategy}
-	s.Failovers, s.FailoversTotal = b.failovers.recentFirst()
-	tag := pullchain.Request{Op: pullchain.Manifest, Head: true, Registry: b.registry, Tag: "latest"}
-	lanes := b.choose(tag, nil, &trail{})
-	s.Pullable = len(lanes) > 0
-	for i, l := range b.lanes {
-		s.Lanes = append(s.Lanes, l.snapshot(i+1, len(lanes) > 0 && lanes[0] == l))
+	s.Failovers, s.FailoversTotal = b.states.events.failovers(b.registry)
+	v, states, now := b.states.standing(b)
+	s.Pullable = v.first(now) != nil
+	for i := range v.lanes {
+		s.Lanes = append(s.Lanes, v.lanes[i].snapshot(i+1, &states[i], now))
 	}
 	return s
 }
 
-// Lanes returns the lanes in the configured order. The slice is the caller's.
-func (b *Balancer) Lanes() []*Lane { return append([]*Lane(nil), b.lanes...) }
-
-func (l *Lane) snapshot(place int, first bool) LaneSnapshot {
-	now := time.Now()
+func (v *laneView) snapshot(place int, state *laneState, now time.Time) LaneSnapshot {
+	l := v.lane
 	facts := l.up.Facts()
 	s := LaneSnapshot{
 		Upstream: l.Name(), Order: place, Via: l.cfg.Via, Trust: "pull",
-		Authoritative: l.cfg.Authoritative, Metered: l.cfg.Metered, InFlight: l.inFlight.Load(),
+		State: state.word, Since: stamp(state.since), Until: state.until, Code: state.code,
+		Authoritative: l.cfg.Authoritative, Metered: l.cfg.Metered, InFlight: l.load.inFlight.Load(),
 		SkewMS: facts.Skew.Milliseconds(), TLSExpiry: stamp(facts.TLSExpiry), TLSIssuer: facts.TLSIssuer,
 		Throughput: int64(l.ledger.throughput()),
 		Cooldowns:  []CooldownSnapshot{}, Gates: []GateSnapshot{},
+		IgnoresRange: v.gates.ignoresRange, Settled: !v.gates.failback.holds(now), Flapping: v.gates.flapping(now),
 	}
 	if l.cfg.Resolve {
 		s.Trust = "resolve"
@@ -149,42 +132,59 @@ func (l *Lane) snapshot(place int, first bool) LaneSnapshot {
 	if q := facts.Quota; q != nil {
 		s.Quota = &QuotaSnapshot{q.Limit, q.Remaining, int64(q.Window.Seconds()), q.Source, q.At}
 	}
-	l.snapshotBreakers(&s, now)
-	l.snapshotGates(&s, now)
-	l.mu.Lock()
-	for class := range l.cooldowns {
-		if c := &l.cooldowns[class]; c.cause != nil {
-			s.Cooldowns = append(s.Cooldowns, CooldownSnapshot{pullchain.Class(class).String(), c.until, c.asked, pullchain.CodeOf(c.cause)})
-		}
-	}
-	s.IgnoresRange, s.Settled = l.ignores, l.latch.settled(now)
-	if e, ok := errorsAs(l.lastError); ok {
-		s.LastError = &ErrorSnapshot{l.lastFailed, e.Code, e.Status, e.Error()}
-	}
-	l.mu.Unlock()
-	l.snapshotState(&s, first, now)
+	v.snapshotBreakers(&s, now)
+	v.snapshotGates(&s, now)
+	v.snapshotErrors(&s)
 	return s
 }
 
-func (l *Lane) snapshotBreakers(s *LaneSnapshot, now time.Time) {
-	for class, b := range l.breakers {
-		state, counts := b.state(now), b.cb.Counts()
+func (v *laneView) snapshotBreakers(s *LaneSnapshot, now time.Time) {
+	for class, b := range v.lane.breakers {
+		view, counts := &v.gates.breakers[class], b.cb.Counts()
 		s.Breakers = append(s.Breakers, BreakerSnapshot{
-			Class: pullchain.Class(class).String(), State: state.word, Until: stamp(state.until), Code: pullchain.CodeOf(state.cause),
+			Class: pullchain.Class(class).String(), State: view.word(now), Until: stamp(view.until), Code: codeOf(view.cause),
 			Requests: counts.Requests, Failures: counts.TotalFailures, Excluded: counts.TotalExclusions,
-			ConsecutiveFailures: counts.ConsecutiveFailures, Trips: state.trips,
+			ConsecutiveFailures: counts.ConsecutiveFailures, Trips: b.recentTrips(now),
 		})
-		s.Flapping = s.Flapping || state.flapping
-		s.Classes = append(s.Classes, l.ledger.snapshot(pullchain.Class(class)))
+		s.Classes = append(s.Classes, v.lane.ledger.snapshot(pullchain.Class(class)))
 	}
 }
 
-func (l *Lane) snapshotGates(s *LaneSnapshot, now time.Time) {
-	for _, req := range []pullchain.Request{{Op: pullchain.Manifest}, {Op: pullchain.Blob}} {
-		if g := l.shut(req, now); g != nil {
-			s.Gates = append(s.Gates, GateSnapshot{g.gate, req.Class().String(), stamp(g.until), g.err(now).Code})
+func (v *laneView) snapshotGates(s *LaneSnapshot, now time.Time) {
+	for class := range v.gates.cooldowns {
+		if c := &v.gates.cooldowns[class]; c.cause != nil {
+			s.Cooldowns = append(s.Cooldowns, CooldownSnapshot{pullchain.Class(class).String(), c.until, c.named, c.cause.Code})
 		}
 	}
+	for _, class := range dataClasses {
+		if g := v.closed(class, now); g != nil {
+			s.Gates = append(s.Gates, GateSnapshot{g.gate, class.String(), stamp(g.until), g.err(now).Code})
+		}
+	}
+}
+
+// snapshotErrors adds what went wrong last: that of a failing probe where it is why
+// the lane is degraded, else that of the last failed request.
+func (v *laneView) snapshotErrors(s *LaneSnapshot) {
+	l := v.lane
+	l.mu.Lock()
+	if e, ok := errorsAs(l.past.lastError); ok {
+		s.LastError = &ErrorSnapshot{l.past.lastFailed, e.Code, e.Status, e.Error()}
+	}
+	l.mu.Unlock()
+	switch {
+	case s.State == StateDegraded && len(s.Gates) == 0 && v.gates.falling():
+		s.Error = v.gates.probe.err.Error()
+	case s.Code != "" && s.LastError != nil:
+		s.Error = s.LastError.Text
+	}
+}
+
+func codeOf(e *pullchain.Error) pullchain.Code {
+	if e == nil {
+		return ""
+	}
+	return e.Code
 }
 
 func (s *laneLedger) snapshot(class pullchain.Class) ClassSnapshot {
@@ -201,75 +201,6 @@ func (s *laneLedger) snapshot(class pullchain.Class) ClassSnapshot {
 		out.Outcomes[code] = n
 	}
 	return out
-}
-
-// snapshotState finds the one word for it all: the gate that is shut first, for
-// manifests before blobs.
-func (l *Lane) snapshotState(s *LaneSnapshot, first bool, now time.Time) {
-	l.mu.Lock()
-	unknown := !l.verdict.known && l.lastAsked.IsZero()
-	wish, falling := l.wish, l.verdict.err
-	l.mu.Unlock()
-	switch {
-	case len(s.Gates) > 0 && (s.Gates[0].Class == "manifest" || !first):
-		g := s.Gates[0]
-		s.State, s.Until, s.Code = gateState(g.Gate, wish), g.Until, g.Code
-		if s.State == StateOpen && !l.anyOpen(now) {
-			s.State = StateHalfOpen
-		}
-	case len(s.Gates) > 0 || s.Flapping || falling != nil || s.IgnoresRange && first:
-		s.State = StateDegraded
-		if len(s.Gates) > 0 {
-			s.Until, s.Code = s.Gates[0].Until, s.Gates[0].Code
-		} else if falling != nil {
-			s.Code, s.Error = pullchain.CodeOf(falling), falling.Error()
-		}
-	case unknown:
-		s.State = StateUnknown
-	case first:
-		s.State = StateServing
-	default:
-		s.State = StateStandby
-	}
-	if s.Error == "" && s.Code != "" && s.LastError != nil {
-		s.Error = s.LastError.Text
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.word != s.State {
-		l.word, l.wordSince = s.State, now
-	}
-	s.Since = stamp(l.wordSince)
-}
-
-func gateState(gate string, wish Wish) string {
-	switch gate {
-	case gateOperator:
-		return string(wish)
-	case gateQuarantine:
-		return StateQuarantined
-	case gateCooldown:
-		return StateCooling
-	case gateBreaker:
-		return StateOpen
-	}
-	return StateDown
-}
-
-func (l *Lane) anyOpen(now time.Time) bool {
-	for _, b := range l.breakers {
-		if b.state(now).word == open {
-			return true
-		}
-	}
-	return false
-}
-
-func stamp(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	return &t
 }
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -24,9 +24,11 @@ type classLedger struct {
 	ewma               time.Duration
 }
 
-// ewmaShare is the weight of the newest sample in the moving averages.
+// ewmaShare is the weight of the newest sample in the moving averages: ten samples
+// later a tenth of an old one is left.
 const ewmaShare = 0.2
 
+// count counts a request and, if e is not nil or a client that went away, its failure.
 func (s *laneLedger) count(class pullchain.Class, e *pullchain.Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -52,7 +54,8 @@ func (s *laneLedger) faultLocked(class pullchain.Class, e *pullchain.Error) {
 	c.outcomes[e.Code]++
 }
 
-// waited records a time to first byte.
+// waited records a time to first byte, of answers only: how long a failure took says
+// nothing of how long an answer is worth waiting for.
 func (s *laneLedger) waited(class pullchain.Class, d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -84,12 +87,14 @@ func (s *laneLedger) flowed(n int64, d time.Duration) {
 // rateSample is the least that says anything of a lane's throughput.
 const rateSample = 64 << 10
 
+// throughput returns the moving average of bytes per second; 0 if it is not known.
 func (s *laneLedger) throughput() float64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.rate
 }
 
+// expected returns how long a request of class may expect to wait for its first byte.
 func (s *laneLedger) expected(class pullchain.Class) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()

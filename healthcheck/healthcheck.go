@@ -3,11 +3,11 @@
 // registries: a [Target] is anything that has a Probe.
 //
 // A [Checker] watches targets that stand in for one another, as the upstreams
-// of one registry do: real traffic on any of them means that somebody is there,
+// of one registry do: real traffic on any of them means that clients are there,
 // and the others are probed at the full pace too; with no traffic at all the
 // pace drops to the idle one. Build one Checker for each such set.
 //
-// It acts on nothing. A Target is told its verdict and does with it what it likes.
+// It acts on nothing. A Target is told its state and does with it what it likes.
 package healthcheck
 
 import (
@@ -27,10 +27,10 @@ type Target interface {
 	// Probe asks once. It must return soon after ctx is done.
 	Probe(ctx context.Context) error
 
-	// SetVerdict is called after each probe that counts, never by two
-	// goroutines at once: the verdict as it now stands and what the probe
+	// SetProbeResult is called after each probe that counts, never by two
+	// goroutines at once: whether the Target now counts as up, and what the probe
 	// returned. A Target that has not been told yet counts as up.
-	SetVerdict(up bool, err error)
+	SetProbeResult(up bool, err error)
 
 	// Pace says how soon the next probe is wanted. quiet: real traffic proves
 	// the Target, so probes may be skipped. urgent: its recovery is waited
@@ -67,7 +67,7 @@ type Checker struct {
 }
 
 // New returns a Checker of jobs, whose names should differ. Targets that
-// previous watches too, the very same values, keep their verdict, their history
+// previous watches too, the very same values, keep their state, their history
 // and their place in the schedule. previous may be nil, or still running.
 func New(jobs []Job, previous *Checker) *Checker {
 	c := &Checker{traffic: time.Now()}

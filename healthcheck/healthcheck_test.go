@@ -43,7 +43,7 @@ func (f *fake) Probe(ctx context.Context) error {
 	return f.probe(ctx, n)
 }
 
-func (f *fake) SetVerdict(up bool, err error) {
+func (f *fake) SetProbeResult(up bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.verdicts = append(f.verdicts, up)
@@ -149,7 +149,7 @@ func TestVerdictCarriesTheProbesError(t *testing.T) {
 		}
 	}
 	if !errors.Is(f.errs[0], errDown) || f.errs[1] != nil {
-		t.Errorf("SetVerdict was given %v, want the failure and then nil", f.errs)
+		t.Errorf("SetProbeResult was given %v, want the failure and then nil", f.errs)
 	}
 }
 
@@ -268,7 +268,7 @@ func TestCheckNow(t *testing.T) {
 		if other.count() != 0 {
 			t.Errorf("the other target was probed %d times", other.count())
 		}
-		if _, err := c.Check(t.Context(), "nobody"); !errors.Is(err, healthcheck.ErrUnknown) {
+		if _, err := c.Check(t.Context(), "none"); !errors.Is(err, healthcheck.ErrUnknown) {
 			t.Errorf("unknown name: %v, want ErrUnknown", err)
 		}
 	})

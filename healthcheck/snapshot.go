@@ -6,7 +6,7 @@ import "time"
 type TargetSnapshot struct {
 	Name    string    `json:"name"`
 	Known   bool      `json:"known"`   // at least one probe was counted
-	Up      bool      `json:"up"`      // the verdict; true while not Known
+	Up      bool      `json:"up"`      // by rise and fall; true while not Known
 	Since   time.Time `json:"since"`   // when Up last changed, or of the first probe; zero while not Known
 	Rising  int       `json:"rising"`  // passes in a row, while not Up
 	Rise    int       `json:"rise"`    // passes that it takes

@@ -12,7 +12,7 @@ const (
 	// firstSpread is the time over which the first probes are spread.
 	firstSpread = time.Second
 
-	// idleAfter is how long the last traffic still counts as somebody there.
+	// idleAfter is how long the last traffic still counts as clients being there.
 	idleAfter = 5 * time.Minute
 
 	// urgentProbes is how many failed probes in a row are worth an urgent next
@@ -120,7 +120,7 @@ func (w *watch) probe(ctx context.Context) (Result, error) {
 		return Result{}, ctx.Err()
 	}
 	r := result(start, err)
-	w.target.SetVerdict(w.count(r), err)
+	w.target.SetProbeResult(w.count(r), err)
 	return r, nil
 }
 
@@ -135,7 +135,7 @@ func (w *watch) attempt(ctx context.Context) error {
 	return err
 }
 
-// count enters r in the record and returns the verdict.
+// count enters r in the record and returns whether the Target counts as up now.
 func (w *watch) count(r Result) (up bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -271,9 +271,9 @@ func TestCVE_2021_41190_AmbiguousManifest(t *testing.T) {
 			defer r.hub.Inject(simnet.Fault{Respond: answering(200, map[string]string{"Content-Type": tt.contentType}, tt.doc)})()
 			_, _, err := fetch(t, r.upstream(t, nil), r.tag())
 			if e := expectError(t, err, pullchain.Corrupt, pullchain.CodeWrongType); e.Scope != pullchain.ScopeClass {
-				t.Errorf("scope %v, want the class: nobody vouches for these bytes", e.Scope)
+				t.Errorf("scope %v, want the class: no digest names these bytes", e.Scope)
 			}
-			// Where a digest does, it is the image that is odd: else whoever can
+			// Where a digest does, it is the image that is odd: else a user that can
 			// push one takes its registry out of service.
 			req := r.tag()
 			req.Digest = digest.FromString(tt.doc)

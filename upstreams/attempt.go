@@ -16,7 +16,12 @@ import (
 )
 
 // An attempt is one request to the upstream: at most one replay after a
-// challenge, one after a presigned URL that had expired, and the redirects.
+// challenge, one after a presigned URL that had expired, and the redirects. That is
+// as much as one attempt may be: whether to try again is for the balancer to say,
+// which knows of other upstreams, and counts (FAULTS.md 9).
+//
+// Its context governs the body too, and its cause tells why a body ended: a stall of
+// the far end, or the end of the request.
 type attempt struct {
 	u      *Upstream
 	req    pullchain.Request
@@ -27,7 +32,8 @@ type attempt struct {
 	offOrigin bool             // the answer in hand came from where a redirect led
 }
 
-// run asks the registry and turns its answer into a Response.
+// run asks the registry and turns its answer into a Response. Whatever fails after
+// the headers closes the answer's body here: above, there is no body beside an error.
 func (a *attempt) run() (pullchain.Response, error) {
 	resp, err := a.send()
 	if err != nil {
@@ -70,7 +76,7 @@ func (a *attempt) send() (*http.Response, error) {
 // answered once; a second 401 is the upstream's last word, and so is the first
 // to a token that was fetched for this very request (FAULTS.md F15).
 func (a *attempt) ask() (*http.Response, error) {
-	a.offOrigin = false
+	a.offOrigin = false // a second ask begins where the first did
 	repo := a.u.prefix + a.req.Repo
 	for replay := false; ; replay = true {
 		fresh, wanted := a.u.auth.NeedsToken(repo), a.u.auth.Wanted(repo)
@@ -83,7 +89,7 @@ func (a *attempt) ask() (*http.Response, error) {
 			return nil, err
 		}
 		a.learn(resp)
-		if a.blobOverHTTP2(resp) {
+		if a.blobOverHTTP2(resp) { // ask again, over connections that do not share a throttle
 			resp.Body.Close()
 			a.u.redirects.Store(false)
 			continue
@@ -91,7 +97,7 @@ func (a *attempt) ask() (*http.Response, error) {
 		if resp.StatusCode != http.StatusUnauthorized || replay {
 			return resp, nil
 		}
-		if login != "" {
+		if login != "" { // no other request is to be refused for it
 			a.u.auth.Reject(repo, login)
 		}
 		err = a.u.auth.Learn(resp, repo)
@@ -112,9 +118,13 @@ func (a *attempt) blobOverHTTP2(resp *http.Response) bool {
 	return a.req.Op == pullchain.Blob && !a.req.Head && resp.StatusCode < 300 && resp.ProtoMajor > 1 && large
 }
 
+// maxOverHTTP2 is up to what size a blob is taken over HTTP/2. Ranges of a large one
+// would go over one connection there, under one throttle and one flow control window.
 const maxOverHTTP2 = 256 << 10
 
-// url returns where the upstream keeps what req asks for.
+// url returns where the upstream keeps what req asks for. A client's query goes on
+// only where the specification has one: paging, and the filter of referrers. "ns" is
+// for us alone.
 func (u *Upstream) url(req pullchain.Request) *url.URL {
 	req.Repo = u.prefix + req.Repo
 	at := *u.origin
@@ -133,6 +143,8 @@ func (a *attempt) hop(to *url.URL, login pullchain.Secret) (*http.Response, erro
 	if a.req.Head {
 		method = http.MethodHead
 	}
+	// Built from scratch: what a client has sent, above all its Authorization, is for us
+	// (moby#42022: docker sends its Hub login to whatever mirror is configured).
 	r, err := http.NewRequestWithContext(a.ctx, method, to.String(), nil)
 	if err != nil {
 		return nil, &pullchain.Error{Reason: pullchain.Invalid, Code: pullchain.CodeInvalid, Err: err}
@@ -175,7 +187,8 @@ func accept(req pullchain.Request) string {
 // by then, and a server that is unwell may well never end what it has to say.
 const maxErrorTime = 2 * time.Second
 
-// refusal reads an answer of 300 or more to the end and says what it means.
+// refusal reads an answer of 300 or more to the end and says what it means. The text is
+// redacted before anything is made of it.
 func (a *attempt) refusal(resp *http.Response) *pullchain.Error {
 	limit := time.AfterFunc(maxErrorTime, func() { a.cancel(errStalled) })
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, wire.MaxError))
@@ -184,20 +197,20 @@ func (a *attempt) refusal(resp *http.Response) *pullchain.Error {
 	e := classifyStatus(answer{
 		status:    resp.StatusCode,
 		header:    resp.Header,
-		body:      []byte(a.scrub(string(body))),
+		body:      []byte(a.redact(string(body))),
 		offOrigin: a.offOrigin,
 		blob:      a.req.Op == pullchain.Blob,
 	})
 	if e.Quota != nil {
 		e.Quota = a.quota(resp.Header, e.Quota.At)
 	}
-	if e.Reason == pullchain.NotFound && a.offOrigin {
+	if e.Reason == pullchain.NotFound && a.offOrigin { // a CDN that lacks it is not the registry's word
 		e.Final = false
 	}
 	return e
 }
 
-// discard throws away an answer nobody wants.
+// discard throws away an answer that is of no use.
 func discard(resp *http.Response) {
 	if resp.Body != http.NoBody {
 		drain(resp.Body, wire.MaxError)
@@ -220,11 +233,14 @@ func drain(body io.ReadCloser, n int64) {
 	}
 }
 
+// discardTime is how long a connection is worth waiting for: about what a new one
+// costs, with its TLS handshake.
 const discardTime = 100 * time.Millisecond
 
 // errTooManyHops ends a chase of redirects.
 var errTooManyHops = errors.New("more than 5 redirects")
 
+// blocked refuses a redirect by our own policy.
 func blocked(code pullchain.Code, format string, args ...any) error {
 	return &pullchain.Error{Reason: pullchain.Refused, Code: code, Err: fmt.Errorf(format, args...)}
 }

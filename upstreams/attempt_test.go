@@ -234,7 +234,7 @@ func TestUnreachable(t *testing.T) {
 			}
 			r.hub.Mend()
 			if fault == simnet.ConnBlackhole || fault == simnet.ConnSilent {
-				u = r.upstream(t, nil) // who is so short of patience may find no slow machine well
+				u = r.upstream(t, nil) // with so little patience a slow machine looks unwell
 			}
 			mustFetch(t, u, r.tag())
 		})
@@ -274,7 +274,7 @@ func TestCutBlob(t *testing.T) {
 	}
 }
 
-// TestCanceled: a client that leaves is nobody's fault, before the headers and
+// TestCanceled: a client that leaves is no fault of the upstream, before the headers and
 // in the body (FAULTS.md F31).
 func TestCanceled(t *testing.T) {
 	t.Parallel()

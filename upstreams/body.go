@@ -35,6 +35,8 @@ type body struct {
 	over  bool        // it has ended, well or not
 }
 
+// Read times only the wait for the upstream. A client that reads slowly is no stall
+// (FAULTS.md F21).
 func (b *body) Read(p []byte) (int, error) {
 	b.timer.Reset(b.a.u.limits.stall)
 	n, err := b.rc.Read(p)
@@ -47,33 +49,36 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, b.explain(err)
 }
 
-// maxRest is how much of a body that is closed early is read all the same: over
+// maxRemaining is how much of a body that is closed early is read all the same: over
 // HTTP/1.1 the connection is lost otherwise, and a new one costs more.
-const maxRest = 64 << 10
+const maxRemaining = 64 << 10
 
 // Close ends the attempt. Where the length is not known, all that may be left
-// and be worth reading is the mark of the end.
+// and be worth reading is the mark of the end: net/http reuses a connection only if
+// the body has been read up to its io.EOF.
 func (b *body) Close() error {
 	defer b.a.cancel(nil)
 	b.timer.Stop()
-	if b.over || b.left > maxRest {
+	if b.over || b.left > maxRemaining {
 		return b.rc.Close()
 	}
 	drain(b.rc, max(b.left, 1))
 	return nil
 }
 
+// explain says why a body failed. What net/http says of a context that has ended is
+// the context's own error; the cause tells which of the reasons it was.
 func (b *body) explain(err error) error {
 	name := b.a.u.cfg.Name
 	switch cause := context.Cause(b.a.ctx); {
 	case errors.Is(cause, errStalled):
 		return &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeStall, Upstream: name,
 			Err: fmt.Errorf("%w: %v", errStalled, b.a.u.limits.stall)}
-	case errors.Is(cause, context.DeadlineExceeded):
+	case errors.Is(cause, context.DeadlineExceeded): // the caller's time is spent: slow, and not gone
 		return &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeHeaderTimeout, Upstream: name, Err: cause}
 	case cause != nil:
 		return &pullchain.Error{Reason: pullchain.Canceled, Code: pullchain.CodeCanceled, Upstream: name, Err: cause}
-	case errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, io.ErrUnexpectedEOF): // less than Content-Length, or no last chunk
 		return &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeTruncated, Upstream: name, Err: err}
 	}
 	e := classifyTransport(err, b.a.offOrigin)
@@ -83,9 +88,11 @@ func (b *body) explain(err error) error {
 }
 
 // maxInflation bounds what an encoded body may grow to: a small answer must not
-// become an endless one (FAULTS.md F47).
+// become an endless one (FAULTS.md F47). Layers hardly shrink at all, for they are
+// compressed already; deflate itself could reach a thousandfold.
 const maxInflation = 200
 
+// encoded reports whether resp has a Content-Encoding, although identity was asked for.
 func encoded(resp *http.Response) bool {
 	switch strings.ToLower(resp.Header.Get("Content-Encoding")) {
 	case "", "identity":
@@ -118,6 +125,7 @@ func decoded(resp *http.Response, rc *body) (io.ReadCloser, error) {
 	return &inflated{zr: zr, in: in, closer: rc}, nil
 }
 
+// counted is a reader that knows how much it has read.
 type counted struct {
 	r io.Reader
 	n int64
@@ -129,6 +137,9 @@ func (c *counted) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// inflated reads what an encoded body holds, within maxInflation. It is measured
+// against the encoded bytes read so far, since the length may not be known; the first
+// kilobyte is free, for a small body may compress very well.
 type inflated struct {
 	zr     *gzip.Reader
 	in     *counted
@@ -150,4 +161,5 @@ func (i *inflated) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Close ends the attempt; gzip itself has nothing to let go of.
 func (i *inflated) Close() error { return i.closer.Close() }

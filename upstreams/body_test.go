@@ -259,7 +259,7 @@ func TestMemory(t *testing.T) {
 	if err != nil || first != 1000 || resp.Size != size {
 		t.Fatalf("%d bytes of %d: %v", first, resp.Size, err)
 	}
-	// The far end cannot be done: nobody has taken its bytes.
+	// The far end cannot be done: its bytes have not been taken.
 	if r.Ledger().Find(simnet.Filter{Class: simnet.Blobs})[0].Done {
 		t.Error("the whole blob was read ahead")
 	}

@@ -21,7 +21,7 @@ import (
 	"github.com/pullchain/pullchain/internal/wire"
 )
 
-// An answer is what classifyStatus judges by: all the evidence, no I/O.
+// An answer is what classifyStatus judges by: all there is of it, no I/O.
 type answer struct {
 	status    int
 	header    http.Header
@@ -32,7 +32,10 @@ type answer struct {
 }
 
 // classifyStatus says what an answer of 300 or more means. It is the one place
-// where a status becomes a Reason (FAULTS.md 7).
+// where a status becomes a Reason (FAULTS.md 7). The order of the cases matters: the
+// more an answer says of itself, the earlier it is looked at, so that a Worker that
+// has spent its quota is not taken for a server error, nor an expired link of a CDN
+// for a registry that denies.
 func classifyStatus(a answer) *pullchain.Error {
 	if a.now.IsZero() {
 		a.now = time.Now()
@@ -51,16 +54,16 @@ func classifyStatus(a answer) *pullchain.Error {
 		e.RetryAfter = untilMidnightUTC(a.now)
 	case a.status == http.StatusTooManyRequests:
 		classifyLimit(a, e)
-	case a.status == http.StatusServiceUnavailable && e.RetryAfter > 0:
+	case a.status == http.StatusServiceUnavailable && e.RetryAfter > 0: // it is well enough to ask for a pause
 		e.Reason, e.Code = pullchain.Limited, pullchain.CodeServerError
 	case a.offOrigin && (a.status == 400 || a.status == 401 || a.status == 403):
-		e.Reason, e.Code = pullchain.Unavailable, pullchain.CodeSignedURL
+		e.Reason, e.Code = pullchain.Unavailable, pullchain.CodeSignedURL // S3 says 400 or 403 of an expired link
 	case a.status == http.StatusNotFound || a.status == http.StatusGone:
 		e.Reason, e.Code = pullchain.NotFound, pullchain.CodeNotFound
 		e.Final = !isHTML(a) // a parked host's 404 page says nothing of the registry
 	case a.status == http.StatusProxyAuthRequired: // of a proxy that forwards plain http (egress.NewTransport)
 		e.Reason, e.Code, e.Scope = pullchain.Egress, pullchain.CodeEgressAuth, pullchain.ScopeUpstream
-	case a.status == http.StatusUnauthorized:
+	case a.status == http.StatusUnauthorized: // after logging in as configured: see attempt.ask
 		e.Reason, e.Code = pullchain.Denied, pullchain.CodeUnauthorized
 	case a.status == http.StatusRequestedRangeNotSatisfiable && a.blob:
 		e.Reason, e.Code = pullchain.Invalid, pullchain.CodeWrongRange
@@ -69,12 +72,14 @@ func classifyStatus(a answer) *pullchain.Error {
 		}
 	case a.status >= 520 && a.status <= 530:
 		e.Reason, e.Code, e.Scope = pullchain.Unavailable, pullchain.CodeOriginDown, scopeOf(a.offOrigin)
+	// Of the 4xx these three say nothing of what was asked for (RFC 9110 15.5.9, RFC 8470
+	// 5.2, RFC 6585 5): another upstream may well answer.
 	case a.status >= 500, a.status == http.StatusRequestTimeout, a.status == http.StatusTooEarly,
 		a.status == http.StatusRequestHeaderFieldsTooLarge:
 		e.Reason, e.Code = pullchain.Unavailable, pullchain.CodeServerError
 	case a.status == http.StatusForbidden:
 		e.Reason, e.Code = pullchain.Denied, pullchain.CodeForbidden
-	case a.status >= 400:
+	case a.status >= 400: // it has looked at the request, and does not want it
 		e.Reason, e.Code = pullchain.Denied, pullchain.CodeUnexpected
 	default: // a redirect without a place to go, a 304 to nothing
 		e.Reason, e.Code = pullchain.Unavailable, pullchain.CodeUnexpected
@@ -104,11 +109,11 @@ func classifyLimit(a answer, e *pullchain.Error) {
 	case wait > 0 && wait < time.Second && e.RetryAfter == wait:
 		e.Code = pullchain.CodeThrottle
 		return
-	case code != "":
+	case code != "": // a registry's own JSON: a quota of what was asked for
 		e.Code = pullchain.CodeQuota
 	case len(a.body) == 0 && !strings.HasPrefix(a.header.Get("Content-Type"), "text/"): // a HEAD's answer has its type alone
 		e.Code = pullchain.CodeThrottle
-	default:
+	default: // plain text or a page, from what stands before the registry
 		e.Code, e.Scope = pullchain.CodeAbuse, scopeOf(a.offOrigin)
 		e.RetryAfter = max(e.RetryAfter, minBan)
 	}
@@ -147,11 +152,13 @@ func workerQuotaSpent(a answer) bool {
 // has a Ray ID and an address too, which may hold the same digits.
 var error1027 = regexp.MustCompile(`(?:^|[^0-9A-Za-z.:-])1027(?:[^0-9A-Za-z]|$)`)
 
+// untilMidnightUTC is when Cloudflare's daily quotas begin anew.
 func untilMidnightUTC(now time.Time) time.Duration {
 	y, m, d := now.UTC().Date()
 	return time.Date(y, m, d+1, 0, 0, 0, 0, time.UTC).Sub(now)
 }
 
+// isHTML reports whether the answer is a web page, whatever it is labelled.
 func isHTML(a answer) bool {
 	return strings.HasPrefix(strings.ToLower(a.header.Get("Content-Type")), "text/html") || looksLikeHTML(a.body)
 }
@@ -165,7 +172,10 @@ func scopeOf(offOrigin bool) pullchain.Scope {
 	return pullchain.ScopeUpstream
 }
 
-// classifyTransport says what a failure to get an answer at all means.
+// classifyTransport says what a failure to get an answer at all means. Where net/http
+// has no type for an error, only its text is left to go by: of HTTP/2 above all, whose
+// errors are those of a package inside net/http. The proxy is looked at first: an
+// error of its own is wrapped in the same types as one of the far end.
 func classifyTransport(err error, offOrigin bool) *pullchain.Error {
 	if e, ok := errors.AsType[*pullchain.Error](err); ok {
 		return e
@@ -179,7 +189,7 @@ func classifyTransport(err error, offOrigin bool) *pullchain.Error {
 	switch {
 	case code != "": // the proxy works, and says what is wrong with the far end
 		e.Code = code
-	case isType[*net.DNSError](err):
+	case isType[*net.DNSError](err): // before isDial: it is wrapped in a dial's error
 		e.Code = pullchain.CodeDNS
 	case isCertificateError(err):
 		e.Code = pullchain.CodeTLSCert
@@ -189,13 +199,13 @@ func classifyTransport(err error, offOrigin bool) *pullchain.Error {
 		e.Code = pullchain.CodeConnTimeout // unreachable and silent alike: no way there
 	case isType[tls.RecordHeaderError](err), isType[tls.AlertError](err), strings.Contains(text, "tls: "), strings.Contains(text, "TLS handshake"):
 		e.Code = pullchain.CodeTLSHandshake
-	case strings.Contains(text, "ENHANCE_YOUR_CALM"):
+	case strings.Contains(text, "ENHANCE_YOUR_CALM"): // RFC 9113 7: we make too much load, a 429 in HTTP/2's words
 		e.Reason, e.Code, e.RetryAfter = pullchain.Limited, pullchain.CodeThrottle, minBan
 	case strings.Contains(text, "http2: ") || strings.Contains(text, "stream error"):
 		e.Code, e.Scope = pullchain.CodeHTTP2, pullchain.ScopeClass
-	case strings.Contains(text, "response headers exceeded"):
+	case strings.Contains(text, "response headers exceeded"): // our limit of 64 KiB; Go's own is 10 MiB
 		e.Code, e.Scope = pullchain.CodeHeaderTooLarge, pullchain.ScopeClass
-	case errors.Is(err, context.DeadlineExceeded), isTimeout(err):
+	case errors.Is(err, context.DeadlineExceeded), isTimeout(err): // connected, and then no headers
 		e.Code, e.Scope = pullchain.CodeHeaderTimeout, pullchain.ScopeClass
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE),
 		strings.Contains(text, "connection closed"), strings.Contains(text, "server closed idle connection"):
@@ -216,6 +226,8 @@ func isCertificateError(err error) bool {
 		isType[x509.HostnameError](err) || isType[x509.CertificateInvalidError](err)
 }
 
+// isDial reports whether no connection to the far end came about; a proxy's own have
+// the Op "proxyconnect" or "socks connect".
 func isDial(err error) bool {
 	op, ok := errors.AsType[*net.OpError](err)
 	return ok && op.Op == "dial"

@@ -36,7 +36,7 @@ type Config struct {
 	Password           pullchain.Secret            `toml:"-"`                    // what PasswordFile holds
 	Token              pullchain.Secret            `toml:"-"`                    // what TokenFile holds
 	Headers            map[string]pullchain.Secret `toml:"headers"`              // sent to this origin only, never past a redirect
-	Private            *bool                       `toml:"private"`              // its content is only for those who may read it; nil: true if it has a login
+	Private            *bool                       `toml:"private"`              // its content is only for clients with access to it; nil: true if it has a login
 	CAFile             string                      `toml:"ca_file"`              // PEM; trusted in addition to the system's roots
 	InsecureSkipVerify bool                        `toml:"insecure_skip_verify"` // this origin only; never its token server
 	AllowPrivate       bool                        `toml:"allow_private"`        // redirects and realms may point at private addresses
@@ -46,8 +46,8 @@ type Config struct {
 	Timeouts           Timeouts                    `toml:"timeouts"`
 }
 
-// private reports whether what the upstream serves may be for its login's eyes
-// only. A login is a username or a token; Validate keeps Authorization and its
+// private reports whether what the upstream serves may be meant for its login
+// alone. A login is a username or a token; Validate keeps Authorization and its
 // kin out of Headers, and what other headers mean only the operator knows.
 func (c Config) private() bool {
 	if c.Private != nil {
@@ -66,10 +66,10 @@ type Timeouts struct {
 
 // Defaults of FAULTS.md 6 and F21.
 const (
-	DefaultConnect        = 5 * time.Second
-	DefaultTLS            = 8 * time.Second
-	DefaultManifestHeader = 10 * time.Second
-	DefaultBlobHeader     = 20 * time.Second
+	defaultConnect        = egress.DefaultConnectTimeout
+	defaultTLS            = egress.DefaultTLSTimeout
+	defaultManifestHeader = 10 * time.Second
+	defaultBlobHeader     = 20 * time.Second
 	DefaultStall          = 10 * time.Second
 	DefaultMaxConnections = egress.DefaultMaxConnections
 )
@@ -149,6 +149,9 @@ func shown(raw string) string {
 	return strconv.Quote(raw)
 }
 
+// forbiddenHeader reports whether a header is not the configuration's to set: it is
+// computed for each request, belongs to the connection, or is a login, which has
+// settings of its own so that it is never sent past a redirect nor shown.
 func forbiddenHeader(name string) bool {
 	switch strings.ToLower(name) {
 	case "host", "accept", "accept-encoding", "range", "if-range", "authorization", "cookie",

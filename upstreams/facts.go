@@ -14,7 +14,8 @@ type facts struct {
 	last pullchain.Facts
 }
 
-// learn reads an answer of the upstream's own origin.
+// learn reads an answer of the upstream's own origin. A CDN's clock and certificate
+// are not the registry's, and it knows no quota.
 func (a *attempt) learn(resp *http.Response) {
 	f, now := &a.u.facts, time.Now()
 	quota := a.quota(resp.Header, now)

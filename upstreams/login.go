@@ -14,8 +14,8 @@ import (
 const fingerprintRounds = 50_000
 
 // Login returns a fingerprint of the login that answers of this upstream take, or
-// "" if they are anybody's. It says nothing of the secret itself, differs when
-// anything of the login does, and is the same after a restart: who holds what a
+// "" if they are public. It says nothing of the secret itself, differs when
+// anything of the login does, and is the same after a restart: a cache of what a
 // login has fetched can tell by it whether that login is still configured.
 func (u *Upstream) Login() string { return u.login() }
 
@@ -35,6 +35,7 @@ func (c Config) fingerprint() string {
 	return hex.EncodeToString(key)
 }
 
+// headerNames returns the names in an order that does not depend on the map's.
 func (c Config) headerNames() []string {
 	names := make([]string, 0, len(c.Headers))
 	for name := range c.Headers {
@@ -44,7 +45,8 @@ func (c Config) headerNames() []string {
 	return names
 }
 
-// fields joins texts so that no two lists of them join to the same.
+// fields joins texts so that no two lists of them join to the same: "ab" and "c" are
+// another login than "a" and "bc".
 func fields(texts ...string) string {
 	var joined strings.Builder
 	for _, text := range texts {

@@ -28,6 +28,9 @@ func (u *Upstream) Ping(ctx context.Context) error {
 	return nil
 }
 
+// ping asks without a login: what is to be learnt is whether a registry is there, and
+// how it wants to be logged in to. Failed logins ban an address (PROTOCOL.md 4.1), and
+// this is asked again and again.
 func (a *attempt) ping() error {
 	to := *a.u.origin
 	to.Path = a.u.base + "/"
@@ -64,7 +67,7 @@ func (a *attempt) ping() error {
 	return nil
 }
 
-// isRegistry looks for evidence that a 200 to /v2/ comes from a registry.
+// isRegistry looks for signs that a 200 to /v2/ comes from a registry.
 // Several that are do not send the version header, but none sends a page.
 func isRegistry(resp *http.Response, body []byte) bool {
 	if mediaType(resp) == "text/html" || looksLikeHTML(body) {
@@ -77,6 +80,9 @@ func isRegistry(resp *http.Response, body []byte) bool {
 	return len(text) == 0 || text[0] == '{' || bytes.HasPrefix(text, []byte("true"))
 }
 
+// isChallenge reports whether a 401 is a registry's: a Bearer challenge names a realm
+// (distribution, docs/spec/auth/token.md), and a private registry may ask for Basic.
+// Any web server can answer 401.
 func isChallenge(resp *http.Response) bool {
 	for _, c := range regauth.ParseChallenges(resp.Header.Values("WWW-Authenticate")) {
 		if c.Scheme == "bearer" && c.Params["realm"] != "" || c.Scheme == "basic" {

@@ -8,7 +8,7 @@ import (
 	"github.com/pullchain/pullchain/upstreams"
 )
 
-// TestPrivate: what a login got is told from what everybody gets, in every kind
+// TestPrivate: what a login got is told from what every client gets, in every kind
 // of answer; the operator knows better (CVE-2024-39897).
 func TestPrivate(t *testing.T) {
 	t.Parallel()

@@ -22,7 +22,7 @@ func (a *attempt) follow(resp *http.Response) (*http.Response, error) {
 	for hops := 0; isRedirect(resp.StatusCode); hops++ {
 		from := resp.Request.URL
 		to, err := from.Parse(resp.Header.Get("Location"))
-		discard(resp)
+		discard(resp) // its connection is wanted again for the next blob
 		switch {
 		case err != nil || resp.Header.Get("Location") == "":
 			return nil, &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeUnexpected, Status: resp.StatusCode}
@@ -40,17 +40,23 @@ func (a *attempt) follow(resp *http.Response) (*http.Response, error) {
 			return nil, err
 		}
 	}
+	// The next blob's first hop will be small as well, or not: it goes over HTTP/2, where
+	// the connection is warm, only if this one's led elsewhere.
 	if a.req.Op == pullchain.Blob && resp.StatusCode < 300 {
 		a.u.redirects.Store(resp.Request.URL.Host != a.u.origin.Host)
 	}
 	return resp, nil
 }
 
-// mayFollow returns an error unless the upstream at from may send us to to.
+// mayFollow returns an error unless the upstream at from may send us to to. The guard
+// looks at the URL here and at the address when it is dialled; through a proxy the
+// name is resolved at the far end, and the URL is all there is (FAULTS.md 11.5).
 func (a *attempt) mayFollow(from, to *url.URL) error {
 	if err := a.u.guard.Check(to, from); err != nil {
 		return err
 	}
+	// Without redirect_hosts any public host will do: CDNs change theirs without notice
+	// (PROTOCOL.md 4.7).
 	if len(a.u.cfg.RedirectHosts) == 0 || to.Host == a.u.origin.Host {
 		return nil
 	}
@@ -62,6 +68,8 @@ func (a *attempt) mayFollow(from, to *url.URL) error {
 	return blocked(pullchain.CodeRedirectBlocked, "redirected to %q, which redirect_hosts does not name", to.Hostname())
 }
 
+// isRedirect reports whether an answer leads elsewhere. All our requests are GET or
+// HEAD, so the five differ in nothing (RFC 9110 15.4). 300 and 304 have no place to go.
 func isRedirect(status int) bool {
 	switch status {
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,

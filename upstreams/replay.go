@@ -24,7 +24,9 @@ func roundTrip(t *http.Transport, r *http.Request) (*http.Response, error) {
 	return t.RoundTrip(r)
 }
 
-// died reports whether err is the end of a connection, and not of one stream.
+// died reports whether err is the end of a connection, and not of one stream. HTTP/2's
+// "client connection lost" is what its pings find out (golang.org/x/net/http2,
+// SendPingTimeout).
 func died(err error) bool {
 	return classifyTransport(err, false).Code == pullchain.CodeConnReset ||
 		strings.Contains(err.Error(), "client connection lost")

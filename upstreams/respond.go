@@ -48,7 +48,9 @@ func (a *attempt) respond(resp *http.Response) (pullchain.Response, error) {
 	return out, err
 }
 
-// manifestHead checks what the headers of a manifest claim.
+// manifestHead checks what the headers of a manifest claim. They are all there is: a
+// client that has only asked for them is told of a digest which nothing has proved,
+// and the GET that follows proves it.
 func (a *attempt) manifestHead(resp *http.Response, out *pullchain.Response) error {
 	defer a.finish(resp)
 	out.Header = entityTag(resp)
@@ -85,6 +87,8 @@ func (a *attempt) manifest(resp *http.Response, out *pullchain.Response) error {
 	if err != nil {
 		return err
 	}
+	// Before the digest: a page in the place of a manifest is a portal, and says more
+	// than that the bytes are wrong.
 	if looksLikeHTML(body) {
 		return corrupt(pullchain.CodeNotRegistry, "a web page instead of a manifest")
 	}
@@ -93,6 +97,8 @@ func (a *attempt) manifest(resp *http.Response, out *pullchain.Response) error {
 		return err
 	}
 	want, algorithm := a.req.Digest, digest.Canonical
+	// By a tag the registry's own algorithm is taken, so that the digest it names and
+	// ours are the same.
 	switch {
 	case want != "":
 		algorithm = want.Algorithm()
@@ -140,17 +146,18 @@ func entityTag(resp *http.Response) http.Header {
 const maxEntityTag = 256
 
 // oddDocument refuses a manifest for what it says or how it is labelled. Where a
-// digest vouches for the bytes it is the image that is odd and not the upstream:
-// else whoever can push an image could take its registry out of service.
-func oddDocument(vouched bool, format string, args ...any) error {
+// digest names the bytes it is the image that is odd and not the upstream: else a
+// user that can push an image could take its registry out of service.
+func oddDocument(named bool, format string, args ...any) error {
 	e := &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeWrongType, Err: fmt.Errorf(format, args...)}
-	if vouched {
+	if named {
 		e.Scope = pullchain.ScopeRequest
 	}
 	return e
 }
 
-// list reads a page of tags or referrers.
+// list reads a page of tags or referrers. No digest proves it, so of its headers only
+// those of the specification go on: where the next page is, and which filters count.
 func (a *attempt) list(resp *http.Response, out *pullchain.Response) error {
 	limit := int64(wire.MaxTags)
 	if a.req.Op == pullchain.Referrers {
@@ -179,7 +186,8 @@ func (a *attempt) list(resp *http.Response, out *pullchain.Response) error {
 	return nil
 }
 
-// readAll reads a body that must fit into limit bytes, giving up when it stalls.
+// readAll reads a body that must fit into limit bytes, giving up when it stalls. The
+// declared length is looked at first, so that nothing of what is too large is read.
 func (a *attempt) readAll(resp *http.Response, limit int64) ([]byte, error) {
 	defer a.finish(resp)
 	if resp.ContentLength > limit {
@@ -205,7 +213,8 @@ func (a *attempt) finish(resp *http.Response) {
 	a.cancel(nil)
 }
 
-// claimedDigest returns the Docker-Content-Digest of an answer, or "".
+// claimedDigest returns the Docker-Content-Digest of an answer, or "". It is checked
+// strictly, for paths and requests are built from digests (CVE-2024-3727).
 func claimedDigest(resp *http.Response) (digest.Digest, error) {
 	value := resp.Header.Get("Docker-Content-Digest")
 	if value == "" {
@@ -218,6 +227,9 @@ func claimedDigest(resp *http.Response) (digest.Digest, error) {
 	return d, nil
 }
 
+// mediaType returns the Content-Type without parameters, in lower case. One that does
+// not parse is cut at its first parameter: registries send odd ones, and the document
+// says itself what it is.
 func mediaType(resp *http.Response) string {
 	t, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if err != nil {
@@ -226,10 +238,14 @@ func mediaType(resp *http.Response) string {
 	return strings.ToLower(strings.TrimSpace(t))
 }
 
+// looksLikeHTML reports whether body can be no manifest, as it begins like a page. A
+// captive portal may label it as it was asked to (FAULTS.md F26).
 func looksLikeHTML(body []byte) bool {
 	return bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n\uFEFF"), []byte("<"))
 }
 
+// corrupt is an answer that is not what was asked for. What it is held against is for
+// its Code and Scope to say.
 func corrupt(code pullchain.Code, format string, args ...any) error {
 	return &pullchain.Error{Reason: pullchain.Corrupt, Code: code, Err: fmt.Errorf(format, args...)}
 }
@@ -238,7 +254,7 @@ func corrupt(code pullchain.Code, format string, args ...any) error {
 var errTooLarge = errors.New("larger than pullchain accepts")
 
 // tooLarge refuses one document. It says nothing of the upstream's others, so
-// no gate is shut for it (FAULTS.md F25).
+// no gate is closed for it (FAULTS.md F25).
 func (a *attempt) tooLarge(limit, size int64) error {
 	return &pullchain.Error{
 		Reason: pullchain.Refused, Code: pullchain.CodeTooLarge, Scope: pullchain.ScopeRequest,

@@ -15,8 +15,10 @@ type limits struct {
 	connect, tls, manifestHeader, blobHeader, stall time.Duration
 }
 
+// limits fills in the defaults. One setting is for TCP and TLS each, and one for the
+// headers of both classes, since what makes a line slow does so to all of them.
 func (c Config) limits() limits {
-	l := limits{DefaultConnect, DefaultTLS, DefaultManifestHeader, DefaultBlobHeader, DefaultStall}
+	l := limits{defaultConnect, defaultTLS, defaultManifestHeader, defaultBlobHeader, DefaultStall}
 	if c.Timeouts.Connect > 0 {
 		l.connect, l.tls = c.Timeouts.Connect, c.Timeouts.Connect
 	}
@@ -46,6 +48,7 @@ func (u *Upstream) dial(proxy egress.Config, roots *x509.CertPool) error {
 		http1  bool
 		header time.Duration
 	}{
+		// HTTP/2 for what is small: all of it then shares one warm connection.
 		{&u.api, false, u.limits.manifestHeader},
 		{&u.http1, true, u.limits.manifestHeader},
 		{&u.blobs, true, u.limits.blobHeader},
@@ -83,6 +86,7 @@ type h2Health struct {
 	until time.Time
 }
 
+// observe counts a failure of HTTP/2 itself. Any other says nothing of it.
 func (h *h2Health) observe(e *pullchain.Error) {
 	if e.Code != pullchain.CodeHTTP2 {
 		return
@@ -102,6 +106,7 @@ func (h *h2Health) observe(e *pullchain.Error) {
 	}
 }
 
+// broken reports whether HTTP/1.1 is to be used for now.
 func (h *h2Health) broken() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

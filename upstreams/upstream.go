@@ -1,12 +1,18 @@
 // Package upstreams fetches from one registry over one path: it knows how this
 // upstream spells names, how to log in, which egress to dial through and how far
-// to follow its redirects. A call is one attempt; trying again, or elsewhere, is
+// to follow its redirects. A Fetch is one attempt; trying again, or elsewhere, is
 // the balancer's business.
 //
 // Whatever an upstream answers becomes either a [pullchain.Response] that can
 // be trusted as far as headers go, or a [pullchain.Error] whose Reason says
 // what to do next. Manifests are read whole and verified before they are
 // returned; blobs stream.
+//
+// An attempt goes like this. It asks the upstream's own origin, logged in, and answers
+// one challenge (attempt.go); it follows redirects, without the login (redirect.go);
+// what is below 300 becomes a Response (respond.go, blob.go, body.go), and anything
+// else an Error (classify.go), whose text is free of secrets (redact.go). In passing
+// it learns what people want to know of the far end (facts.go).
 package upstreams
 
 import (
@@ -31,10 +37,10 @@ import (
 // for concurrent use.
 type Upstream struct {
 	cfg    Config
-	origin *url.URL // scheme and host alone
-	base   string   // path in front of a repository: "/v2", or what the URL says
-	prefix string   // put in front of every repository's name, with its slash; may be empty
-	auth   *regauth.Source
+	origin *url.URL        // scheme and host alone
+	base   string          // path in front of a repository: "/v2", or what the URL says
+	prefix string          // put in front of every repository's name, with its slash; may be empty
+	auth   *regauth.Source // tokens, and what has been learnt of where to get them
 	guard  *egress.Guard
 
 	api   *http.Transport // manifests, tokens, pings: HTTP/2 where offered
@@ -69,7 +75,8 @@ func New(cfg Config, proxy egress.Config) (*Upstream, error) {
 		limits: cfg.limits(),
 		login:  sync.OnceValue(cfg.fingerprint),
 	}
-	// The registries of this world redirect, and what relays them passes on.
+	// What to expect of the first blob: the well-known registries redirect it to a CDN
+	// (PROTOCOL.md 4.7), and a relay passes it on itself.
 	u.redirects.Store(cfg.Authoritative != nil && *cfg.Authoritative)
 	u.base, u.prefix = splitPath(full.Path)
 	u.guard, err = egress.NewGuard(egress.GuardConfig{
@@ -100,7 +107,8 @@ func New(cfg Config, proxy egress.Config) (*Upstream, error) {
 // Name returns the name that the configuration gives this upstream.
 func (u *Upstream) Name() string { return u.cfg.Name }
 
-// Close drops idle connections. Bodies that are being read go on.
+// Close drops idle connections. Bodies that are being read go on: a reload replaces an
+// upstream while its layers are still under way.
 func (u *Upstream) Close() {
 	for _, t := range []*http.Transport{u.api, u.blobs, u.http1} {
 		t.CloseIdleConnections()
@@ -114,7 +122,7 @@ func (u *Upstream) NeedsToken(req pullchain.Request) bool {
 }
 
 // Fetch makes one attempt at req. Its Response is Private if the upstream has a
-// login, or is said to be private: what is cached of it is not for everybody
+// login, or is said to be private: what is cached of it is not for every client
 // (FAULTS.md 5, CVE-2024-39897). The errors it returns are *pullchain.Error
 // with Upstream, Reason and Code set.
 func (u *Upstream) Fetch(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
@@ -128,7 +136,8 @@ func (u *Upstream) Fetch(ctx context.Context, req pullchain.Request) (pullchain.
 	return resp, nil
 }
 
-// explain completes err with what only this upstream knows.
+// explain completes err with what only this upstream knows. A client that went away is
+// told apart first: whatever else its going has broken is no fault of the upstream.
 func (u *Upstream) explain(ctx context.Context, a *attempt, err error) error {
 	if ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled) {
 		return &pullchain.Error{Reason: pullchain.Canceled, Code: pullchain.CodeCanceled, Upstream: u.cfg.Name, Err: context.Cause(ctx)}
@@ -139,7 +148,7 @@ func (u *Upstream) explain(ctx context.Context, a *attempt, err error) error {
 		u.h2.observe(e) // a body's errors have been observed where they came up
 	}
 	failed := *e
-	failed.Upstream, failed.Err = u.cfg.Name, a.scrubError(e.Err)
+	failed.Upstream, failed.Err = u.cfg.Name, a.redactError(e.Err)
 	return &failed
 }
 
@@ -201,4 +210,6 @@ func hostPort(u *url.URL) string {
 	return u.Host + ":443"
 }
 
+// keepRedirects leaves a token server's redirects to regauth, which looks at each
+// before it follows it.
 func keepRedirects(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }

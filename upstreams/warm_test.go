@@ -23,7 +23,7 @@ import (
 // file run in bubbles.
 
 // pipes are servers behind pipes, by their host names. They speak HTTP/1.1
-// without TLS and write down who was asked over which connection.
+// without TLS and write down which server was asked over which connection.
 type pipes struct {
 	servers map[string]*http.Server
 	lines   map[string]chan net.Conn

@@ -27,6 +27,7 @@ type chain struct {
 	registries []registry
 	paths      map[pathID]*path
 	egresses   map[string]*gate
+	events     *balancer.Events // of all registries; those of the chain before go on
 
 	stop context.CancelFunc // ends the probing
 	done sync.WaitGroup
@@ -67,6 +68,11 @@ type gate struct {
 // when build fails.
 func build(cfg *config.Config, old *chain) (*chain, error) {
 	c := &chain{paths: map[pathID]*path{}, egresses: map[string]*gate{}, stop: func() {}}
+	if old != nil {
+		c.events = old.events
+	} else {
+		c.events = balancer.NewEvents()
+	}
 	var errs []error
 	for _, r := range cfg.Registries {
 		reg, err := c.registry(cfg, r, old)
@@ -110,7 +116,7 @@ func (c *chain) registry(cfg *config.Config, r config.Registry, old *chain) (reg
 	return registry{
 		name:     r.Name,
 		aliases:  r.Aliases,
-		balancer: balancer.New(balancer.Config{Registry: r.Name, Strategy: r.Strategy, Lanes: lanes, Previous: was.balancer}),
+		balancer: balancer.New(balancer.Config{Registry: r.Name, Strategy: r.Strategy, Lanes: lanes, Events: c.events, Previous: was.balancer}),
 		checker:  healthcheck.New(jobs, was.checker),
 	}, errors.Join(errs...)
 }
@@ -154,7 +160,7 @@ func (c *chain) gate(proxy egress.Config, old *chain) *balancer.Egress {
 	if g := c.egresses[proxy.Name]; g != nil {
 		return g.shared
 	}
-	g := &gate{cfg: proxy, shared: balancer.NewEgress(proxy.Name)}
+	g := &gate{cfg: proxy, shared: balancer.NewEgress()}
 	if was := old.knownGate(proxy.Name); was != nil && reflect.DeepEqual(was.cfg, proxy) {
 		g = was
 	}

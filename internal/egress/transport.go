@@ -13,9 +13,9 @@ import (
 // Defaults of [TransportConfig], and fixed limits of every transport. All are
 // those of FAULTS.md 6, "Upstream transport", unless said otherwise.
 const (
-	connectTimeout = 5 * time.Second
-	tlsTimeout     = 8 * time.Second
-	headerTimeout  = 20 * time.Second // that of blobs, the longer of the two
+	DefaultConnectTimeout = 5 * time.Second
+	DefaultTLSTimeout     = 8 * time.Second
+	headerTimeout         = 20 * time.Second // that of blobs, the longer of the two
 
 	// DefaultMaxConnections is what one client may hold towards us, so that no pull
 	// waits for another's connection: that takes as long as the other's blob, which
@@ -82,10 +82,10 @@ func NewTransport(c TransportConfig) (*http.Transport, error) {
 func (c TransportConfig) withDefaults() TransportConfig {
 	c.Guard = c.Guard.orStrict()
 	if c.ConnectTimeout <= 0 {
-		c.ConnectTimeout = connectTimeout
+		c.ConnectTimeout = DefaultConnectTimeout
 	}
 	if c.TLSTimeout <= 0 {
-		c.TLSTimeout = tlsTimeout
+		c.TLSTimeout = DefaultTLSTimeout
 	}
 	if c.HeaderTimeout <= 0 {
 		c.HeaderTimeout = headerTimeout

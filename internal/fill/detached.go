@@ -3,12 +3,14 @@ package fill
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"os"
 	"sync"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/holdback"
 )
 
 // direct answers past the cache, which cannot keep the blob: the balancer
@@ -70,8 +72,8 @@ func (r *reader) continueWith(d *detachedBody) error {
 		return mismatched("the rest of %d bytes from %d is answered with %d bytes from %d", r.size, r.pos, size, begins)
 	}
 	if r.whole {
-		held := newHeldBack(d.resp.Body, r.req.Digest, max(r.stop-r.pos, -1))
-		if err := held.skip(r.file.File, r.pos); err != nil {
+		held := holdback.New(d.resp.Body, r.req.Digest, max(r.stop-r.pos, -1))
+		if err := held.Hash(r.file.File, r.pos); err != nil {
 			return err
 		}
 		d.src, d.left = held, -1
@@ -118,6 +120,9 @@ func (d *detachedBody) ended(err error) error {
 		return io.EOF
 	case err == io.EOF:
 		return &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeTruncated, Err: io.ErrUnexpectedEOF}
+	}
+	if wrong, ok := errors.AsType[*holdback.MismatchError](err); ok {
+		return mismatched("%w", wrong)
 	}
 	return AsError(err)
 }

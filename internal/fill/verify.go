@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/holdback"
 )
 
 // holdBack is how much of a blob's end is kept from its readers until the digest
@@ -16,7 +17,7 @@ import (
 // come within a round trip or two anyway, and no byte and no header of a wrong one
 // leaves at all (FAULTS.md F20).
 const (
-	holdBack = 64 << 10
+	holdBack = holdback.Tail
 	holdAll  = 256 << 10
 )
 

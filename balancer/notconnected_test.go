@@ -8,9 +8,9 @@ import (
 	"github.com/pullchain/pullchain"
 )
 
-// Who has something to fall back on is told after a second per lane, at most, that
-// nobody lets us connect; who has not is waited for as long as the dial takes.
-func TestSpareDoesNotWaitForBlackHoles(t *testing.T) {
+// A caller with something to fall back on is told after a second per lane, at most,
+// that no lane lets us connect; one without waits for as long as the dial takes.
+func TestNoForceDoesNotWaitForBlackHoles(t *testing.T) {
 	t.Parallel()
 	spared := pullchain.FetchOptions{NoForce: true}
 	headBlob := on(spared, blob)
@@ -46,7 +46,7 @@ func TestSpareDoesNotWaitForBlackHoles(t *testing.T) {
 }
 
 // A lane that connects, however slow it is then, is waited for all the same.
-func TestSpareWaitsForWhoIsThere(t *testing.T) {
+func TestNoForceWaitsForALaneThatConnects(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(blackholed, after(3*time.Second, serve))

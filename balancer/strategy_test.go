@@ -14,7 +14,7 @@ import (
 func TestOrder(t *testing.T) {
 	t.Parallel()
 	lane := func(name string, index int, set ...func(*candidate)) candidate {
-		c := candidate{name: name, index: index, weight: 1, settled: true}
+		c := candidate{name: name, index: index, weight: 1}
 		for _, f := range set {
 			f(&c)
 		}
@@ -24,20 +24,20 @@ func TestOrder(t *testing.T) {
 	busy := func(n int) func(*candidate) { return func(c *candidate) { c.inFlight = n } }
 	full := func(c *candidate) { c.full = true }
 	metered := func(c *candidate) { c.metered = true }
-	unsettled := func(c *candidate) { c.settled = false }
+	held := func(c *candidate) { c.held = true }
 	quotaLow := func(c *candidate) { c.quotaLow = true }
 	noRange := func(c *candidate) { c.noRange = true }
-	resting := func(c *candidate) { c.resting = true }
+	backingOff := func(c *candidate) { c.backingOff = true }
 	heavy := func(w float64) func(*candidate) { return func(c *candidate) { c.weight = w } }
 
 	get := pullchain.Request{Op: pullchain.Manifest, Tag: "1"}
 	head := pullchain.Request{Op: pullchain.Manifest, Tag: "1", Head: true}
 	blob := pullchain.Request{Op: pullchain.Blob, Digest: "sha256:1"}
 	part := pullchain.Request{Op: pullchain.Blob, Digest: "sha256:1", Range: pullchain.Range{From: 1}}
-	notA, helper, helperNotA := part, part, part
+	notA, speculative, speculativeNotA := part, part, part
 	notA.Options.Avoid = []string{"a", "gone"}
-	helper.Options.Speculative = true
-	helperNotA.Options = pullchain.FetchOptions{Speculative: true, Avoid: notA.Options.Avoid}
+	speculative.Options.Speculative = true
+	speculativeNotA.Options = pullchain.FetchOptions{Speculative: true, Avoid: notA.Options.Avoid}
 
 	for _, tt := range []struct {
 		name     string
@@ -49,7 +49,7 @@ func TestOrder(t *testing.T) {
 	}{
 		{"ordered: as configured", Ordered, get, "", []candidate{lane("a", 0), lane("b", 1)}, []string{"a", "b"}},
 		{"ordered: whatever the speed", Ordered, get, "b", []candidate{lane("a", 0, wait(time.Second)), lane("b", 1, wait(1))}, []string{"a", "b"}},
-		{"a lane that has yet to prove itself waits", Ordered, get, "", []candidate{lane("a", 0, unsettled), lane("b", 1)}, []string{"b", "a"}},
+		{"a lane that has yet to prove itself waits", Ordered, get, "", []candidate{lane("a", 0, held), lane("b", 1)}, []string{"b", "a"}},
 		{"metered ones last", Ordered, get, "", []candidate{lane("a", 0, metered), lane("b", 1)}, []string{"b", "a"}},
 		{"full ones last", Ordered, blob, "", []candidate{lane("a", 0, full), lane("b", 1)}, []string{"b", "a"}},
 		{"a low quota is spared counted requests", Ordered, get, "", []candidate{lane("a", 0, quotaLow), lane("b", 1)}, []string{"b", "a"}},
@@ -57,21 +57,21 @@ func TestOrder(t *testing.T) {
 		{"nor blobs", Ordered, blob, "", []candidate{lane("a", 0, quotaLow), lane("b", 1)}, []string{"a", "b"}},
 		{"a lane without ranges is last for a range", Ordered, part, "", []candidate{lane("a", 0, noRange), lane("b", 1)}, []string{"b", "a"}},
 		{"but not for a whole blob", Ordered, blob, "", []candidate{lane("a", 0, noRange), lane("b", 1)}, []string{"a", "b"}},
-		{"one to be avoided is last", Ordered, notA, "", []candidate{lane("a", 0), lane("b", 1, metered, unsettled, noRange), lane("c", 2)}, []string{"c", "b", "a"}},
+		{"one to be avoided is last", Ordered, notA, "", []candidate{lane("a", 0), lane("b", 1, metered, held, noRange), lane("c", 2)}, []string{"c", "b", "a"}},
 		{"but it is asked", Ordered, notA, "", []candidate{lane("a", 0)}, []string{"a"}},
 		{"several to be avoided keep their order", Spread, notA, "", []candidate{lane("gone", 0, metered), lane("a", 1)}, []string{"a", "gone"}},
 		{"fastest: one to be avoided is last", Fastest, notA, "a", []candidate{lane("a", 0, wait(10)), lane("b", 1, wait(90))}, []string{"b", "a"}},
-		{"help comes as configured", Ordered, helper, "", []candidate{lane("a", 0, busy(5)), lane("b", 1)}, []string{"a", "b"}},
-		{"help comes from where it is free", Ordered, helper, "", []candidate{lane("a", 0, metered), lane("b", 1), lane("c", 2, full)}, []string{"b"}},
-		{"and from who can", Ordered, helper, "", []candidate{lane("a", 0, noRange), lane("b", 1, resting), lane("c", 2)}, []string{"c"}},
-		{"or from nowhere", Ordered, helper, "", []candidate{lane("a", 0, metered)}, nil},
-		{"help from elsewhere", Ordered, helperNotA, "", []candidate{lane("a", 0), lane("b", 1), lane("c", 2, full)}, []string{"b", "a"}},
-		{"who may not help may still be asked", Ordered, part, "", []candidate{lane("a", 0, resting), lane("b", 1)}, []string{"a", "b"}},
+		{"help comes as configured", Ordered, speculative, "", []candidate{lane("a", 0, busy(5)), lane("b", 1)}, []string{"a", "b"}},
+		{"help comes from where it is free", Ordered, speculative, "", []candidate{lane("a", 0, metered), lane("b", 1), lane("c", 2, full)}, []string{"b"}},
+		{"and from what can", Ordered, speculative, "", []candidate{lane("a", 0, noRange), lane("b", 1, backingOff), lane("c", 2)}, []string{"c"}},
+		{"or from nowhere", Ordered, speculative, "", []candidate{lane("a", 0, metered)}, nil},
+		{"help from elsewhere", Ordered, speculativeNotA, "", []candidate{lane("a", 0), lane("b", 1), lane("c", 2, full)}, []string{"b", "a"}},
+		{"one that may not help may still be asked", Ordered, part, "", []candidate{lane("a", 0, backingOff), lane("b", 1)}, []string{"a", "b"}},
 		{"fastest", Fastest, get, "", []candidate{lane("a", 0, wait(90)), lane("b", 1, wait(50)), lane("c", 2, wait(70))}, []string{"b", "c", "a"}},
 		{"fastest: an untried lane is tried", Fastest, get, "a", []candidate{lane("a", 0, wait(10)), lane("b", 1)}, []string{"b", "a"}},
 		{"fastest: a tenth better is not enough to change", Fastest, get, "a", []candidate{lane("a", 0, wait(100)), lane("b", 1, wait(90))}, []string{"a", "b"}},
 		{"fastest: a quarter better is", Fastest, get, "a", []candidate{lane("a", 0, wait(100)), lane("b", 1, wait(75))}, []string{"b", "a"}},
-		{"fastest: those who wait count", Fastest, get, "", []candidate{lane("a", 0, wait(50), busy(3)), lane("b", 1, wait(90))}, []string{"b", "a"}},
+		{"fastest: requests that wait count", Fastest, get, "", []candidate{lane("a", 0, wait(50), busy(3)), lane("b", 1, wait(90))}, []string{"b", "a"}},
 		{"fastest: weight counts", Fastest, get, "", []candidate{lane("a", 0, wait(50)), lane("b", 1, wait(90), heavy(2))}, []string{"b", "a"}},
 		{"fastest: equal ones as configured", Fastest, get, "", []candidate{lane("a", 0, wait(50)), lane("b", 1, wait(50))}, []string{"a", "b"}},
 	} {
@@ -97,9 +97,9 @@ func names(lanes []candidate) []string {
 func TestSpread(t *testing.T) {
 	t.Parallel()
 	lanes := []candidate{
-		{name: "a", index: 0, weight: 1, settled: true},
-		{name: "b", index: 1, weight: 1, settled: true},
-		{name: "c", index: 2, weight: 2, settled: true},
+		{name: "a", index: 0, weight: 1},
+		{name: "b", index: 1, weight: 1},
+		{name: "c", index: 2, weight: 2},
 	}
 	const total = 4000
 	share := map[string]int{}

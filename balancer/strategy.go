@@ -2,6 +2,7 @@ package balancer
 
 import (
 	"cmp"
+	"fmt"
 	"hash/fnv"
 	"math"
 	"slices"
@@ -10,38 +11,64 @@ import (
 	"github.com/pullchain/pullchain"
 )
 
+// Strategy is how a chain orders the lanes that may be asked: what Envoy calls the
+// load balancing policy and HAProxy the balance algorithm.
+type Strategy string
+
+// The strategies.
+const (
+	Ordered Strategy = "ordered" // as configured
+	Fastest Strategy = "fastest" // least expected wait, with hysteresis
+	Spread  Strategy = "spread"  // by rendezvous hash of the content, so that mirrors' caches stay warm
+)
+
+// ParseStrategy returns the strategy that s names. The words of Clash are read
+// as ours: fallback, url-test, load-balance. The empty string is Ordered.
+func ParseStrategy(s string) (Strategy, error) {
+	switch s {
+	case "", "ordered", "fallback":
+		return Ordered, nil
+	case "fastest", "url-test":
+		return Fastest, nil
+	case "spread", "load-balance":
+		return Spread, nil
+	}
+	return "", fmt.Errorf("%q is none of ordered, fastest, spread", s)
+}
+
 // A candidate is what the order of lanes is decided by: a lane whose gates all
 // stand open, as plain values.
 type candidate struct {
-	name     string
-	index    int           // in the configuration
-	wait     time.Duration // expected to first byte; 0 when nothing is known
-	inFlight int
-	full     bool // at its limit of connections
-	weight   float64
-	metered  bool
-	settled  bool // has proved itself since it was last in trouble
-	quotaLow bool
-	noRange  bool // cannot do what a ranged request needs
-	resting  bool // has lately failed one that was to help
+	name       string
+	index      int           // in the configuration
+	wait       time.Duration // expected to first byte; 0 when nothing is known
+	inFlight   int
+	full       bool // at its limit of connections
+	weight     float64
+	metered    bool
+	held       bool // has yet to prove itself since it was last in trouble
+	quotaLow   bool
+	noRange    bool // cannot do what a ranged request needs
+	backingOff bool // has lately failed a speculative request
 }
 
-// mayHelp reports whether c may be asked to make faster what others fetch
-// already: where that costs nothing, and where it can.
-func (c candidate) mayHelp() bool { return !c.metered && !c.full && !c.noRange && !c.resting }
+// maySpeculate reports whether c may be sent a speculative request, which only makes
+// faster what others fetch already: where that costs nothing, and where it can.
+func (c candidate) maySpeculate() bool { return !c.metered && !c.full && !c.noRange && !c.backingOff }
 
 // hysteresis is how much better another lane must be before the fastest one is
-// left for it.
+// left for it. Without it two lanes that are alike would take turns by chance, and
+// neither's cache or connections would stay warm.
 const hysteresis = 0.8
 
 // order returns the candidates in the order in which to ask them; those that
-// may not be asked on the request's terms are left out. It is pure: leader is
-// the lane that the last request of this class was sent to, whom "fastest"
+// may not be asked by a speculative request are left out of its. It is pure: leader
+// is the lane that the last request of this class was sent to, which "fastest"
 // leaves only for one that is a fifth faster.
 func order(strategy Strategy, req pullchain.Request, lanes []candidate, leader string) []candidate {
 	out := slices.Clone(lanes)
 	if req.Options.Speculative {
-		out = slices.DeleteFunc(out, func(c candidate) bool { return !c.mayHelp() })
+		out = slices.DeleteFunc(out, func(c candidate) bool { return !c.maySpeculate() })
 	}
 	score := func(c candidate) float64 { return float64(c.index) }
 	switch strategy {
@@ -56,7 +83,7 @@ func order(strategy Strategy, req pullchain.Request, lanes []candidate, leader s
 		return cmp.Or(
 			compareBool(avoided(a), avoided(b)),
 			compareBool(a.noRange && !req.Range.Whole(), b.noRange && !req.Range.Whole()),
-			compareBool(!a.settled, !b.settled),
+			compareBool(a.held, b.held),
 			compareBool(a.quotaLow && counted(req), b.quotaLow && counted(req)),
 			compareBool(a.metered, b.metered),
 			compareBool(a.full, b.full),
@@ -72,7 +99,7 @@ func order(strategy Strategy, req pullchain.Request, lanes []candidate, leader s
 func counted(req pullchain.Request) bool { return req.Op == pullchain.Manifest && !req.Head }
 
 // fastestScore is the time a request may expect to wait: that of the past,
-// times those who wait already, for its weight. A lane never tried scores zero,
+// times the requests that wait already, for its weight. A lane never tried scores zero,
 // so that it is tried.
 func fastestScore(c candidate, leader string) float64 {
 	s := float64(c.wait) * float64(1+c.inFlight) / c.weight

@@ -15,11 +15,11 @@ import (
 // header's value would blacken half of every sentence.
 const minSecret = 5
 
-// scrub replaces, in text that a far end wrote, what this attempt has told it in
+// redact replaces, in text that a far end wrote, what this attempt has told it in
 // confidence. Some repeat in their error the header that they did not like (S3's
 // ArgumentValue does), and errors go to logs, to the dashboard and to clients
 // (FAULTS.md 5, CVE-2025-48374).
-func (a *attempt) scrub(text string) string {
+func (a *attempt) redact(text string) string {
 	for _, s := range a.secrets() {
 		if len(s) < minSecret {
 			continue
@@ -36,7 +36,7 @@ func (a *attempt) scrub(text string) string {
 // secrets are what the far end has been told: the login of this attempt in the
 // form that was sent, and what the configuration holds.
 func (a *attempt) secrets() []string {
-	_, login, _ := strings.Cut(a.login.Reveal(), " ")
+	_, login, _ := strings.Cut(a.login.Reveal(), " ") // without "Basic" or "Bearer"
 	cfg := &a.u.cfg
 	out := []string{login, cfg.Password.Reveal(), cfg.Token.Reveal()}
 	for _, value := range cfg.Headers {
@@ -49,13 +49,13 @@ func (a *attempt) secrets() []string {
 // whole, and an upstream may make that 64 KiB long (FAULTS.md 5).
 const maxText = 512
 
-// scrubError returns err, or what it says without secrets and in short.
-func (a *attempt) scrubError(err error) error {
+// redactError returns err, or what it says without secrets and in short.
+func (a *attempt) redactError(err error) error {
 	if err == nil {
 		return nil
 	}
 	text := err.Error()
-	clean := a.scrub(text)
+	clean := a.redact(text)
 	if len(clean) > maxText {
 		clean = strings.ToValidUTF8(clean[:maxText], "") + "…"
 	}
@@ -66,10 +66,10 @@ func (a *attempt) scrubError(err error) error {
 }
 
 // quota reads the quota that an answer tells, without a Source that repeats a
-// secret: parsing has cut it to a length where scrub would not know it again.
+// secret: parsing has cut it to a length where redact would not know it again.
 func (a *attempt) quota(h http.Header, now time.Time) *pullchain.Quota {
 	q := wire.ParseQuota(h, now)
-	if source := h.Get("Docker-Ratelimit-Source"); q != nil && a.scrub(source) != source {
+	if source := h.Get("Docker-Ratelimit-Source"); q != nil && a.redact(source) != source {
 		q.Source = pullchain.Secret(source).String()
 	}
 	return q

@@ -36,7 +36,7 @@ func exact(ctx context.Context, req pullchain.Request) (pullchain.Response, erro
 }
 
 // When lanes contradict each other on the size of a blob whose bytes the caller
-// verifies, he is soon asked whom to believe: after the one that named the first
+// verifies, the caller is soon asked which to believe: after the one that named the first
 // size has failed again, and not after rounds of waiting.
 func TestDisputedSizeIsTheCallersToJudge(t *testing.T) {
 	t.Parallel()

@@ -12,10 +12,12 @@ import (
 )
 
 // ask makes one attempt at l and makes sure that the answer fits the question.
+// Manifests have been read and verified by the upstream; of a blob only the headers
+// are known here, and its bytes are checked where they are read.
 func (b *Balancer) ask(ctx context.Context, l *Lane, req pullchain.Request) (pullchain.Response, error) {
 	resp, err := l.up.Fetch(ctx, req)
 	if err != nil {
-		return pullchain.Response{}, l.ownWords(err)
+		return pullchain.Response{}, l.ownError(err)
 	}
 	if req.Op != pullchain.Blob {
 		return resp, nil
@@ -23,17 +25,17 @@ func (b *Balancer) ask(ctx context.Context, l *Lane, req pullchain.Request) (pul
 	if !req.Head && !req.Range.Whole() {
 		l.learnRange(resp.Status == http.StatusPartialContent)
 	}
-	fitted, err := b.fit(req, resp)
+	valid, err := b.validate(req, resp)
 	if err != nil {
 		resp.Body.Close()
-		return pullchain.Response{}, l.ownWords(err)
+		return pullchain.Response{}, l.ownError(err)
 	}
-	return fitted, nil
+	return valid, nil
 }
 
-// ownWords completes an error with the lane's name, and takes the last word
-// from a "not found" of a lane that has not got it.
-func (l *Lane) ownWords(err error) error {
+// ownError completes an error with the lane's name. The "not found" of a lane that
+// is not authoritative is not final.
+func (l *Lane) ownError(err error) error {
 	e, ok := errorsAs(err)
 	if !ok {
 		return err
@@ -47,18 +49,20 @@ func (l *Lane) ownWords(err error) error {
 // learnRange remembers whether the lane does ranges: one that does not serves
 // whole blobs as well as any, but comes last where a part is wanted (F46).
 func (l *Lane) learnRange(honoured bool) {
+	defer l.changed()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.ignores = !honoured
+	l.gates.ignoresRange = !honoured
 }
 
-// fit checks a blob's answer against what is known of the blob, and cuts the
-// range that was asked for out of an answer that ignored it. On terms that allow
-// for it such an answer is passed on; to help, it is no use.
-func (b *Balancer) fit(req pullchain.Request, resp pullchain.Response) (pullchain.Response, error) {
+// validate checks a blob's answer against what is known of the blob, and cuts the
+// range that was asked for out of an answer that ignored it. A caller that verifies
+// the blob itself gets such an answer as it is; to a speculative request it is no
+// use.
+func (b *Balancer) validate(req pullchain.Request, resp pullchain.Response) (pullchain.Response, error) {
 	if known, ok := b.known.size(req); ok {
 		if resp.Size >= 0 && resp.Size != known {
-			return resp, disagreement("%d bytes, its manifest says %d", resp.Size, known)
+			return resp, sizeConflict("%d bytes, its manifest says %d", resp.Size, known)
 		}
 		resp.Size = known
 	}
@@ -105,6 +109,8 @@ type cut struct {
 // Sections returns none: the body's own are of the whole.
 func (c *cut) Sections() pullchain.Sections { return nil }
 
+// Read skips to the part with the first call: the answer's headers must not wait for
+// megabytes that are thrown away.
 func (c *cut) Read(p []byte) (int, error) {
 	for c.skip > 0 {
 		n, err := io.CopyN(io.Discard, c.Body, c.skip)
@@ -125,10 +131,12 @@ func (c *cut) Read(p []byte) (int, error) {
 }
 
 // wholeMax is up to what size a blob is read and verified before it is answered
-// at all: image configurations and small layers.
+// at all: image configurations and small layers. Wrong bytes then cost the client
+// nothing: another lane is asked before it has got an answer.
 const wholeMax = 256 << 10
 
-// unexpected is what it means that a body ended early.
+// unexpected is what it means that a body ended early. A chunked body that is cut by a
+// relay may end as if it were whole (FAULTS.md F18); the known size tells.
 func unexpected(err error) error {
 	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
 		return &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeTruncated, Err: io.ErrUnexpectedEOF}
@@ -136,12 +144,13 @@ func unexpected(err error) error {
 	return err
 }
 
-// disagreement is a size that is not what somebody else says it is, be it a
-// manifest or another lane: nobody knows who is wrong, so nobody is shut out.
-func disagreement(format string, args ...any) error {
+// sizeConflict is a size that is not what a manifest or another lane says it is:
+// which of them is wrong is not known, so no lane is quarantined.
+func sizeConflict(format string, args ...any) error {
 	return &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeWrongSize, Scope: pullchain.ScopeRequest, Err: fmt.Errorf(format, args...)}
 }
 
+// mismatch is bytes, or a description of them, that are not those asked for.
 func mismatch(code pullchain.Code, format string, args ...any) error {
 	return &pullchain.Error{Reason: pullchain.Corrupt, Code: code, Err: fmt.Errorf(format, args...)}
 }

@@ -22,8 +22,8 @@ func on(terms pullchain.FetchOptions, req pullchain.Request) pullchain.Request {
 }
 
 var (
-	unverified = pullchain.FetchOptions{Unverified: true}
-	helper     = pullchain.FetchOptions{Unverified: true, Speculative: true}
+	unverified  = pullchain.FetchOptions{Unverified: true}
+	speculative = pullchain.FetchOptions{Unverified: true, Speculative: true}
 )
 
 // mustFetch fails the test unless req is answered.
@@ -47,7 +47,7 @@ func mustRead(t *testing.T, resp pullchain.Response) []byte {
 	return got
 }
 
-// Whoever verifies the bytes himself gets them as they come, says what he found,
+// A caller that verifies the bytes itself gets them as they come, says what it found,
 // and is served by another lane the next time.
 func TestUnverifiedBytesAreTheCallersToJudge(t *testing.T) {
 	t.Parallel()
@@ -64,12 +64,12 @@ func TestUnverifiedBytesAreTheCallersToJudge(t *testing.T) {
 				t.Fatalf("%d bytes, want the %d wrong ones", len(got), len(want))
 			}
 			if s := r.state(0).State; s != balancer.StateServing {
-				t.Errorf("before anybody has complained the lane is %q", s)
+				t.Errorf("before any complaint the lane is %q", s)
 			}
-			r.Blame("nobody", &pullchain.Error{Reason: pullchain.Corrupt})
+			r.Blame("none", &pullchain.Error{Reason: pullchain.Corrupt})
 			r.Blame("a", nil)
 			if s := r.state(0).State; s != balancer.StateServing {
-				t.Errorf("blaming nobody, or for nothing, made the lane %q", s)
+				t.Errorf("blaming no lane, or for nothing, made the lane %q", s)
 			}
 			r.Blame("a", &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeDigestMismatch})
 			s := r.state(0)
@@ -190,9 +190,9 @@ func TestAReadAfterTheUnverifiedEnd(t *testing.T) {
 	}
 }
 
-// What is closed early, because others have the rest, is nobody's fault, and yet
+// What is closed early, because others have the rest, is no lane's fault, and yet
 // tells how fast the lane is.
-func TestAnEarlyCloseIsNobodysFault(t *testing.T) {
+func TestAnEarlyCloseIsNoFault(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(at(256 << 10))
@@ -281,7 +281,7 @@ func TestWhatIsToSpareIsNotForcedInMidBody(t *testing.T) {
 	})
 }
 
-func TestWhoIsAvoidedIsAskedLast(t *testing.T) {
+func TestAvoidedLanesAreAskedLast(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(serve, serve, fail(internal))

@@ -14,9 +14,9 @@ import (
 )
 
 // Help is asked for where it is free and where there is room, and nowhere else.
-func TestWhoIsAskedToHelp(t *testing.T) {
+func TestWhereSpeculativeRequestsGo(t *testing.T) {
 	t.Parallel()
-	part := on(helper, ranged(0, 100_000))
+	part := on(speculative, ranged(0, 100_000))
 	synctest.Test(t, func(t *testing.T) {
 		r := newRigOf([]balancer.LaneConfig{{Metered: true}, {MaxConnections: 2}, {}}, serve, serve, serve)
 		var open []pullchain.Response
@@ -69,7 +69,7 @@ type closing struct {
 
 func (c closing) Close() error { *c.closed = true; return c.Body.Close() }
 
-// The whole is no help to somebody who has the half of it.
+// The whole is no help to a caller that has the half of it.
 func TestTheWholeIsNoHelp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -79,14 +79,14 @@ func TestTheWholeIsNoHelp(t *testing.T) {
 			resp.Body = closing{resp.Body, &closed}
 			return resp, err
 		})
-		_, err := r.Fetch(t.Context(), on(helper, ranged(500_000, 600_000)))
+		_, err := r.Fetch(t.Context(), on(speculative, ranged(500_000, 600_000)))
 		if e := errorOf(t, err); e.Reason != pullchain.Corrupt || e.Code != pullchain.CodeWrongRange || !closed {
 			t.Errorf("%v; closed: %v", e, closed)
 		}
 		if s := r.state(0); !s.IgnoresRange || s.State == balancer.StateQuarantined {
 			t.Errorf("it ignores ranges: %v; state %q", s.IgnoresRange, s.State)
 		}
-		if _, err := r.Fetch(t.Context(), on(helper, ranged(500_000, 600_000))); err == nil || r.ups[0].count() != 1 {
+		if _, err := r.Fetch(t.Context(), on(speculative, ranged(500_000, 600_000))); err == nil || r.ups[0].count() != 1 {
 			t.Errorf("asked %d times, and then %v", r.ups[0].count(), err)
 		}
 		r.mustGet(t, blob)
@@ -110,9 +110,9 @@ func TestHelpThatFailsCostsNothingElse(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				shared := balancer.NewEgress("home")
+				shared := balancer.NewEgress()
 				r := newRigOf([]balancer.LaneConfig{{Egress: shared}, {Metered: true}}, then, serve)
-				part := on(helper, ranged(0, 100_000))
+				part := on(speculative, ranged(0, 100_000))
 				if got, err := r.get(t.Context(), part); err == nil || len(got) > 10 {
 					t.Errorf("%d bytes and %v", len(got), err)
 				}
@@ -142,7 +142,7 @@ func TestHelpThatFailsCostsNothingElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // but a pause that is asked for is kept
 		throttled.RetryAfter = time.Hour
 		r := newRig(fail(throttled))
-		if _, err := r.get(t.Context(), on(helper, ranged(0, 100_000))); pullchain.ReasonOf(err) != pullchain.Limited {
+		if _, err := r.get(t.Context(), on(speculative, ranged(0, 100_000))); pullchain.ReasonOf(err) != pullchain.Limited {
 			t.Errorf("got %v", err)
 		}
 		if got := r.state(0).Cooldowns; len(got) != 1 || got[0].Class != "blob" || !got[0].Asked {
@@ -151,7 +151,7 @@ func TestHelpThatFailsCostsNothingElse(t *testing.T) {
 	})
 }
 
-// Nobody is asked beside a lane that keeps a helper waiting.
+// No other lane is asked beside one that keeps a speculative request waiting.
 func TestHelpIsNotHedged(t *testing.T) {
 	t.Parallel()
 	for _, slow := range []fetchFunc{blackholed, after(25*time.Second, serve)} {
@@ -161,10 +161,10 @@ func TestHelpIsNotHedged(t *testing.T) {
 			defer cancel()
 			time.AfterFunc(5*time.Second, func() {
 				if gates := r.state(0).Gates; len(gates) != 0 {
-					t.Errorf("while the helper waits: %+v", gates)
+					t.Errorf("while the speculative request waits: %+v", gates)
 				}
 			})
-			r.get(ctx, on(helper, ranged(0, 100_000)))
+			r.get(ctx, on(speculative, ranged(0, 100_000)))
 			if got := r.counts(); !slices.Equal(got, []int{1, 0}) {
 				t.Errorf("asked %v", got)
 			}
@@ -179,11 +179,11 @@ func TestALaneWithoutTheBlobIsNotAtRest(t *testing.T) {
 		absent := missing
 		absent.Final = false
 		r := newRigOf([]balancer.LaneConfig{{}}, fail(absent))
-		if _, err := r.get(t.Context(), on(helper, ranged(0, 100_000))); pullchain.ReasonOf(err) != pullchain.NotFound {
+		if _, err := r.get(t.Context(), on(speculative, ranged(0, 100_000))); pullchain.ReasonOf(err) != pullchain.NotFound {
 			t.Errorf("got %v", err)
 		}
 		r.ups[0].become(serve)
-		other := on(helper, smallBlob)
+		other := on(speculative, smallBlob)
 		other.Range = pullchain.Range{To: 100}
 		if got, err := r.get(t.Context(), other); err != nil || len(got) != 100 {
 			t.Errorf("%d bytes, %v", len(got), err)
@@ -198,7 +198,7 @@ func TestHelpDoesNotLead(t *testing.T) {
 		r := newRig(after(100*time.Millisecond, serve), after(90*time.Millisecond, serve))
 		b := balancer.New(balancer.Config{Registry: "docker.io", Strategy: balancer.Fastest, Lanes: r.lanes})
 		notA, notB := pullchain.FetchOptions{Avoid: []string{"a"}}, pullchain.FetchOptions{Avoid: []string{"b"}}
-		help := helper
+		help := speculative
 		help.Avoid = notA.Avoid
 		for _, req := range []pullchain.Request{on(notA, blob), on(notB, blob), on(help, ranged(0, 100_000)), blob} {
 			resp, err := b.Fetch(t.Context(), req)
@@ -213,12 +213,12 @@ func TestHelpDoesNotLead(t *testing.T) {
 	})
 }
 
-// A helper that is cut goes on elsewhere if that costs nothing more.
+// A speculative request that is cut goes on elsewhere if that costs nothing more.
 func TestHelpGoesOnFromTheNextLane(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(cutAt(1000), serve)
-		got, err := r.get(t.Context(), on(helper, ranged(500_000, 600_000)))
+		got, err := r.get(t.Context(), on(speculative, ranged(500_000, 600_000)))
 		if err != nil || string(got) != string(content[500_000:600_000]) {
 			t.Errorf("%d bytes, %v", len(got), err)
 		}

@@ -11,7 +11,7 @@ import (
 )
 
 // TestManyBlobsAtOnce: no pull waits until another's bytes are through. The
-// server answers nobody before all have asked.
+// server answers no request before all have come.
 func TestManyBlobsAtOnce(t *testing.T) {
 	t.Parallel()
 	const pulls = 150

@@ -1,0 +1,205 @@
+package balancer
+
+import (
+	"slices"
+	"time"
+
+	"github.com/pullchain/pullchain"
+)
+
+// learn draws the consequences of an outcome, apart from the breaker's: which
+// gates close, which open, and what is remembered. e is nil for a success.
+// Together with [outcome] it is DESIGN.md's table over Reason.
+func (l *Lane) learn(a *admission, e *pullchain.Error) {
+	defer l.changed()
+	now := time.Now()
+	if e == nil {
+		l.cfg.Egress.ok(a.began)
+		l.learnSuccess(a, now)
+		return
+	}
+	if a.onlyItself(e) {
+		l.backOff(now, e)
+		return
+	}
+	switch {
+	case e.Reason == pullchain.Egress:
+		l.cfg.Egress.fail(e)
+	case e.Status != 0:
+		l.cfg.Egress.ok(a.began) // whatever the answer, it came through
+	}
+	if e.Reason == pullchain.Canceled || e.Reason == pullchain.Invalid {
+		return
+	}
+	l.learnFailure(a, e, now)
+}
+
+// learnSuccess opens what a success proves open. An answer to a request that was sent
+// before a gate closed proves nothing: many are under way when a lane fails, and
+// their answers would open it at once.
+func (l *Lane) learnSuccess(a *admission, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	class, g := a.req.Class(), &l.gates
+	g.cooldowns[class].ok(a.began, !a.req.Head)
+	if a.token != nil {
+		g.cooldowns[pullchain.ClassToken].ok(a.began, true)
+	}
+	l.past.lastServed[class] = now
+	if !a.began.Before(g.dialBackoff.since) {
+		g.dialBackoff = dialBackoff{}
+	}
+	if now.Before(g.grace) {
+		g.grace = now.Add(graceTime)
+	}
+	g.failback.success(now)
+}
+
+// learnFailure closes what a failure is held against. The Reason says which gate, and
+// the Scope how much of the lane; one answer judges no more than that (FAULTS.md 0.2).
+func (l *Lane) learnFailure(a *admission, e *pullchain.Error, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	class, g := a.req.Class(), &l.gates
+	l.past.lastError, l.past.lastFailed = e, now
+	switch e.Reason.Blame() {
+	case pullchain.BlameNobody: // it answered, be it "no": it works
+		g.cooldowns[class].ok(a.began, !a.req.Head)
+		g.failback.success(now)
+		l.canary.forget(a.req)
+	case pullchain.BlameCooldown:
+		for _, class := range scopeClasses(e.Scope, class) {
+			g.cooldowns[class].close(now, e)
+		}
+	case pullchain.BlameQuarantine:
+		g.corrupt(a.req, e, now)
+	case pullchain.BlameCounted:
+		if e.Scope != pullchain.ScopeRequest && g.quarantine.refused(now) {
+			g.quarantine.close(now, e)
+			g.failback.trouble()
+		}
+	case pullchain.BlameBreaker:
+		g.unavailable(e, now)
+	}
+}
+
+// corrupt takes wrong bytes for what they are, but a botched range for a
+// missing skill: the lane serves whole blobs as well as any.
+func (g *gates) corrupt(req pullchain.Request, e *pullchain.Error, now time.Time) {
+	switch {
+	case !req.Range.Whole() && (e.Code == pullchain.CodeWrongRange || e.Code == pullchain.CodeEncoded):
+		g.ignoresRange = true
+	case e.Scope == pullchain.ScopeRequest:
+	default:
+		g.quarantine.close(now, e)
+		g.failback.trouble()
+	}
+}
+
+// unavailable begins a dial backoff if the upstream's own host could not be connected
+// to. The breaker counts the failure as well, but trips at the third refused
+// connection only; a burst of a hundred requests would all run into it by then.
+func (g *gates) unavailable(e *pullchain.Error, now time.Time) {
+	if e.Scope != pullchain.ScopeUpstream {
+		return
+	}
+	switch e.Code {
+	case pullchain.CodeConnRefused:
+		g.dialBackoff.begin(now, backoffRefused, e)
+	case pullchain.CodeConnTimeout:
+		g.dialBackoff.begin(now, backoffSilent, e)
+	}
+}
+
+// foundSilent begins the dial backoff as soon as one of the lane's requests meets
+// silence, so that the next does not have to find out again.
+func (l *Lane) foundSilent() {
+	defer l.changed()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	e := &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeConnTimeout, Scope: pullchain.ScopeUpstream, Upstream: l.Name(), Err: errSilent}
+	l.gates.dialBackoff.begin(now, backoffSilent, e)
+	l.past.lastError, l.past.lastFailed = e, now
+}
+
+// dataClasses are those that serve content; the token server's gates are apart.
+var dataClasses = []pullchain.Class{pullchain.ClassManifest, pullchain.ClassBlob}
+
+// scopeClasses returns the classes that a failure of a request of class c
+// speaks of.
+func scopeClasses(s pullchain.Scope, c pullchain.Class) []pullchain.Class {
+	switch s {
+	case pullchain.ScopeUpstream:
+		return dataClasses
+	case pullchain.ScopeToken:
+		return []pullchain.Class{pullchain.ClassToken}
+	case pullchain.ScopeRequest:
+		return nil
+	}
+	return []pullchain.Class{c}
+}
+
+// Blame holds err, as a rule that a digest does not match, against the lane
+// over upstream, as if that lane's own body had been found wrong here. It is for
+// callers that check the bytes themselves (FetchOptions.Unverified). A name that
+// no lane has is ignored: a reload may have removed it. It is safe for concurrent
+// use.
+func (b *Balancer) Blame(upstream string, err error) {
+	l := b.lane(upstream)
+	if l == nil || err == nil {
+		return
+	}
+	e := asError(l.ownError(err))
+	l.ledger.fault(pullchain.ClassBlob, e)
+	l.learn(&admission{lane: l, req: pullchain.Request{Op: pullchain.Blob}, began: time.Now()}, e)
+}
+
+// lane returns the lane of that name, or nil.
+func (b *Balancer) lane(name string) *Lane {
+	i := slices.IndexFunc(b.lanes, func(l *Lane) bool { return l.Name() == name })
+	if i < 0 {
+		return nil
+	}
+	return b.lanes[i]
+}
+
+// outcome is err in gobreaker's terms: an answer is a success even if it is
+// "no", and what is not the upstream's fault is not counted at all.
+func outcome(err error) error {
+	if err == nil {
+		return nil
+	}
+	switch reason := pullchain.ReasonOf(err); {
+	case reason == pullchain.NotFound || reason == pullchain.Denied:
+		return nil
+	case reason.Blame() == pullchain.BlameBreaker:
+		return err
+	}
+	return errExcluded
+}
+
+// failureThreshold says how many failures of e's kind in a row trip the breaker
+// (FAULTS.md F02, F04, F12, F13); 0 is as configured. The surer it is that the next
+// request fails as well, and the longer it takes to find out, the fewer: an upstream
+// that is silent costs each request seconds, a 500 milliseconds and may be the fault
+// of one image.
+func failureThreshold(e *pullchain.Error) int {
+	switch {
+	case e.Code == pullchain.CodeTLSCert:
+		return 1 // a certificate does not get better by asking again
+	case e.Code == pullchain.CodeConnTimeout || e.Code == pullchain.CodeTLSHandshake:
+		return 2
+	case e.Code == pullchain.CodeOriginDown:
+		switch e.Status {
+		case 521, 522, 523, 525, 526: // Cloudflare cannot reach the origin at all
+			return 2
+		}
+		return 3
+	case e.Status == 502 || e.Status == 503 || e.Status == 504:
+		return 3
+	case e.Code == pullchain.CodeConnRefused || e.Code == pullchain.CodeDNS || e.Code == pullchain.CodeStall:
+		return 3
+	}
+	return 0
+}
