@@ -55,7 +55,7 @@ func (o Op) String() string {
 
 // Class is the part of an upstream that an outcome speaks of. Docker Hub limits
 // manifests and not blobs, and blobs come from a CDN that fails on its own, so
-// breakers and cooldowns are kept per class (FAULTS.md F08, F14).
+// breakers and cooldowns are kept per class (docs/faults.md F08, F14).
 type Class uint8
 
 // The classes; NumClasses is their number, for arrays indexed by Class.
@@ -98,7 +98,7 @@ type FetchOptions struct {
 	Unverified bool
 
 	// NoForce says that there is something to fall back on: lanes whose gates are
-	// closed are not tried, not even when all are (DESIGN.md: cache, then stale,
+	// closed are not tried, not even when all are (docs/architecture.md: cache, then stale,
 	// then one forced try).
 	NoForce bool
 
@@ -203,7 +203,7 @@ type Descriptor struct {
 }
 
 // A Quota is an upstream's answer to "how many pulls are left"
-// (PROTOCOL.md 4.1: ratelimit-limit, ratelimit-remaining).
+// (docs/protocol.md 4.1: ratelimit-limit, ratelimit-remaining).
 type Quota struct {
 	Limit     int           // pulls per window; 0 if the upstream did not say
 	Remaining int           // pulls left in this window
@@ -213,7 +213,7 @@ type Quota struct {
 }
 
 // Low reports whether a tenth or less of the quota is left, which is when a
-// chain starts to spare it (FAULTS.md F08).
+// chain starts to spare it (docs/faults.md F08).
 func (q *Quota) Low() bool {
 	return q != nil && q.Limit > 0 && q.Remaining*10 <= q.Limit
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // Reason says why a Fetch failed. What to do next follows from it alone: the
-// methods of Reason are the whole failover policy (DESIGN.md, Contracts).
+// methods of Reason are the whole failover policy (docs/architecture.md, Contracts).
 type Reason uint8
 
 // The reasons. The zero Reason is Unavailable, so that an error without a
@@ -81,7 +81,7 @@ const (
 )
 
 // Code is the stable word for a failure, for people, metrics and translations
-// (UX.md 2, reason codes).
+// (docs/faults.md 7, reason codes).
 type Code string
 
 // The codes.

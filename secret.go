@@ -3,7 +3,7 @@ package pullchain
 import "log/slog"
 
 // A Secret is a password, token or signed header value. However it is printed,
-// logged or marshalled it shows as "***"; only Reveal returns it (FAULTS.md 5,
+// logged or marshalled it shows as "***"; only Reveal returns it (docs/faults.md 5,
 // CVE-2025-48374 and its kin: secrets in logs).
 type Secret string
 

@@ -47,7 +47,7 @@ func (a *attempt) run() {
 }
 
 // shortWait is a pause that a registry asks for and that is over before
-// another would have answered, as GHCR's of a millisecond (PROTOCOL.md 4.1).
+// another would have answered, as GHCR's of a millisecond (docs/protocol.md 4.1).
 const shortWait = 100 * time.Millisecond
 
 // fetch asks the lane, and asks again after a pause too short to go elsewhere for.

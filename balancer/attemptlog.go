@@ -10,7 +10,7 @@ import (
 
 // An attemptLog is every try behind one answer, and the gates that kept lanes from
 // being tried. What a client is told when there is no answer follows from it. No
-// trace, no trust (FAULTS.md 7b.6). It is safe for concurrent use.
+// trace, no trust (docs/faults.md 7b.6). It is safe for concurrent use.
 type attemptLog struct {
 	began time.Time
 

@@ -3,7 +3,7 @@
 // of a body.
 //
 // A [Lane] is an upstream with its gates: which of them closes when, and what
-// opens it again, follows from the Reason of each outcome (DESIGN.md, the table
+// opens it again, follows from the Reason of each outcome (docs/architecture.md, Contracts: the table
 // over Reason). A [Balancer] asks the lanes whose gates stand open, in the
 // order of its [Strategy], each at most once a request; when none is left it
 // tries, once, those that are closed on a guess.
@@ -88,7 +88,7 @@ func New(cfg Config) *Balancer {
 func (b *Balancer) Events() *Events { return b.states.events }
 
 // Budgets to the first byte, and attempts in all, of one request
-// (FAULTS.md 9). A body has no total limit: stalls end it, size does not.
+// (docs/faults.md 9). A body has no total limit: stalls end it, size does not.
 const (
 	manifestBudget = 15 * time.Second
 	blobBudget     = 30 * time.Second
@@ -96,7 +96,7 @@ const (
 )
 
 // budget returns how long req may wait for its first byte. It is shared by all lanes
-// that are asked: containerd waits 30 s for headers, docker for ever (PROTOCOL.md 4.3).
+// that are asked: containerd waits 30 s for headers, docker for ever (docs/protocol.md 4.3).
 func budget(req pullchain.Request) time.Duration {
 	if req.Class() == pullchain.ClassBlob {
 		return blobBudget

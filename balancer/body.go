@@ -47,7 +47,7 @@ func (b *blobBody) Source() pullchain.Source {
 func (b *blobBody) Sections() pullchain.Sections { return nil }
 
 // verified reads a whole blob whose end is held back until its digest is known to
-// be right (FAULTS.md F20), and tells the lane how that went.
+// be right (docs/faults.md F20), and tells the lane how that went.
 type verified struct {
 	s    *stream
 	held *holdback.Reader

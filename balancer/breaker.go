@@ -11,7 +11,7 @@ import (
 	"github.com/pullchain/pullchain"
 )
 
-// The breaker's window: thirty seconds, forgotten three at a time (FAULTS.md 9). A
+// The breaker's window: thirty seconds, forgotten three at a time (docs/faults.md 9). A
 // window that is forgotten at once would, just after, let a failing upstream through
 // until it has failed as often again.
 const (
@@ -21,7 +21,7 @@ const (
 
 // trialSuccesses is how many trials in a row close a half-open breaker. gobreaker
 // would also let as many through at once (MaxRequests); one at a time is enough to
-// learn, and what is learnt by a user's pull costs the user (FAULTS.md F41).
+// learn, and what is learnt by a user's pull costs the user (docs/faults.md F41).
 const trialSuccesses = 3
 
 // errExcluded is an outcome that says nothing of the upstream's health: the client
@@ -141,7 +141,7 @@ func (b *breaker) opened(cause *pullchain.Error, now time.Time) {
 }
 
 // openFor is how long the breaker stays open: longer with each trip, and at its
-// longest for a certificate, which is not renewed within seconds (FAULTS.md F04).
+// longest for a certificate, which is not renewed within seconds (docs/faults.md F04).
 func (b *breaker) openFor(level int, cause *pullchain.Error) time.Duration {
 	if cause.Code == pullchain.CodeTLSCert {
 		return b.cfg.OpenMax
@@ -149,7 +149,7 @@ func (b *breaker) openFor(level int, cause *pullchain.Error) time.Duration {
 	return min(time.Duration(level)*b.cfg.Open, b.cfg.OpenMax)
 }
 
-// Three trips in ten minutes are flapping (FAULTS.md F39). It closes no gate: the
+// Three trips in ten minutes are flapping (docs/faults.md F39). It closes no gate: the
 // open time grows with the trips anyway. It is for people to see.
 const (
 	flapWindow = 10 * time.Minute

@@ -7,7 +7,7 @@ import (
 )
 
 // BreakerConfig tunes a lane's breakers; there is one for each class. The zero
-// value has the defaults of FAULTS.md 9.
+// value has the defaults of docs/faults.md 9.
 type BreakerConfig struct {
 	Failures    int           `toml:"failures"`     // in a row that trip it; 0: 5 (fewer for graver failures)
 	Ratio       float64       `toml:"ratio"`        // of failures in the window that trips it; 0: 0.5
@@ -65,9 +65,9 @@ type Patience struct {
 }
 
 // The kernel would wait minutes for a connection, and our own limit is five
-// seconds: but a SYN that is answered at all is answered within one (FAULTS.md
+// seconds: but a SYN that is answered at all is answered within one (docs/faults.md
 // F02). A manifest that takes longer than its 95th percentile is asked for
-// elsewhere too, though never sooner than the other default says (FAULTS.md 9).
+// elsewhere too, though never sooner than the other default says (docs/faults.md 9).
 const (
 	defaultConnectPatience  = time.Second
 	defaultManifestPatience = 250 * time.Millisecond
@@ -98,7 +98,7 @@ type LaneConfig struct {
 	Resolve        bool    // tags may be asked of it
 	Metered        bool    // sorted after the free ones
 	Weight         float64 // for fastest and spread; 0: 1
-	MaxConnections int     // requests at once before others are preferred; 0: 32 (FAULTS.md 9)
+	MaxConnections int     // requests at once before others are preferred; 0: 32 (docs/faults.md 9)
 	Egress         *Egress // shared by all lanes behind the same proxy; nil: direct
 	Via            string  // the egress's name, for people; "direct" without one
 	Breaker        BreakerConfig

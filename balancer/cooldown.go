@@ -10,7 +10,7 @@ import (
 
 // A cooldown is the gate that a "too many requests" closes until a time: the
 // one the upstream named, else one that doubles from thirty seconds to a
-// quarter of an hour (FAULTS.md F06, F07). It is guarded by its lane's mutex.
+// quarter of an hour (docs/faults.md F06, F07). It is guarded by its lane's mutex.
 type cooldown struct {
 	cooldownView
 	began time.Time // when it was closed
@@ -34,7 +34,7 @@ const (
 
 // close closes the gate because of e. A time that was named only ever gets longer: a
 // second answer may name less than what the first has left, and coming back early is
-// what extends a ban (FAULTS.md F09).
+// what extends a ban (docs/faults.md F09).
 func (c *cooldown) close(now time.Time, e *pullchain.Error) {
 	if e.RetryAfter > 0 {
 		if until := now.Add(e.RetryAfter); until.After(c.until) {

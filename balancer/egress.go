@@ -9,7 +9,7 @@ import (
 
 // An Egress is the gate that all lanes behind one proxy share: when the proxy
 // is down or refuses our login, they are all skipped in one step, and no
-// upstream is blamed for it (FAULTS.md F42, F43).
+// upstream is blamed for it (docs/faults.md F42, F43).
 // It is safe for concurrent use. A nil Egress is no proxy, and always open.
 type Egress struct {
 	mu      sync.Mutex

@@ -4,7 +4,7 @@ import "time"
 
 // A failbackHold keeps a lane that was in trouble behind those that were not,
 // until it has proved itself: a minute without trouble, and three successes
-// (FAULTS.md 7b.3). It does what a load balancer's slow start is for: a lane that
+// (docs/faults.md 7b.3). It does what a load balancer's slow start is for: a lane that
 // has just come back does not get all the traffic at once, to fail again under
 // it. It is guarded by its lane's mutex.
 type failbackHold struct {

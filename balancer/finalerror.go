@@ -86,7 +86,7 @@ func lastErrors(tries []pullchain.Attempt) []*pullchain.Error {
 // one that is not weighs least, since any other lane may have what is asked for.
 // Limited comes before down: it says when to come back. That it becomes a 503 unless
 // every lane is limited is for the clients' sake: containerd asks again at once after
-// a 429, five times, and podman sleeps on it (PROTOCOL.md 5.1).
+// a 429, five times, and podman sleeps on it (docs/protocol.md 5.1).
 func weight(e *pullchain.Error) int {
 	switch e.Reason {
 	case pullchain.Invalid, pullchain.Canceled:

@@ -11,7 +11,7 @@ import (
 )
 
 // When every lane is closed on a guess, one try is made all the same, so that a
-// wrong guess is not an outage (fail open, FAULTS.md 7b.5 and F38; Envoy's panic
+// wrong guess is not an outage (fail open, docs/faults.md 7b.5 and F38; Envoy's panic
 // threshold is the same idea, for all requests at once). A forcedTry sees to it
 // that it is one: a request that comes while it runs waits for its outcome, and a
 // lane that has just failed it is not asked again for a moment. Else every request
@@ -75,7 +75,7 @@ func (l *Lane) giveGrace() {
 
 // force makes the one try that is left when every gate is closed on a guess:
 // first the lanes that may be down, then those that may be limited, soonest
-// first (FAULTS.md 7b.5): a down upstream loses nothing by being asked, a limited one
+// first (docs/faults.md 7b.5): a down upstream loses nothing by being asked, a limited one
 // may extend its limit. It returns the winner, or nil.
 func (b *Balancer) force(ctx context.Context, req pullchain.Request, log *attemptLog) *winner {
 	for _, l := range forceOrder(log.closedGates()) {

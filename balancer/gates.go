@@ -7,7 +7,7 @@ import (
 	"github.com/pullchain/pullchain"
 )
 
-// The gates of a lane, in the order in which they are looked at (DESIGN.md). What
+// The gates of a lane, in the order in which they are looked at (docs/architecture.md, Gates). What
 // people have decided comes before what was proved, that before what is measured,
 // and what concerns all classes before what concerns one. So the first closed gate is
 // the one worth telling of: the next would not open the lane. A gate that is closed
@@ -47,7 +47,7 @@ type probeResult struct {
 }
 
 // dialBackoff is the pause of a few moments that a lane gets when it could not be
-// connected to, long before its breaker trips (FAULTS.md F01, F02).
+// connected to, long before its breaker trips (docs/faults.md F01, F02).
 type dialBackoff struct {
 	since time.Time
 	until time.Time
@@ -208,7 +208,7 @@ func (v *gateView) proberTakesTrial(class pullchain.Class) bool {
 // closedBreaker returns the breaker in the way of requests of this class, or nil.
 // A breaker that a failure of the whole upstream tripped is in the way of all
 // classes. Half-open is closed to users while the prober has the canary request
-// to take the trial itself, and time to do it (FAULTS.md F41).
+// to take the trial itself, and time to do it (docs/faults.md F41).
 func (v *gateView) closedBreaker(class pullchain.Class, now time.Time) *closedGate {
 	for c := range v.breakers {
 		b := &v.breakers[c]
@@ -248,7 +248,7 @@ func (l *Lane) trialClosed(class pullchain.Class, now time.Time) *closedGate {
 
 // closedToken returns the token server's gate, if a token is needed. It is another
 // host than the registry's, which fails and bans by itself: failed logins ban an
-// address (PROTOCOL.md 4.1). Requests for which there is a token yet go on.
+// address (docs/protocol.md 4.1). Requests for which there is a token yet go on.
 func (v *gateView) closedToken(now time.Time, needed func() bool) *closedGate {
 	cool, breaker := &v.cooldowns[pullchain.ClassToken], &v.breakers[pullchain.ClassToken]
 	if !cool.at(now) && breaker.word(now) != breakerOpen || !needed() {
@@ -280,7 +280,7 @@ func (g *closedGate) overridable() bool {
 
 // err is what a request is told that met only this gate: what closed it, and when to
 // come back. The error keeps no Scope and is never Final: it is old, and not about
-// what is asked for now (FAULTS.md 0.5).
+// what is asked for now (docs/faults.md 0.5).
 func (g *closedGate) err(now time.Time) *pullchain.Error {
 	e := &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeGate, Err: g.cause}
 	if g.lane != nil {

@@ -21,7 +21,7 @@ func (l *Lane) hedgeDelay() time.Duration {
 
 // Limits on load that is not owed to a request of its own: hedges may be three
 // in a hundred requests of a chain, and a fifth of what a lane has in flight
-// (FAULTS.md 9). A few are always allowed.
+// (docs/faults.md 9). A few are always allowed.
 const (
 	hedgeShare = 0.03
 	extraShare = 0.2

@@ -43,7 +43,7 @@ type absence struct {
 const (
 	sizesKept  = 16384
 	absentKept = 4096
-	absentFor  = 30 * time.Second // FAULTS.md 9: negative cache
+	absentFor  = 30 * time.Second // docs/faults.md 9: negative cache
 )
 
 func newKnowledge() *knowledge {
@@ -54,7 +54,7 @@ func newKnowledge() *knowledge {
 }
 
 // learnSizes remembers how long a manifest says its parts are. A body without a
-// length, or with a wrong one, is found out by it (FAULTS.md F18, F19).
+// length, or with a wrong one, is found out by it (docs/faults.md F18, F19).
 func (k *knowledge) learnSizes(repo string, links []pullchain.Descriptor) {
 	for _, link := range links {
 		k.sizes.Set(sizeKey{repo, link.Digest}, link.Size)
@@ -67,7 +67,7 @@ func (k *knowledge) size(req pullchain.Request) (int64, bool) {
 }
 
 // learnAbsent remembers that l has not got what req asks for, or does not let
-// us have it. Public mirrors ban clients that keep asking (PROTOCOL.md 4.2).
+// us have it. Public mirrors ban clients that keep asking (docs/protocol.md 4.2).
 func (k *knowledge) learnAbsent(l *Lane, req pullchain.Request, err error) {
 	e, ok := errorsAs(err)
 	if !ok || e.Reason != pullchain.NotFound && e.Reason != pullchain.Denied {

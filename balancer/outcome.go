@@ -9,7 +9,7 @@ import (
 
 // learn draws the consequences of an outcome, apart from the breaker's: which
 // gates close, which open, and what is remembered. e is nil for a success.
-// Together with [outcome] it is DESIGN.md's table over Reason.
+// Together with [outcome] it is the table over Reason (docs/architecture.md, Contracts).
 func (l *Lane) learn(a *admission, e *pullchain.Error) {
 	defer l.changed()
 	now := time.Now()
@@ -56,7 +56,7 @@ func (l *Lane) learnSuccess(a *admission, now time.Time) {
 }
 
 // learnFailure closes what a failure is held against. The Reason says which gate, and
-// the Scope how much of the lane; one answer judges no more than that (FAULTS.md 0.2).
+// the Scope how much of the lane; one answer judges no more than that (docs/faults.md 0.2).
 func (l *Lane) learnFailure(a *admission, e *pullchain.Error, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -180,7 +180,7 @@ func outcome(err error) error {
 }
 
 // failureThreshold says how many failures of e's kind in a row trip the breaker
-// (FAULTS.md F02, F04, F12, F13); 0 is as configured. The surer it is that the next
+// (docs/faults.md F02, F04, F12, F13); 0 is as configured. The surer it is that the next
 // request fails as well, and the longer it takes to find out, the fewer: an upstream
 // that is silent costs each request seconds, a 500 milliseconds and may be the fault
 // of one image.

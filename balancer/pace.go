@@ -7,7 +7,7 @@ import (
 )
 
 // pace measures how fast a lane sends, by the time spent waiting for it: a slow
-// client does not make a lane slow (FAULTS.md F21).
+// client does not make a lane slow (docs/faults.md F21).
 type pace struct {
 	bytes  int64
 	waited time.Duration

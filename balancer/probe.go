@@ -63,7 +63,7 @@ func (l *Lane) Probe(ctx context.Context) error {
 		return c.cause // a refused login is not tried anew by every lane's prober
 	}
 	if v := l.view(); v.leftAlone(began) {
-		return nil // disabled, or it has answered, and asking on would extend its ban (FAULTS.md F09)
+		return nil // disabled, or it has answered, and asking on would extend its ban (docs/faults.md F09)
 	}
 	err := l.up.Ping(ctx)
 	if e, ok := errorsAs(err); ok {
@@ -127,7 +127,7 @@ func (l *Lane) prove(ctx context.Context) {
 }
 
 // try fetches req and throws it away. A HEAD may pass where the quota is spent, and
-// its headers say so (PROTOCOL.md 4.1): then the next GET would be refused.
+// its headers say so (docs/protocol.md 4.1): then the next GET would be refused.
 func (l *Lane) try(ctx context.Context, req pullchain.Request) error {
 	resp, err := l.up.Fetch(ctx, req)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 )
 
 // A quarantine closes a lane that sent wrong bytes: for five minutes, doubled
-// each time, up to a day (FAULTS.md 7). It is guarded by its lane's mutex.
+// each time, up to a day (docs/faults.md 7). It is guarded by its lane's mutex.
 type quarantine struct {
 	until    time.Time
 	level    int
@@ -17,7 +17,7 @@ type quarantine struct {
 
 // Refusals by our own policy, as of a redirect to a private address, are not proof of
 // wrong bytes; an upstream that draws them again and again is no use all the same
-// (FAULTS.md 7).
+// (docs/faults.md 7).
 const (
 	quarantineFirst   = 5 * time.Minute
 	quarantineMax     = 24 * time.Hour

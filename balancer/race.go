@@ -136,7 +136,7 @@ func (r *race) spent() {
 // us connect in the time that it is given for it. A request that has something to
 // fall back on waits for them no longer: where every upstream is a black hole, that
 // is the whole time of a dial, five seconds, for each tag that is asked for
-// (FAULTS.md F02, F38). The lanes begin a dial backoff for it, as any that are
+// (docs/faults.md F02, F38). The lanes begin a dial backoff for it, as any that are
 // silent.
 func (r *race) notYetConnected() bool {
 	for _, a := range r.running {

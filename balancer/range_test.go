@@ -22,7 +22,7 @@ func (c *counting) Read(p []byte) (int, error) {
 
 // A range that was ignored is cut out of the whole where that is cheap. Where it
 // begins beyond 32 MiB the next lane is asked, and not a byte is thrown away
-// (FAULTS.md F46).
+// (docs/faults.md F46).
 func TestHowMuchIsSkipped(t *testing.T) {
 	t.Parallel()
 	const size, wanted = 40 << 20, 1000

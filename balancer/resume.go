@@ -24,7 +24,7 @@ type resumes struct {
 // gigabytes over a bad line may be cut a hundred times and still arrive.
 //
 // A resume must bring this much, or a quarter of what was left, to count as
-// progress; so many that do not in a row end the stream (FAULTS.md 9 allows 6
+// progress; so many that do not in a row end the stream (docs/faults.md 9 allows 6
 // attempts).
 const (
 	resumeProgress = 64 << 10
@@ -54,7 +54,7 @@ func (s *stream) remaining() pullchain.Request {
 // resume blames the lane at hand for cause and opens another at the same byte.
 // It returns nil when there is one to go on with. A client knows nothing of it: of
 // the clients, podman, skopeo 1.9 and crane fail a pull whose blob is cut, and
-// containerd resumes only after an exact io.ErrUnexpectedEOF (PROTOCOL.md 4.3, 7).
+// containerd resumes only after an exact io.ErrUnexpectedEOF (docs/protocol.md 4.3, 7).
 func (s *stream) resume(cause error) error {
 	failed := s.won
 	cause = failed.lane.ownError(cause)
@@ -148,7 +148,7 @@ func moveToEnd(lanes []*Lane, l *Lane) []*Lane {
 }
 
 // fits checks that won goes on with the same blob at the right byte. A 206 of
-// another object would splice two blobs into one (FAULTS.md F46). Had a manifest
+// another object would splice two blobs into one (docs/faults.md F46). Had a manifest
 // told the size, [Balancer.validate] would have known which is wrong; here it is one
 // lane's word against another's, and none is quarantined for it.
 func (s *stream) fits(won *winner) bool {

@@ -9,7 +9,7 @@ import (
 )
 
 // The state words of a lane, the same in every place where people read them
-// (UX.md 2). Quarantined is ours: wrong bytes are neither "down" nor "open".
+// (docs/architecture.md, States of a lane). Quarantined is ours: wrong bytes are neither "down" nor "open".
 const (
 	StateServing     = "serving"  // the first that may be asked
 	StateStandby     = "standby"  // may be asked, behind others

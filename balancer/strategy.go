@@ -95,7 +95,7 @@ func order(strategy Strategy, req pullchain.Request, lanes []candidate, leader s
 }
 
 // counted reports whether Docker Hub would count req as a pull: the GET of a
-// manifest (PROTOCOL.md 4.1).
+// manifest (docs/protocol.md 4.1).
 func counted(req pullchain.Request) bool { return req.Op == pullchain.Manifest && !req.Head }
 
 // fastestScore is the time a request may expect to wait: that of the past,

@@ -80,7 +80,7 @@ func (b *Balancer) validate(req pullchain.Request, resp pullchain.Response) (pul
 var errIgnored = errors.New("it ignored the range")
 
 // skipMax is how much of a blob is read and thrown away to get to a range that
-// the lane did not honour. Beyond it another lane is cheaper (FAULTS.md F46).
+// the lane did not honour. Beyond it another lane is cheaper (docs/faults.md F46).
 const skipMax = 32 << 20
 
 // cutOut turns a whole body into the range that was asked for.
@@ -136,7 +136,7 @@ func (c *cut) Read(p []byte) (int, error) {
 const wholeMax = 256 << 10
 
 // unexpected is what it means that a body ended early. A chunked body that is cut by a
-// relay may end as if it were whole (FAULTS.md F18); the known size tells.
+// relay may end as if it were whole (docs/faults.md F18); the known size tells.
 func unexpected(err error) error {
 	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
 		return &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeTruncated, Err: io.ErrUnexpectedEOF}

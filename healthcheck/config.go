@@ -7,7 +7,7 @@ import (
 )
 
 // Config says how to probe one Target. The zero value is every 15 s, each
-// within 5 s (FAULTS.md 9). All intervals vary by up to a fifth, so that
+// within 5 s (docs/faults.md 9). All intervals vary by up to a fifth, so that
 // replicas that were started together do not stay together.
 type Config struct {
 	Interval       time.Duration `toml:"interval"`        // between probes; 0 means 15 s

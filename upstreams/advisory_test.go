@@ -16,7 +16,7 @@ import (
 	"github.com/pullchain/pullchain/upstreams"
 )
 
-// The tests of this file are the advisories of FAULTS.md 5 that concern an
+// The tests of this file are the advisories of docs/faults.md 5 that concern an
 // upstream, each by its number.
 
 // TestCVE_2026_33540 (distribution): a login goes to no realm that the registry
@@ -224,7 +224,7 @@ func TestCVE_2023_2253_Bounded(t *testing.T) {
 			_, _, err := fetch(t, r.upstream(t, nil), tt.req)
 			e := expectError(t, err, tt.reason, tt.code)
 			if tt.code == pullchain.CodeTooLarge && e.Scope != pullchain.ScopeRequest {
-				t.Errorf("scope %v: one large document says nothing of the others (FAULTS.md F25)", e.Scope)
+				t.Errorf("scope %v: one large document says nothing of the others (docs/faults.md F25)", e.Scope)
 			}
 			if err := r.Ledger().WaitIdle(within(t, ioPatience)); err != nil {
 				t.Fatal("the server is still being read")

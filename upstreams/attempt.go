@@ -18,7 +18,7 @@ import (
 // An attempt is one request to the upstream: at most one replay after a
 // challenge, one after a presigned URL that had expired, and the redirects. That is
 // as much as one attempt may be: whether to try again is for the balancer to say,
-// which knows of other upstreams, and counts (FAULTS.md 9).
+// which knows of other upstreams, and counts (docs/faults.md 9).
 //
 // Its context governs the body too, and its cause tells why a body ended: a stall of
 // the far end, or the end of the request.
@@ -49,7 +49,7 @@ func (a *attempt) run() (pullchain.Response, error) {
 
 // send returns the answer with a status below 400, whatever hops it took. A
 // CDN that refuses a presigned URL gets one more chance with a fresh one: the
-// URL had expired, which is no fault of the registry (FAULTS.md F14).
+// URL had expired, which is no fault of the registry (docs/faults.md F14).
 func (a *attempt) send() (*http.Response, error) {
 	var refused *pullchain.Error
 	for range 2 {
@@ -74,7 +74,7 @@ func (a *attempt) send() (*http.Response, error) {
 
 // ask sends the request to the upstream's own origin, logged in. A challenge is
 // answered once; a second 401 is the upstream's last word, and so is the first
-// to a token that was fetched for this very request (FAULTS.md F15).
+// to a token that was fetched for this very request (docs/faults.md F15).
 func (a *attempt) ask() (*http.Response, error) {
 	a.offOrigin = false // a second ask begins where the first did
 	repo := a.u.prefix + a.req.Repo
@@ -137,7 +137,7 @@ func (u *Upstream) url(req pullchain.Request) *url.URL {
 
 // hop makes one HTTP request. The login and the upstream's own headers go to
 // its origin alone; a hop that a redirect led to gets the allow-list of
-// FAULTS.md 6: Accept, Range, User-Agent.
+// docs/faults.md 6: Accept, Range, User-Agent.
 func (a *attempt) hop(to *url.URL, login pullchain.Secret) (*http.Response, error) {
 	method := http.MethodGet
 	if a.req.Head {
@@ -150,7 +150,7 @@ func (a *attempt) hop(to *url.URL, login pullchain.Secret) (*http.Response, erro
 		return nil, &pullchain.Error{Reason: pullchain.Invalid, Code: pullchain.CodeInvalid, Err: err}
 	}
 	r.Header.Set("User-Agent", egress.UserAgent)
-	r.Header.Set("Accept-Encoding", "identity") // a re-encoded body has another digest (PROTOCOL.md 4.4)
+	r.Header.Set("Accept-Encoding", "identity") // a re-encoded body has another digest (docs/protocol.md 4.4)
 	if a.req.Op != pullchain.Blob {
 		r.Header["Accept"] = []string{accept(a.req)}
 	}
@@ -170,7 +170,7 @@ func (a *attempt) hop(to *url.URL, login pullchain.Secret) (*http.Response, erro
 }
 
 // accept returns the media types to ask for: the client's, or all that there
-// are. Which digest a tag resolves to depends on it (PROTOCOL.md 4.4).
+// are. Which digest a tag resolves to depends on it (docs/protocol.md 4.4).
 func accept(req pullchain.Request) string {
 	switch {
 	case req.Op == pullchain.Tags:

@@ -50,7 +50,7 @@ func TestManifest(t *testing.T) {
 }
 
 // TestHeadStaysHead: HEAD is HEAD at every hop, is not counted by the quota and
-// reads nothing (PROTOCOL.md 4.1).
+// reads nothing (docs/protocol.md 4.1).
 func TestHeadStaysHead(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, simnet.HubConfig{Quota: simnet.Quota{Limit: 10}})
@@ -76,7 +76,7 @@ func TestHeadStaysHead(t *testing.T) {
 	}
 }
 
-// TestBlob: straight to a GET, no HEAD before it (PROTOCOL.md 4.8), whole and
+// TestBlob: straight to a GET, no HEAD before it (docs/protocol.md 4.8), whole and
 // in every form of range.
 func TestBlob(t *testing.T) {
 	t.Parallel()
@@ -136,7 +136,7 @@ func TestUnsatisfiedRange(t *testing.T) {
 }
 
 // TestOneAttempt: whatever goes wrong, the upstream is asked once and nothing
-// is tried again here (DESIGN.md: ONE attempt a call).
+// is tried again here (docs/architecture.md: ONE attempt a call).
 func TestOneAttempt(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -244,7 +244,7 @@ func TestUnreachable(t *testing.T) {
 func faultName(f simnet.ConnFault) string { return "fault-" + string(rune('a'+int(f))) }
 
 // TestStallMidBlob: a body that stops ends as a stall, with the bytes so far
-// delivered (FAULTS.md F21).
+// delivered (docs/faults.md F21).
 func TestStallMidBlob(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, simnet.HubConfig{})
@@ -256,7 +256,7 @@ func TestStallMidBlob(t *testing.T) {
 	sameBytes(t, body, content[:20000])
 }
 
-// TestCutBlob: every way to end too soon has its word (FAULTS.md F18).
+// TestCutBlob: every way to end too soon has its word (docs/faults.md F18).
 func TestCutBlob(t *testing.T) {
 	t.Parallel()
 	for ending, code := range map[simnet.Ending]pullchain.Code{
@@ -275,7 +275,7 @@ func TestCutBlob(t *testing.T) {
 }
 
 // TestCanceled: a client that leaves is no fault of the upstream, before the headers and
-// in the body (FAULTS.md F31).
+// in the body (docs/faults.md F31).
 func TestCanceled(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, simnet.HubConfig{Open: true, Direct: true})

@@ -46,7 +46,7 @@ func (a *attempt) blob(resp *http.Response, out *pullchain.Response) error {
 }
 
 // partial checks a 206 against what was asked: it must be one range that
-// begins where it should and is as long as its headers say (FAULTS.md F46). RFC 9110
+// begins where it should and is as long as its headers say (docs/faults.md F46). RFC 9110
 // 15.3.7 lets a server answer with another range than was asked for, and of several
 // ranges at once; a stream that goes on at a byte can use neither. It may end early:
 // then the balancer asks for the rest.

@@ -17,7 +17,7 @@ import (
 var errStalled = errors.New("no byte arrived in time")
 
 // stream returns resp's body with a guard against stalls, which net/http does
-// not have (FAULTS.md 11.7). Closing it ends the attempt.
+// not have (docs/faults.md 11.7). Closing it ends the attempt.
 func (a *attempt) stream(resp *http.Response) *body {
 	b := &body{a: a, rc: resp.Body, left: resp.ContentLength}
 	b.timer = time.AfterFunc(a.u.limits.stall, func() { a.cancel(errStalled) })
@@ -36,7 +36,7 @@ type body struct {
 }
 
 // Read times only the wait for the upstream. A client that reads slowly is no stall
-// (FAULTS.md F21).
+// (docs/faults.md F21).
 func (b *body) Read(p []byte) (int, error) {
 	b.timer.Reset(b.a.u.limits.stall)
 	n, err := b.rc.Read(p)
@@ -88,7 +88,7 @@ func (b *body) explain(err error) error {
 }
 
 // maxInflation bounds what an encoded body may grow to: a small answer must not
-// become an endless one (FAULTS.md F47). Layers hardly shrink at all, for they are
+// become an endless one (docs/faults.md F47). Layers hardly shrink at all, for they are
 // compressed already; deflate itself could reach a thousandfold.
 const maxInflation = 200
 

@@ -24,7 +24,7 @@ func zipped(content []byte) string {
 }
 
 // TestContentEncoding: a body that some CDN has packed although identity was
-// asked is unpacked, up to a limit; a part of one is no use (FAULTS.md F47).
+// asked is unpacked, up to a limit; a part of one is no use (docs/faults.md F47).
 func TestContentEncoding(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, simnet.HubConfig{Open: true, Direct: true})
@@ -106,7 +106,7 @@ func expectCorrupt(t *testing.T, err error, code pullchain.Code) {
 	}
 }
 
-// TestPartial: a 206 has to be the very part that was asked for (FAULTS.md F46).
+// TestPartial: a 206 has to be the very part that was asked for (docs/faults.md F46).
 func TestPartial(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, simnet.HubConfig{Open: true, Direct: true})

@@ -32,7 +32,7 @@ type answer struct {
 }
 
 // classifyStatus says what an answer of 300 or more means. It is the one place
-// where a status becomes a Reason (FAULTS.md 7). The order of the cases matters: the
+// where a status becomes a Reason (docs/faults.md 7). The order of the cases matters: the
 // more an answer says of itself, the earlier it is looked at, so that a Worker that
 // has spent its quota is not taken for a server error, nor an expired link of a CDN
 // for a registry that denies.
@@ -88,13 +88,13 @@ func classifyStatus(a answer) *pullchain.Error {
 }
 
 // minBan is the least time to leave an upstream alone that has called us
-// abusive: asking again extends the ban (FAULTS.md F09).
+// abusive: asking again extends the ban (docs/faults.md F09).
 const minBan = time.Minute
 
 // classifyLimit tells the kinds of 429 apart. Hub's pull quota is OCI JSON and
 // speaks of manifests; its abuse limit is plain text and Cloudflare's is HTML,
-// and both speak of everything; GHCR asks for milliseconds (PROTOCOL.md 4.1).
-// One that says nothing at all is taken for the mildest (FAULTS.md F07).
+// and both speak of everything; GHCR asks for milliseconds (docs/protocol.md 4.1).
+// One that says nothing at all is taken for the mildest (docs/faults.md F07).
 func classifyLimit(a answer, e *pullchain.Error) {
 	e.Reason = pullchain.Limited
 	if e.RetryAfter == 0 {
@@ -139,7 +139,7 @@ func untilReset(a answer) time.Duration {
 }
 
 // workerQuotaSpent recognises Cloudflare's error 1027: the relay's requests of
-// the day are used up, and come back at midnight UTC (FAULTS.md F10).
+// the day are used up, and come back at midnight UTC (docs/faults.md F10).
 func workerQuotaSpent(a answer) bool {
 	if a.status != http.StatusTooManyRequests && a.status < 500 {
 		return false

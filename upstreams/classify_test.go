@@ -12,7 +12,7 @@ import (
 	"github.com/pullchain/pullchain"
 )
 
-// What registries, CDNs and Cloudflare really write (PROTOCOL.md 4.1, 4.7).
+// What registries, CDNs and Cloudflare really write (docs/protocol.md 4.1, 4.7).
 const (
 	hubQuotaBody = `{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your pull rate limit. You may increase the limit by authenticating and upgrading: https://www.docker.com/increase-rate-limit"}]}`
 	hapBody      = "Too Many Requests (HAP429).\n"
@@ -74,7 +74,7 @@ var (
 	quotaSpent  = &pullchain.Quota{Limit: 100, Window: 6 * time.Hour, Source: "192.0.2.7", At: statusNow}
 )
 
-// TestClassifyLimit tells the kinds of 429 apart (FAULTS.md F06-F10).
+// TestClassifyLimit tells the kinds of 429 apart (docs/faults.md F06-F10).
 func TestClassifyLimit(t *testing.T) {
 	t.Parallel()
 	run(t, map[string]statusTest{
@@ -174,7 +174,7 @@ func TestClassifyLimit(t *testing.T) {
 	})
 }
 
-// TestClassifyStatus holds the evidence of FAULTS.md 7 against real answers.
+// TestClassifyStatus holds the evidence of docs/faults.md 7 against real answers.
 func TestClassifyStatus(t *testing.T) {
 	t.Parallel()
 	run(t, map[string]statusTest{
@@ -261,7 +261,7 @@ func TestClassifyStatus(t *testing.T) {
 }
 
 // TestClassifyStatusWords: remote text is quoted, cut, and never a whole page
-// (FAULTS.md 5, CVE-2025-48374 and its kin).
+// (docs/faults.md 5, CVE-2025-48374 and its kin).
 func TestClassifyStatusWords(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {

@@ -64,7 +64,7 @@ type Timeouts struct {
 	Stall   time.Duration `toml:"stall"`   // no byte of a body for so long; 0: 10s
 }
 
-// Defaults of FAULTS.md 6 and F21.
+// Defaults of docs/faults.md 6 and F21.
 const (
 	defaultConnect        = egress.DefaultConnectTimeout
 	defaultTLS            = egress.DefaultTLSTimeout

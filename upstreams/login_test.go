@@ -10,7 +10,7 @@ import (
 )
 
 // TestLogin: answers name the login that they took by a fingerprint, which is
-// another one for every other login and holds no secret (FAULTS.md 6: bound to the
+// another one for every other login and holds no secret (docs/faults.md 6: bound to the
 // credential's id).
 func TestLogin(t *testing.T) {
 	t.Parallel()

@@ -14,7 +14,7 @@ import (
 
 // Ping asks for /v2/ and returns nil if a registry answers: 200, or the 401
 // that asks for a login. A captive portal, a parked mirror or a block page is
-// an error, whatever its status (FAULTS.md F26). The challenge is remembered,
+// an error, whatever its status (docs/faults.md F26). The challenge is remembered,
 // so that the first pull asks for its token ahead instead of being refused
 // first.
 func (u *Upstream) Ping(ctx context.Context) error {
@@ -29,7 +29,7 @@ func (u *Upstream) Ping(ctx context.Context) error {
 }
 
 // ping asks without a login: what is to be learnt is whether a registry is there, and
-// how it wants to be logged in to. Failed logins ban an address (PROTOCOL.md 4.1), and
+// how it wants to be logged in to. Failed logins ban an address (docs/protocol.md 4.1), and
 // this is asked again and again.
 func (a *attempt) ping() error {
 	to := *a.u.origin

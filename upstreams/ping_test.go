@@ -10,8 +10,8 @@ import (
 	"github.com/pullchain/pullchain/upstreams"
 )
 
-// TestPing: what proves that a registry is there, and what does not (FAULTS.md
-// F26, PROTOCOL.md 4.8).
+// TestPing: what proves that a registry is there, and what does not (docs/faults.md
+// F26, docs/protocol.md 4.8).
 func TestPing(t *testing.T) {
 	t.Parallel()
 	const html = "<!DOCTYPE html><html><body>Please sign in</body></html>"

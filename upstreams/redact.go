@@ -18,7 +18,7 @@ const minSecret = 5
 // redact replaces, in text that a far end wrote, what this attempt has told it in
 // confidence. Some repeat in their error the header that they did not like (S3's
 // ArgumentValue does), and errors go to logs, to the dashboard and to clients
-// (FAULTS.md 5, CVE-2025-48374).
+// (docs/faults.md 5, CVE-2025-48374).
 func (a *attempt) redact(text string) string {
 	for _, s := range a.secrets() {
 		if len(s) < minSecret {
@@ -46,7 +46,7 @@ func (a *attempt) secrets() []string {
 }
 
 // maxText is how much an error may say: net/http repeats a malformed header
-// whole, and an upstream may make that 64 KiB long (FAULTS.md 5).
+// whole, and an upstream may make that 64 KiB long (docs/faults.md 5).
 const maxText = 512
 
 // redactError returns err, or what it says without secrets and in short.

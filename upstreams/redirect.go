@@ -13,7 +13,7 @@ const maxHops = 5
 
 // follow chases redirects by rules of our own, because those of http.Client
 // keep logins across ports and send custom headers and the Referer to every
-// hop (FAULTS.md 11.4): at most five, never to a place twice, never where the
+// hop (docs/faults.md 11.4): at most five, never to a place twice, never where the
 // guard or redirect_hosts forbid, never with the login, and always with the
 // method and the Range of the first request. It returns the first answer that
 // is not a redirect.
@@ -50,13 +50,13 @@ func (a *attempt) follow(resp *http.Response) (*http.Response, error) {
 
 // mayFollow returns an error unless the upstream at from may send us to to. The guard
 // looks at the URL here and at the address when it is dialled; through a proxy the
-// name is resolved at the far end, and the URL is all there is (FAULTS.md 11.5).
+// name is resolved at the far end, and the URL is all there is (docs/faults.md 11.5).
 func (a *attempt) mayFollow(from, to *url.URL) error {
 	if err := a.u.guard.Check(to, from); err != nil {
 		return err
 	}
 	// Without redirect_hosts any public host will do: CDNs change theirs without notice
-	// (PROTOCOL.md 4.7).
+	// (docs/protocol.md 4.7).
 	if len(a.u.cfg.RedirectHosts) == 0 || to.Host == a.u.origin.Host {
 		return nil
 	}

@@ -19,7 +19,7 @@ func withSecrets(c *upstreams.Config) {
 	c.Headers = map[string]pullchain.Secret{"X-Relay-Key": "marker-key", "Referer": "https://marker-referer/"}
 }
 
-// TestRedirectHeaders: past the first hop goes the allow-list of FAULTS.md 6
+// TestRedirectHeaders: past the first hop goes the allow-list of docs/faults.md 6
 // and nothing else: no login, no cookie, no referer, no custom header
 // (CVE-2023-45289, CVE-2024-45336, CVE-2025-4673: what Go's own client leaks).
 func TestRedirectHeaders(t *testing.T) {
@@ -63,7 +63,7 @@ func TestRedirectHeaders(t *testing.T) {
 }
 
 // TestRedirectOtherPort: another port of the same host is another origin; Go's
-// client would keep the login there (FAULTS.md 11.4, CVE-2026-49349).
+// client would keep the login there (docs/faults.md 11.4, CVE-2026-49349).
 func TestRedirectOtherPort(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, simnet.HubConfig{Auth: simnet.AuthConfig{Users: map[string]string{"robot": "marker-password"}}})
@@ -98,7 +98,7 @@ func TestRedirectStatuses(t *testing.T) {
 }
 
 // TestRedirectRelative: a relative Location belongs to the URL that was asked
-// (pkg.dev answers so: PROTOCOL.md 4.7).
+// (pkg.dev answers so: docs/protocol.md 4.7).
 func TestRedirectRelative(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, simnet.HubConfig{Open: true})
@@ -118,7 +118,7 @@ func TestRedirectRelative(t *testing.T) {
 }
 
 // TestRedirectRefused: where an upstream may not send us. The place itself is
-// never connected to (FAULTS.md F22-F24).
+// never connected to (docs/faults.md F22-F24).
 func TestRedirectRefused(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -187,7 +187,7 @@ func TestRedirectHosts(t *testing.T) {
 	sameBytes(t, body, content)
 }
 
-// TestRedirectLoops: five hops are enough, and none leads back (FAULTS.md F22).
+// TestRedirectLoops: five hops are enough, and none leads back (docs/faults.md F22).
 func TestRedirectLoops(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -210,7 +210,7 @@ func TestRedirectLoops(t *testing.T) {
 	}
 }
 
-// TestRedirectManifest: registry.k8s.io redirects manifests too (PROTOCOL.md
+// TestRedirectManifest: registry.k8s.io redirects manifests too (docs/protocol.md
 // 4.7); a relay that sends library/ elsewhere is one more case.
 func TestRedirectManifest(t *testing.T) {
 	t.Parallel()
@@ -229,7 +229,7 @@ func TestRedirectManifest(t *testing.T) {
 }
 
 // TestExpiredSignedURL: a CDN that refuses a signed URL gets one fresh one, and
-// not a third (FAULTS.md F14).
+// not a third (docs/faults.md F14).
 func TestExpiredSignedURL(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {

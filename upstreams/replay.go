@@ -13,7 +13,7 @@ import (
 // turns out to have died: a server that restarts closes those, and nothing is
 // wrong with it. Over HTTP/1.1 net/http does so itself (Request, "replayable");
 // over HTTP/2 only when the server says that it has not looked at the request
-// (FAULTS.md F45). All our requests are GET or HEAD.
+// (docs/faults.md F45). All our requests are GET or HEAD.
 func roundTrip(t *http.Transport, r *http.Request) (*http.Response, error) {
 	var idle atomic.Bool
 	trace := &httptrace.ClientTrace{GotConn: func(c httptrace.GotConnInfo) { idle.Store(c.Reused) }}

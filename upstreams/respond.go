@@ -81,7 +81,7 @@ func (a *attempt) manifestHead(resp *http.Response, out *pullchain.Response) err
 
 // manifest reads the whole document and answers only for bytes that hash to
 // what was asked for. What the upstream says of the digest and the type is
-// compared, never believed (FAULTS.md F26-F28, GHSA-qv35).
+// compared, never believed (docs/faults.md F26-F28, GHSA-qv35).
 func (a *attempt) manifest(resp *http.Response, out *pullchain.Response) error {
 	body, err := a.readAll(resp, wire.MaxManifest)
 	if err != nil {
@@ -239,7 +239,7 @@ func mediaType(resp *http.Response) string {
 }
 
 // looksLikeHTML reports whether body can be no manifest, as it begins like a page. A
-// captive portal may label it as it was asked to (FAULTS.md F26).
+// captive portal may label it as it was asked to (docs/faults.md F26).
 func looksLikeHTML(body []byte) bool {
 	return bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n\uFEFF"), []byte("<"))
 }
@@ -254,7 +254,7 @@ func corrupt(code pullchain.Code, format string, args ...any) error {
 var errTooLarge = errors.New("larger than pullchain accepts")
 
 // tooLarge refuses one document. It says nothing of the upstream's others, so
-// no gate is closed for it (FAULTS.md F25).
+// no gate is closed for it (docs/faults.md F25).
 func (a *attempt) tooLarge(limit, size int64) error {
 	return &pullchain.Error{
 		Reason: pullchain.Refused, Code: pullchain.CodeTooLarge, Scope: pullchain.ScopeRequest,

@@ -32,7 +32,7 @@ func (c Config) limits() limits {
 }
 
 // dial makes the transports. Each has its own tls.Config and pool: two
-// upstreams on one host with two logins share nothing (FAULTS.md 6).
+// upstreams on one host with two logins share nothing (docs/faults.md 6).
 func (u *Upstream) dial(proxy egress.Config, roots *x509.CertPool) error {
 	base := egress.TransportConfig{
 		Egress:             proxy,
@@ -79,7 +79,7 @@ func (u *Upstream) transport(class pullchain.Class, firstHop bool) *http.Transpo
 }
 
 // h2Health falls back to HTTP/1.1 when an upstream's HTTP/2 keeps failing:
-// three failures in a minute, for an hour (FAULTS.md F45).
+// three failures in a minute, for an hour (docs/faults.md F45).
 type h2Health struct {
 	mu    sync.Mutex
 	fails []time.Time

@@ -90,7 +90,7 @@ func TestClassifyTransport(t *testing.T) {
 }
 
 // TestSOCKSTargetIsNotTheEgress: what a proxy reports of the target is held
-// against the target, in the words that the target would have got (FAULTS.md
+// against the target, in the words that the target would have got (docs/faults.md
 // F42, F43).
 func TestSOCKSTargetIsNotTheEgress(t *testing.T) {
 	t.Parallel()
@@ -107,7 +107,7 @@ func TestSOCKSTargetIsNotTheEgress(t *testing.T) {
 }
 
 // TestH2Health: three HTTP/2 failures within a minute, and only these, mean an
-// hour of HTTP/1.1 (FAULTS.md F45).
+// hour of HTTP/1.1 (docs/faults.md F45).
 func TestH2Health(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

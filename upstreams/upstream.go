@@ -76,7 +76,7 @@ func New(cfg Config, proxy egress.Config) (*Upstream, error) {
 		login:  sync.OnceValue(cfg.fingerprint),
 	}
 	// What to expect of the first blob: the well-known registries redirect it to a CDN
-	// (PROTOCOL.md 4.7), and a relay passes it on itself.
+	// (docs/protocol.md 4.7), and a relay passes it on itself.
 	u.redirects.Store(cfg.Authoritative != nil && *cfg.Authoritative)
 	u.base, u.prefix = splitPath(full.Path)
 	u.guard, err = egress.NewGuard(egress.GuardConfig{
@@ -123,7 +123,7 @@ func (u *Upstream) NeedsToken(req pullchain.Request) bool {
 
 // Fetch makes one attempt at req. Its Response is Private if the upstream has a
 // login, or is said to be private: what is cached of it is not for every client
-// (FAULTS.md 5, CVE-2024-39897). The errors it returns are *pullchain.Error
+// (docs/faults.md 5, CVE-2024-39897). The errors it returns are *pullchain.Error
 // with Upstream, Reason and Code set.
 func (u *Upstream) Fetch(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
 	a := &attempt{u: u, req: req}

@@ -8,7 +8,7 @@
 
 // Where each registry lives. `auth` may be asked for tokens, `blobs` may be the target of a redirect; both are
 // globs in which * stands for part of one label. The hosts are those of the vendors' firewall lists and of
-// redirects seen (PROTOCOL.md 4.6 and 4.7); when a registry moves its CDN, name the new host in REGISTRIES.
+// redirects seen (docs/protocol.md 4.6 and 4.7); when a registry moves its CDN, name the new host in REGISTRIES.
 const REGISTRIES = {
   "docker.io": {
     origin: "https://registry-1.docker.io",
@@ -248,7 +248,7 @@ function requestHeaders(request, more) {
   return headers;
 }
 
-// follow asks and follows redirects by hand: fetch's own way would take Authorization along (PROTOCOL.md 4.7).
+// follow asks and follows redirects by hand: fetch's own way would take Authorization along (docs/protocol.md 4.7).
 // Each hop is to a host of the table; a login that was dropped is not picked up again on the way back.
 async function follow(reg, url, method, headers) {
   const carried = new Headers();
@@ -311,7 +311,7 @@ function relay(res, method, carried, extra) {
   return new Response(empty ? null : res.body, { status: res.status, headers });
 }
 
-// encoded tells whether the body arrived compressed although identity was asked for (FAULTS.md F47).
+// encoded tells whether the body arrived compressed although identity was asked for (docs/faults.md F47).
 function encoded(res) {
   const coding = (res.headers.get("Content-Encoding") ?? "identity").trim().toLowerCase();
   if (coding === "identity" || coding === "") return false;

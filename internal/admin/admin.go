@@ -77,7 +77,7 @@ func (h *handler) route(w http.ResponseWriter, r *http.Request) {
 var health = map[string]bool{"/-/healthz": true, "/-/readyz": true}
 
 // ready answers whether pulls can be sent here. While the daemon drains they
-// cannot, from the first moment on (FAULTS.md F36).
+// cannot, from the first moment on (docs/faults.md F36).
 func (h *handler) ready(w http.ResponseWriter, r *http.Request) {
 	s := h.snapshot()
 	list := s.Registries

@@ -115,7 +115,7 @@ const maxRequest = 64 << 10
 
 // act answers a request for one of the actions. A page of another site could
 // have a browser send a form here: it cannot give it the type of JSON without
-// asking us first, and browsers say where a request comes from (FAULTS.md 6).
+// asking us first, and browsers say where a request comes from (docs/faults.md 6).
 func (h *handler) act(w http.ResponseWriter, r *http.Request) {
 	mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	switch {

@@ -96,7 +96,7 @@ func remark(m *messages.Catalogue, c balancer.Snapshot, now time.Time) string {
 }
 
 // onlyIgnoresRange reports whether a lane is called degraded for nothing but the
-// ranges that it does not honour. The popular Worker is made so (PROTOCOL.md 4):
+// ranges that it does not honour. The popular Worker is made so (docs/protocol.md 4):
 // the table says it, but no day with that Worker shall be a day of alarm.
 func onlyIgnoresRange(l balancer.LaneSnapshot) bool {
 	return l.IgnoresRange && l.Code == "" && !l.Flapping

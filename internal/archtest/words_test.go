@@ -12,7 +12,7 @@ import (
 
 // persons are words for people. Code has callers, readers, requests and lanes,
 // and a comment that says which of them it means is shorter and clearer.
-var persons = regexp.MustCompile(`(?i)\b(who|whom|whoever|nobody|somebody|anybody)\b`)
+var persons = regexp.MustCompile(`\b([Ww]ho|[Ww]hom|[Ww]hoever|[Nn]obody|[Ss]omebody|[Aa]nybody)\b`)
 
 // spoken matches what a comment quotes: words of a specification, of a test or
 // of a person, which are not ours to change.

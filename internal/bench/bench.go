@@ -95,7 +95,7 @@ type measure struct {
 	run  func(*bench) ([]row, error)
 }
 
-// measures are all there are. A row of DESIGN.md's table of goals has its measure
+// measures are all there are. A row of docs/architecture.md, "What it must reach" of goals has its measure
 // here.
 var measures = []measure{
 	{"warm blob, plain HTTP", func(b *bench) ([]row, error) { return b.warmBlob(false) }},

@@ -2,7 +2,7 @@
 // the recipe that people use for registries, and the distribution project's
 // registry as a pull-through cache. All stand in front of the same simulated
 // internet, in one run, and take turns, so that what the machine does
-// meanwhile hits all of them. Each row of DESIGN.md's last table that is about
+// meanwhile hits all of them. Each row of the table of docs/architecture.md, "What it must reach", that is about
 // the store and the fill becomes a ratio beside both absolute figures.
 //
 //	go run ./internal/bench                     # everything, some ten minutes

@@ -65,7 +65,7 @@ type failing struct {
 	first, then goal // of the request that meets it, and of later ones
 }
 
-// failings are those of DESIGN.md's table.
+// failings are those of docs/architecture.md, "What it must reach".
 func failings() []failing {
 	soon := goal{of: added, limit: 5}
 	refuse := func(f simnet.ConnFault) func(*simnet.Mirror) {

@@ -63,7 +63,7 @@ const (
 	added                   // ours minus theirs, in the row's unit
 )
 
-// A goal is a limit that DESIGN.md sets. Its zero value is none.
+// A goal is a limit that docs/architecture.md sets. Its zero value is none.
 type goal struct {
 	of      quantity
 	atLeast bool // else at most

@@ -82,7 +82,7 @@ func crashStep(s *Store, seed uint64, say func(string, ...any)) {
 
 // A writer is killed at 20 random moments, each some time after it has stored some
 // things, so that it gets to store them on however busy a machine. Nothing that is found afterwards is
-// wrong, and nothing that was whole is lost (FAULTS.md F35).
+// wrong, and nothing that was whole is lost (docs/faults.md F35).
 func TestKilledAtAnyMoment(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {

@@ -44,7 +44,7 @@ func hog(t *testing.T, dir string, leave int64) {
 
 // A disk that really is full: what is old gives way, and when nothing can, the
 // caller learns it, what is there is still served, and it ends when there is room
-// again (FAULTS.md F33).
+// again (docs/faults.md F33).
 func TestRealFullDisk(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, realFullDisk)

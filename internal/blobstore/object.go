@@ -60,7 +60,7 @@ type Object struct {
 }
 
 // Open returns the object d, or ErrNotFound. A file of another size than when it
-// was stored is quarantined and not found (FAULTS.md F34). It must be closed; until
+// was stored is quarantined and not found (docs/faults.md F34). It must be closed; until
 // then it is not evicted.
 func (s *Store) Open(d digest.Digest) (*Object, error) { return s.openObject(d, true) }
 

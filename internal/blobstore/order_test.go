@@ -10,7 +10,7 @@ import (
 )
 
 // What a power cut leaves depends on the order of things: bytes before names,
-// and both and the Meta before the caller is told (FAULTS.md F35).
+// and both and the Meta before the caller is told (docs/faults.md F35).
 // And no caller waits for the sync of another: no lock of the store is held in one.
 func TestSyncBeforeNameAndOutsideOfLocks(t *testing.T) {
 	t.Parallel()

@@ -121,7 +121,7 @@ func (h *holdings) evictOverLimit() (freed int64) {
 }
 
 // keepFree is how much of a file system is left to others: a twentieth, 1 GiB at
-// most (FAULTS.md F33).
+// most (docs/faults.md F33).
 func keepFree(total int64) int64 { return min(total/20, 1<<30) }
 
 // keepDiskFree evicts when what Puts and Spools have been promised, and have not

@@ -34,7 +34,7 @@ type ScrubConfig struct {
 }
 
 // Scrub hashes one object after the other, slowly, until ctx ends, and quarantines
-// those whose bytes a disk has spoilt (FAULTS.md F34): of a few objects always the
+// those whose bytes a disk has spoilt (docs/faults.md F34): of a few objects always the
 // one that has not been looked at for the longest, and none twice in a week. It
 // counts as no use. [Store.Verify] hashes all of them at once.
 func (s *Store) Scrub(ctx context.Context, cfg ScrubConfig) {

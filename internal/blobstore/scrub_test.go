@@ -50,7 +50,7 @@ func flip(t *testing.T, s *Store, d digest.Digest) {
 	}
 }
 
-// FAULTS.md F34: content that a disk has spoilt is found without a request for it,
+// docs/faults.md F34: content that a disk has spoilt is found without a request for it,
 // quarantined, and told of; what is right stays, and is not a use.
 func TestScrub(t *testing.T) {
 	t.Parallel()

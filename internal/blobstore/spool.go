@@ -166,7 +166,7 @@ func (sp *Spool) countLocked(n int64) {
 }
 
 // WriteAt writes p at off. A full disk is met by evicting, once, before it is
-// ErrFull (FAULTS.md F33).
+// ErrFull (docs/faults.md F33).
 func (sp *Spool) WriteAt(p []byte, off int64) (int, error) {
 	if err := sp.grow(off + int64(len(p))); err != nil {
 		return 0, err

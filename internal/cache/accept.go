@@ -8,7 +8,7 @@ import (
 )
 
 // accepts is what a client's Accept amounts to: the set of the manifest types that
-// it takes. A registry picks what a tag means by it (PROTOCOL.md 4.4), so that it
+// it takes. A registry picks what a tag means by it (docs/protocol.md 4.4), so that it
 // belongs to the key of a tag; and as clients spell the same set in many ways,
 // nothing else of the header does.
 type accepts uint8

@@ -114,7 +114,7 @@ func (c *Cache) sizeOf(d digest.Digest) (int64, bool) {
 }
 
 // headThrough answers a HEAD by digest for what is not here. It stays a HEAD: at
-// Docker Hub that is what costs no pull (PROTOCOL.md 4.1).
+// Docker Hub that is what costs no pull (docs/protocol.md 4.1).
 func (h *chain) headThrough(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
 	resp, joined, err := h.headDigest(ctx, req, req.Options)
 	if err != nil {

@@ -33,7 +33,7 @@ func private(r *rig, text string) (manifest, layer digest.Digest) {
 }
 
 // zot served a deduplicated blob to whoever knew its digest, through any
-// repository. FAULTS.md 5: a cached object is read through a repository only that
+// repository. docs/faults.md 5: a cached object is read through a repository only that
 // proved access, or when an anonymous fetch proved it public.
 func TestCVE_2024_39897_CachedContentOfAnotherRepository(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {

@@ -46,7 +46,7 @@ func TestBlobHit(t *testing.T) {
 	})
 }
 
-// FAULTS.md F34: a stored blob is hashed when it is first read after a start, and
+// docs/faults.md F34: a stored blob is hashed when it is first read after a start, and
 // fetched again within the same request if it is wrong.
 func TestStoredBlobIsHashedAfterARestart(t *testing.T) {
 	for _, damaged := range []bool{false, true} {

@@ -19,7 +19,7 @@ type Config struct {
 	StaleIfError time.Duration  `toml:"stale_if_error"` // how long it may be served when no upstream can say; 0: DefaultStaleIfError
 }
 
-// The defaults (FAULTS.md 9: "tags 7 d if error, 60 s fresh").
+// The defaults (docs/faults.md 9: "tags 7 d if error, 60 s fresh").
 const (
 	DefaultTagTTL       = time.Minute
 	DefaultStaleIfError = 7 * 24 * time.Hour

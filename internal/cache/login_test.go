@@ -38,7 +38,7 @@ func secretRig(r *rig) (m, layer digest.Digest) {
 
 // What a login has fetched is nobody's once a reload has taken the login away, be
 // it a moment ago: who asks is judged by what the upstreams say to the chain of
-// now, and gets nothing where they say nothing (FAULTS.md 6: bound to the
+// now, and gets nothing where they say nothing (docs/faults.md 6: bound to the
 // credential's id).
 func TestProofGoesWithItsLogin(t *testing.T) {
 	for name, logins := range map[string][]string{"removed": nil, "another": {"bob"}} {

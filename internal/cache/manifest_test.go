@@ -108,7 +108,7 @@ func TestWrongManifestIsNotKept(t *testing.T) {
 	})
 }
 
-// FAULTS.md F34: every manifest is hashed when it is first read from the store.
+// docs/faults.md F34: every manifest is hashed when it is first read from the store.
 func TestCorruptStoredManifestIsRefetched(t *testing.T) {
 	for _, damage := range []struct {
 		name string
@@ -167,7 +167,7 @@ func stored(t *testing.T, dir string, d digest.Digest) string {
 	return found
 }
 
-// FAULTS.md F33: what cannot be stored is served all the same.
+// docs/faults.md F33: what cannot be stored is served all the same.
 func TestManifestIsServedThoughItCannotBeStored(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		r.close()

@@ -87,7 +87,7 @@ func (ms *manifests) answer(by fill.Repository, m *manifest, head bool) pullchai
 }
 
 // load reads a manifest from the store into memory, or returns nil. Its bytes are
-// hashed first; wrong ones are quarantined (FAULTS.md F34).
+// hashed first; wrong ones are quarantined (docs/faults.md F34).
 func (ms *manifests) load(d digest.Digest) *manifest {
 	if m, ok := ms.memory.GetIfPresent(d); ok {
 		return m

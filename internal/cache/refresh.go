@@ -49,7 +49,7 @@ func (q tagQuery) refresh(ctx context.Context) (refreshed, error) {
 		return got, nil
 	}
 	// With something to fall back on no lane is asked whose gates are closed
-	// (DESIGN.md, Gates: stale goes before the forced try).
+	// (docs/architecture.md, Gates: stale goes before the forced try).
 	q.req.Options.NoForce = q.req.Options.NoForce || here && q.stands(t, now)
 	err := q.ask(ctx, t, m, &got)
 	if err != nil {
@@ -124,7 +124,7 @@ func (q tagQuery) askHead(ctx context.Context, t *tag, got *refreshed) error {
 }
 
 // getChanged fetches what t means by its digest. A mirror that has the tag may lack
-// the digest (PROTOCOL.md 4.8): then the tag itself is asked for.
+// the digest (docs/protocol.md 4.8): then the tag itself is asked for.
 func (q tagQuery) getChanged(ctx context.Context, t *tag, got *refreshed) error {
 	if m := q.meant(ctx, t); m != nil {
 		got.manifest, got.resp.Cache = m, pullchain.CacheHit

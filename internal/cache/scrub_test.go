@@ -31,7 +31,7 @@ func TestScrubWaitsItsTurn(t *testing.T) {
 	})
 }
 
-// FAULTS.md F34: content that a disk has spoilt is found without a request for it,
+// docs/faults.md F34: content that a disk has spoilt is found without a request for it,
 // and taken out. A manifest that is still in memory is stored again.
 func TestScrub(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {

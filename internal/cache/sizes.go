@@ -11,7 +11,7 @@ import (
 // sizes are what manifests say of the length of their parts, each for the
 // repository that it was served in: what one repository's manifests claim must not
 // be held against another's blobs. An answer that says something else is wrong
-// (FAULTS.md F19). They are bounded, and safe for concurrent use.
+// (docs/faults.md F19). They are bounded, and safe for concurrent use.
 type sizes struct {
 	known *otter.Cache[proofKey, int64]
 }

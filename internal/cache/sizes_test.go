@@ -8,7 +8,7 @@ import (
 	"github.com/pullchain/pullchain"
 )
 
-// FAULTS.md F19: a blob is asked for with the size that a manifest of its repository
+// docs/faults.md F19: a blob is asked for with the size that a manifest of its repository
 // has, be that fetched just now, kept in memory or read from the disk after a restart.
 func TestF19SizesComeFromManifests(t *testing.T) {
 	const other = "other/app"

@@ -14,7 +14,7 @@ const refreshPause = 10 * time.Second
 
 // excusable reports whether err leaves open what is true, so that what was true
 // may still be served: no upstream could say. An upstream that said no has said it
-// (PROTOCOL.md 4.8). Where content is private, judges says whose "no" that is: one
+// (docs/protocol.md 4.8). Where content is private, judges says whose "no" that is: one
 // of them among the attempts is enough, and those of others are none. It is nil for
 // public content.
 func excusable(err error, judges func(upstream string) bool) bool {

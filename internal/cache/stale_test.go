@@ -10,7 +10,7 @@ import (
 	"github.com/pullchain/pullchain"
 )
 
-// PROTOCOL.md 4.8: stale on network errors, 408, 429 and 5xx; never on 401, 403
+// docs/protocol.md 4.8: stale on network errors, 408, 429 and 5xx; never on 401, 403
 // and 404. The refresh of what is private is stricter.
 func TestStaleIfError(t *testing.T) {
 	denied := &pullchain.Error{Reason: pullchain.Denied}
@@ -148,7 +148,7 @@ func TestPauseBetweenFailedRefreshes(t *testing.T) {
 	})
 }
 
-// DESIGN.md, Gates: cache, then stale, then one forced try. With something to
+// docs/architecture.md, Gates: cache, then stale, then one forced try. With something to
 // fall back on nobody is asked whose gate is shut; without, somebody is.
 func TestSpareWhileThereIsSomethingStale(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {

@@ -32,7 +32,7 @@ func newPuller(base string, wait time.Duration) *puller {
 func (p *puller) close() { p.http.CloseIdleConnections() }
 
 // pullTries is how often a thing is asked for: dockerd makes five more tries,
-// containerd's and podman's number lies between (PROTOCOL.md 4.3).
+// containerd's and podman's number lies between (docs/protocol.md 4.3).
 const pullTries = 4
 
 // A pulled is a pull that came through.

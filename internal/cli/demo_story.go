@@ -154,7 +154,7 @@ func (s *story) largest(image int) string {
 // patience is how long the story waits for something that should come by
 // itself; then it goes on and tells things as they are. On a machine so busy that
 // the daemon finds the quota spent a second and a third time before it is given
-// back, that is the second default cooldown: a minute and a fifth (FAULTS.md F07),
+// back, that is the second default cooldown: a minute and a fifth (docs/faults.md F07),
 // and the next probe.
 const patience = 90 * time.Second
 

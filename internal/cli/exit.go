@@ -8,7 +8,7 @@ import (
 	"github.com/pullchain/pullchain/internal/config"
 )
 
-// The exit codes (UX.md 3). Scripts and service units depend on them.
+// The exit codes (docs/architecture.md, Exit codes). Scripts and service units depend on them.
 const (
 	exitOK          = 0
 	exitFailed      = 1

@@ -222,7 +222,7 @@ func TestRunRefuses(t *testing.T) {
 }
 
 // A login is served to this machine alone, whether the file, a flag or an older
-// file says where to listen (FAULTS.md 5, distribution's mirror doc).
+// file says where to listen (docs/faults.md 5, distribution's mirror doc).
 func TestRunKeepsLogins(t *testing.T) {
 	t.Parallel()
 	const refusal = "everybody who can reach"

@@ -160,7 +160,7 @@ func (c *checker) noEgress(at place, name string) {
 
 // login checks what an upstream's login means for others. A mirror with a login
 // serves to every client whatever the login may read, private images too, as the
-// documentation of the distribution registry's mirror mode warns (FAULTS.md 5).
+// documentation of the distribution registry's mirror mode warns (docs/faults.md 5).
 func (c *checker) login(at place, u *Upstream) {
 	if !u.login() {
 		return

@@ -216,7 +216,7 @@ func TestSlogLevel(t *testing.T) {
 	}
 }
 
-// TestMirrorWithLogin has the rows of FAULTS.md 5, distribution's mirror doc.
+// TestMirrorWithLogin has the rows of docs/faults.md 5, distribution's mirror doc.
 func TestMirrorWithLogin(t *testing.T) {
 	t.Parallel()
 	const refusal = "everybody who can reach"

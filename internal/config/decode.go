@@ -86,7 +86,7 @@ func (d *decoder) table(at place, path string, m map[string]any, v reflect.Value
 	}
 }
 
-// later are keys that DESIGN.md names and that this version does not read.
+// later are keys that docs/architecture.md names and that this version does not read.
 // Better to refuse them than to let an operator believe in an access rule that is
 // not there.
 var later = map[string]string{

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// maxFile is how long a configuration may be (FAULTS.md 5).
+	// maxFile is how long a configuration may be (docs/faults.md 5).
 	maxFile = 1 << 20
 
 	// maxDepth is how deep brackets may nest, and how many dots a key may

@@ -8,7 +8,7 @@ import (
 
 // origins are the hosts that a registry answers on, where its name is not the
 // one: what people call docker.io is served by registry-1.docker.io
-// (PROTOCOL.md 4.1).
+// (docs/protocol.md 4.1).
 var origins = map[string][]string{
 	"docker.io": {"registry-1.docker.io", "index.docker.io", "registry.hub.docker.com"},
 }

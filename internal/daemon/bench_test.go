@@ -188,7 +188,7 @@ func newPlainProxy(b *testing.B, n *simnet.Net, to string) string {
 
 // BenchmarkFailoverTTFB is what a fault of the first of two upstreams adds to
 // the time to the first byte of a manifest, over the same pull without it. The
-// goal is less than 5 ms (DESIGN.md, "What it must reach").
+// goal is less than 5 ms (docs/architecture.md, "What it must reach").
 func BenchmarkFailoverTTFB(b *testing.B) {
 	for name, tt := range map[string]struct {
 		fault func(*simnet.Mirror)

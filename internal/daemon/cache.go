@@ -28,7 +28,7 @@ type storage struct {
 
 // openStorage opens the cache that cfg wants. One that cannot be had stops no
 // daemon: pulls then go through as if it were switched off, and people are told
-// (FAULTS.md F33). Of a disk that fills up later the store itself tells.
+// (docs/faults.md F33). Of a disk that fills up later the store itself tells.
 func openStorage(cfg cache.Config, log *slog.Logger) *storage {
 	s := &storage{log: log, cfg: cfg, wanted: cfg.On(), dir: cfg.Dir}
 	if !s.wanted {
@@ -121,7 +121,7 @@ func (s *storage) reload(cfg cache.Config) {
 
 // close ends the fills that go on without a client, so that the next start finds
 // what they had. What that does not finish within the time is not waited for: the
-// store is made to be left at any moment (FAULTS.md F35).
+// store is made to be left at any moment (docs/faults.md F35).
 func (s *storage) close(within time.Duration) {
 	if s == nil || s.cache == nil {
 		return

@@ -203,7 +203,7 @@ func forms(secret string) []string {
 
 // TestCanary: no secret is found in a request to a foreign server, in a log
 // line, an answer, the snapshot or the shown configuration, whatever the
-// upstreams do (issue 2, "The secret canary"; FAULTS.md 5 and 6).
+// upstreams do (issue 2, "The secret canary"; docs/faults.md 5 and 6).
 func TestCanary(t *testing.T) {
 	t.Parallel()
 	for name, break_ := range canaryFaults {

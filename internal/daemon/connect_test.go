@@ -161,7 +161,7 @@ func TestF04_BadCertificate(t *testing.T) {
 				t.Errorf("after one bad certificate the breaker is %+v", b)
 			}
 			p.wantGate("a", "blob", "breaker", pullchain.CodeTLSCert)
-			// Nothing gets better within a minute (FAULTS.md F04: recheck 5 min).
+			// Nothing gets better within a minute (docs/faults.md F04: recheck 5 min).
 			p.wantUntil(p.gate("a", "manifest"), 4*time.Minute, 5*time.Minute)
 			dials := p.net.Ledger().Connections("a")
 			p.manifest()

@@ -119,7 +119,7 @@ func (d *Daemon) Listen() error {
 func (d *Daemon) adminServer() *http.Server {
 	return &http.Server{
 		Handler:           admin.New(d.cfg.Admin, d.Snapshot, d.storage.forOperators()),
-		ReadHeaderTimeout: 10 * time.Second, // these are FAULTS.md 6's; its answers are small
+		ReadHeaderTimeout: 10 * time.Second, // these are docs/faults.md 6's; its answers are small
 		ReadTimeout:       30 * time.Second,
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
@@ -135,7 +135,7 @@ func (d *Daemon) Addr() string { return d.data.Addr().String() }
 func (d *Daemon) AdminAddr() string { return d.operator.Addr().String() }
 
 // lameDuck is how long a load balancer gets to see that we are no longer ready
-// before we stop accepting (FAULTS.md F36). A loopback has no load balancer.
+// before we stop accepting (docs/faults.md F36). A loopback has no load balancer.
 const lameDuck = 5 * time.Second
 
 // minClose is what the cache gets to close when the pulls have taken all of
@@ -213,7 +213,7 @@ func dialable(addr net.Addr) string {
 }
 
 // Reload builds the chain of cfg beside the one in force and swaps them. On an
-// error the old one stays, and what it knows with it (FAULTS.md F37). Requests
+// error the old one stays, and what it knows with it (docs/faults.md F37). Requests
 // that are under way end on the chain they began on.
 func (d *Daemon) Reload(cfg *config.Config) error {
 	d.mu.Lock()

@@ -46,7 +46,7 @@ func newHubRig(t testing.TB, images ...simnet.Image) *hubRig {
 }
 
 // TestLedger_HeadIsHead: a client's HEAD is a HEAD upstream, wherever it is
-// answered from, and spends no counted GET (PROTOCOL.md 4.1).
+// answered from, and spends no counted GET (docs/protocol.md 4.1).
 func TestLedger_HeadIsHead(t *testing.T) {
 	t.Parallel()
 	n := newNet(t)
@@ -102,7 +102,7 @@ func TestLedger_ColdHeadIsHead(t *testing.T) {
 }
 
 // TestLedger_NoHeadBeforeGet: a blob is asked for by GET at once, whole and in
-// part: cold caches answer 404 to HEAD (PROTOCOL.md 4.8), and it would cost a
+// part: cold caches answer 404 to HEAD (docs/protocol.md 4.8), and it would cost a
 // round trip.
 func TestLedger_NoHeadBeforeGet(t *testing.T) {
 	t.Parallel()

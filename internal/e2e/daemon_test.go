@@ -97,7 +97,7 @@ func startDaemon(t *testing.T, program string, ns *namespace, setup daemonSetup)
 	return d
 }
 
-// daemonConfig is the file that a person would write, as DESIGN.md, "Names
+// daemonConfig is the file that a person would write, as docs/architecture.md, "Names
 // that people type", has it.
 func daemonConfig(ns *namespace, setup daemonSetup) string {
 	var b strings.Builder

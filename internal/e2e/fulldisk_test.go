@@ -18,7 +18,7 @@ import (
 
 // TestFullDisk has a cache on a disk that another process fills in the middle of
 // a layer, and that then is too small for another: the pulls succeed, people
-// are told, and when there is room the cache is used again (FAULTS.md F33).
+// are told, and when there is room the cache is used again (docs/faults.md F33).
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	program := buildDaemon(t)

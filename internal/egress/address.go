@@ -16,7 +16,7 @@ var (
 		netip.MustParsePrefix("172.16.0.0/12"),  // RFC 1918
 		netip.MustParsePrefix("192.168.0.0/16"), // RFC 1918
 		netip.MustParsePrefix("100.64.0.0/10"),  // shared address space, RFC 6598; Tailscale
-		netip.MustParsePrefix("198.18.0.0/15"),  // benchmarking, RFC 2544; fake-ip of Clash and mihomo (FAULTS.md 10)
+		netip.MustParsePrefix("198.18.0.0/15"),  // benchmarking, RFC 2544; fake-ip of Clash and mihomo (docs/faults.md 10)
 	}
 	privateV6 = []netip.Prefix{
 		netip.MustParsePrefix("::1/128"),  // loopback, RFC 4291 2.5.3

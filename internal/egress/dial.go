@@ -22,7 +22,7 @@ type dialer struct {
 }
 
 // happyEyeballs is the wait before the other address family is tried
-// (RFC 8305 section 5; FAULTS.md 6).
+// (RFC 8305 section 5; docs/faults.md 6).
 const happyEyeballs = 250 * time.Millisecond
 
 func newDialer(c TransportConfig, r route) *dialer {

@@ -108,7 +108,7 @@ func TestGuardAtTheDialObeysItsConfig(t *testing.T) {
 	}
 }
 
-// TestThroughAProxyOnlyTheURLIsJudged shows FAULTS.md 11.5: the dial guard sees
+// TestThroughAProxyOnlyTheURLIsJudged shows docs/faults.md 11.5: the dial guard sees
 // the proxy's address, so Check has to have been asked before.
 func TestThroughAProxyOnlyTheURLIsJudged(t *testing.T) {
 	t.Parallel()

@@ -14,7 +14,7 @@ import (
 
 // ProxyFailure tells whether err, from a transport's RoundTrip, is the fault of
 // the egress and not of the target: its proxy cannot be reached, does not speak
-// the protocol, or refuses our login (FAULTS.md F42, F43). The code is then
+// the protocol, or refuses our login (docs/faults.md F42, F43). The code is then
 // egress_proxy or egress_auth.
 //
 // What a proxy reports about the target is not the egress's fault; ok is then

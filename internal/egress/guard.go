@@ -36,7 +36,7 @@ type GuardConfig struct {
 }
 
 // A Guard decides what may be dialled of what the network told us to dial
-// (FAULTS.md 6, SSRF). It is safe for concurrent use; a nil Guard is the Guard
+// (docs/faults.md 6, SSRF). It is safe for concurrent use; a nil Guard is the Guard
 // of the zero GuardConfig.
 type Guard struct {
 	trusted map[string]bool // "host:port", lower case
@@ -78,7 +78,7 @@ func NewGuard(c GuardConfig) (*Guard, error) {
 // hold u's path or query, which may be signed.
 //
 // Check is the whole defence behind an egress proxy, where names are resolved
-// by the proxy (FAULTS.md 11.5): there a public name that resolves to a private
+// by the proxy (docs/faults.md 11.5): there a public name that resolves to a private
 // address cannot be seen from here. On a direct egress the transport judges the
 // resolved address too.
 func (g *Guard) Check(u, from *url.URL) error {
@@ -113,7 +113,7 @@ func (g *Guard) check(u, from *url.URL) error {
 }
 
 // checkScheme lets https pass, and http where https has never been: from an
-// http URL, or at the start of a chain if the operator said so (FAULTS.md F24).
+// http URL, or at the start of a chain if the operator said so (docs/faults.md F24).
 func (g *Guard) checkScheme(u, from *url.URL, trusted bool) error {
 	switch {
 	case u.Scheme == "https":

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// How long what was once resolved helps out (FAULTS.md F03).
+// How long what was once resolved helps out (docs/faults.md F03).
 const (
 	keepAddresses = time.Hour        // since the last connection by name
 	trustOutage   = 30 * time.Second // after a DNS failure, before DNS is waited for again

@@ -11,7 +11,7 @@ import (
 )
 
 // Defaults of [TransportConfig], and fixed limits of every transport. All are
-// those of FAULTS.md 6, "Upstream transport", unless said otherwise.
+// those of docs/faults.md 6, "Upstream transport", unless said otherwise.
 const (
 	DefaultConnectTimeout = 5 * time.Second
 	DefaultTLSTimeout     = 8 * time.Second
@@ -19,7 +19,7 @@ const (
 
 	// DefaultMaxConnections is what one client may hold towards us, so that no pull
 	// waits for another's connection: that takes as long as the other's blob, which
-	// may be longer than a first byte may take. (FAULTS.md 6 says 64.)
+	// may be longer than a first byte may take. (64 were too few.)
 	DefaultMaxConnections = 256
 
 	maxIdle         = 64       // connections per host that are kept for later
@@ -70,7 +70,7 @@ func NewTransport(c TransportConfig) (*http.Transport, error) {
 		TLSHandshakeTimeout:    c.TLSTimeout,
 		ResponseHeaderTimeout:  c.HeaderTimeout,
 		MaxResponseHeaderBytes: maxHeaderBytes,
-		DisableCompression:     true, // a decoded body has another length and digest (FAULTS.md 11.7)
+		DisableCompression:     true, // a decoded body has another length and digest (docs/faults.md 11.7)
 		MaxConnsPerHost:        c.MaxConnections,
 		MaxIdleConnsPerHost:    min(c.MaxConnections, maxIdle),
 		IdleConnTimeout:        idleTimeout,

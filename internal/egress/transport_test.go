@@ -138,7 +138,7 @@ func TestProtocols(t *testing.T) {
 	}
 }
 
-// TestBodiesAreNotDecoded: FAULTS.md 11.7, a silently decoded body has another
+// TestBodiesAreNotDecoded: docs/faults.md 11.7, a silently decoded body has another
 // length and digest.
 func TestBodiesAreNotDecoded(t *testing.T) {
 	t.Parallel()

@@ -29,7 +29,7 @@ const (
 
 // useOf decides what resp is good for as the answer to req, and which bytes its
 // body carries; to is 0 if that is not known. What a manifest says of the size
-// stands above what an answer says (FAULTS.md F19). A lane may answer with the whole,
+// stands above what an answer says (docs/faults.md F19). A lane may answer with the whole,
 // with less than was asked, or with something whose size it does not tell: that is
 // not wrong. Wrong is what cannot be a part of this blob.
 func (k known) useOf(req pullchain.Request, resp pullchain.Response) (u use, from, to int64, err error) {
@@ -201,7 +201,7 @@ func (w *worker) fitLocked(partial bool, to int64) bool {
 	if partial || w.done == 0 {
 		return true
 	}
-	// The upstream sends the whole although a range was asked for (FAULTS.md F46).
+	// The upstream sends the whole although a range was asked for (docs/faults.md F46).
 	// What comes from 0 on is spooled on the way to the range, unless another's
 	// body will get there before.
 	c.noRange = true

@@ -106,7 +106,7 @@ func (r *reader) await() (private bool, err error) {
 
 // heldWholeLocked reports whether all of the blob is kept back until it is verified.
 // Then the answer can wait as well, and a length that an upstream made up never gets
-// into it (FAULTS.md F19).
+// into it (docs/faults.md F19).
 func (r *reader) heldWholeLocked() bool {
 	f := r.f
 	return (f.phase == running || f.phase == replacing) && r.whole && f.copy.size >= 0 && f.copy.size <= holdAll

@@ -59,7 +59,7 @@ func (c *blobCopy) sources() []string {
 	return []string{c.sizedBy}
 }
 
-// resume takes over what an earlier attempt left in the spool (FAULTS.md F35).
+// resume takes over what an earlier attempt left in the spool (docs/faults.md F35).
 // Its sender is not to blame for what a disk may have done to it since. It
 // returns false if that is of no use: the blob's size is not known, or the
 // manifest, which wants it to be expected bytes (0: it is not known), says that it

@@ -14,7 +14,7 @@ import (
 )
 
 // direct answers past the cache, which cannot keep the blob: the balancer
-// verifies it, and bytes still flow (FAULTS.md F33).
+// verifies it, and bytes still flow (docs/faults.md F33).
 func (s *Fills) direct(ctx context.Context, reg *Registry, req pullchain.Request) (pullchain.Response, error) {
 	s.counts.bypassed.Add(1)
 	resp, err := reg.Next.Fetch(ctx, req)

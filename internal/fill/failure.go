@@ -97,7 +97,7 @@ func (w *worker) failed(err error) (pause time.Duration, again bool) {
 
 // askLastLocked has the upstream asked last that has just failed: be it that it
 // could not send what it said, or that it says something else than others do of
-// the blob (FAULTS.md F19).
+// the blob (docs/faults.md F19).
 func (w *worker) askLastLocked(err error) {
 	if !w.f.copy.confirmed {
 		return

@@ -94,7 +94,7 @@ func (f *fill) enterLocked(to phase, err error) {
 	f.changes.notify()
 }
 
-// detach takes the fill off a disk that takes no more (FAULTS.md F33).
+// detach takes the fill off a disk that takes no more (docs/faults.md F33).
 func (f *fill) detach(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

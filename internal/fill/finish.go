@@ -101,7 +101,7 @@ func (f *fill) putAway() error {
 var errAbandoned = errors.New("the rest was not wanted")
 
 // unkept tells of a blob that could not be stored. Of a disk that is full or may
-// not be written the store has told already (FAULTS.md F33).
+// not be written the store has told already (docs/faults.md F33).
 func (f *fill) unkept(err error) {
 	level := slog.LevelWarn
 	if errors.Is(err, blobstore.ErrFull) || errors.Is(err, blobstore.ErrReadOnly) {

@@ -21,7 +21,7 @@ const (
 	maxHelped  = 12
 
 	// smallRest is up to how much is fetched to the end although no reader waits
-	// for it (FAULTS.md F31).
+	// for it (docs/faults.md F31).
 	smallRest = 64 << 20
 
 	// A worker that will be at a byte within nearTime, or, as long as its pace is
@@ -46,7 +46,7 @@ type plan struct {
 }
 
 // goesOn reports whether the whole blob is to be fetched: a reader reads all of it,
-// or little is missing, or most is there (FAULTS.md F31).
+// or little is missing, or most is there (docs/faults.md F31).
 func (p *plan) goesOn() bool {
 	if p.f.readers.wantAll() {
 		return true

@@ -34,7 +34,7 @@ func (l *limitedLane) answer(_ int, req pullchain.Request) reply {
 }
 
 // TestThrottledCDN fetches 10 MiB from a CDN that gives each connection 256
-// KiB/s in a sixth of the 40 s of one connection (DESIGN.md, the last table).
+// KiB/s in a sixth of the 40 s of one connection (docs/architecture.md, "What it must reach").
 func TestThrottledCDN(t *testing.T) {
 	t.Parallel()
 	for _, rtt := range []time.Duration{0, 60 * time.Millisecond} {

@@ -34,7 +34,7 @@ type reader struct {
 }
 
 // Close lets go of the fill. What is not wanted any more is not fetched, unless
-// so little is missing that it is worth having (FAULTS.md F31). It may be called
+// so little is missing that it is worth having (docs/faults.md F31). It may be called
 // while another goroutine reads, whose next bytes are an error then.
 func (r *reader) Close() error {
 	f := r.f

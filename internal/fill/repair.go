@@ -31,7 +31,7 @@ type mismatch struct {
 }
 
 // replace throws the copy away that proved wrong, holds it against its sender if
-// that is one upstream, and begins another copy (FAULTS.md F20). One stream brings
+// that is one upstream, and begins another copy (docs/faults.md F20). One stream brings
 // that, from another upstream where there is one, so that a second wrong copy has one
 // sender. Where several sent the wrong one, none is blamed on a guess: it is kept, and
 // compared once a right one is there. It returns false if another copy is of no use.
@@ -95,7 +95,7 @@ func (f *fill) beginCopyLocked(c *blobCopy, err error) bool {
 	return true
 }
 
-// replaceObject quarantines what the store had, and fetches it (FAULTS.md F34).
+// replaceObject quarantines what the store had, and fetches it (docs/faults.md F34).
 func (f *fill) replaceObject(cause error) bool {
 	if err := f.fills.store.Quarantine(f.digest, cause); err != nil {
 		f.fills.log.Warn("wrong blob could not be quarantined", "digest", f.digest, "error", err)

@@ -15,7 +15,7 @@ import (
 // is known to be right, so that no reader ever holds a complete wrong blob. Of one
 // that is not larger than holdAll, all is: image configurations and small layers
 // come within a round trip or two anyway, and no byte and no header of a wrong one
-// leaves at all (FAULTS.md F20).
+// leaves at all (docs/faults.md F20).
 const (
 	holdBack = holdback.Tail
 	holdAll  = 256 << 10

@@ -277,7 +277,7 @@ func (w *worker) brought(pieces []run, source string, private bool) {
 	f.changes.notify()
 }
 
-// recordEvery is how much may be lost to a kill (FAULTS.md F35).
+// recordEvery is how much may be lost to a kill (docs/faults.md F35).
 const recordEvery = 1 << 20
 
 // journalLocked notes that [from, to) is written. What is noted is recorded by

@@ -120,7 +120,7 @@ func TestClientAddr(t *testing.T) {
 	}
 }
 
-// DNS rebinding (FAULTS.md 6): a page whose name now means 127.0.0.1 comes with
+// DNS rebinding (docs/faults.md 6): a page whose name now means 127.0.0.1 comes with
 // its own name.
 func TestHostAllowlist(t *testing.T) {
 	t.Parallel()

@@ -20,7 +20,7 @@ type answer struct{ *exchange }
 
 // write sends the response. Only what is listed here goes out: an upstream's
 // Set-Cookie, Location, WWW-Authenticate, Server and the like end in this function
-// (FAULTS.md 6, outbound allow-list).
+// (docs/faults.md 6, outbound allow-list).
 func (a answer) write() {
 	if err := a.check(); err != nil {
 		a.fail(err)
@@ -109,7 +109,7 @@ func (a answer) setValidators() {
 
 // setListHeader passes on the headers of paging and filtering. The next page is
 // ours to fetch: its link is made relative to the client's own path, with its ns
-// (PROTOCOL.md 4.5, tags).
+// (docs/protocol.md 4.5, tags).
 func (a answer) setListHeader() {
 	from := a.resp.Header
 	if filters := from.Get("OCI-Filters-Applied"); filters != "" {
@@ -191,7 +191,7 @@ func (a answer) stream() {
 // abort ends an answer that cannot be completed, so that no client takes it for
 // the whole. Over HTTP/1.1 what was sent is flushed and the connection closed in
 // order (FIN): containerd and podman go on from there by Range when they see a
-// short body, and give up on a reset (PROTOCOL.md 4.3).
+// short body, and give up on a reset (docs/protocol.md 4.3).
 func (a answer) abort(untilClose bool) {
 	rc := http.NewResponseController(a.rec.ResponseWriter)
 	_ = rc.Flush()

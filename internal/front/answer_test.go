@@ -190,7 +190,7 @@ func TestTagsLink(t *testing.T) {
 	}
 }
 
-// UX.md finding 10: people are told when a pull was degraded, in the standard
+// docs/protocol.md 5.10: people are told when a pull was degraded, in the standard
 // headers, and only then.
 func TestDegradedIsTold(t *testing.T) {
 	t.Parallel()

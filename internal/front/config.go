@@ -30,7 +30,7 @@ type Config struct {
 	TLSKey  string `toml:"tls_key"`
 
 	// HTTP2 offers HTTP/2 beside HTTP/1.1, over TLS only. It is off because
-	// containerd resumes a cut body over HTTP/1.1 alone (PROTOCOL.md 4.3).
+	// containerd resumes a cut body over HTTP/1.1 alone (docs/protocol.md 4.3).
 	HTTP2 bool `toml:"http2"`
 
 	// AllowedHosts are the names a client may use in its Host header, besides

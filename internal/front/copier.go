@@ -21,7 +21,7 @@ var errClient = errors.New("the client did not take the answer")
 
 // A copier copies a body to a client and lets no wrong body look whole: the last
 // piece is sent only after the body has ended without an error and at the size
-// declared (FAULTS.md F18-F20).
+// declared (docs/faults.md F18-F20).
 type copier struct {
 	dst    *recorder
 	src    io.Reader

@@ -8,5 +8,5 @@
 //
 // It never asks an upstream anything itself, keeps no content, and takes
 // nothing of a client's headers but Accept, Range, If-Range and If-None-Match:
-// the client's credentials end here (FAULTS.md 6, inbound header hygiene).
+// the client's credentials end here (docs/faults.md 6, inbound header hygiene).
 package front

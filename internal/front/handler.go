@@ -98,7 +98,7 @@ func (h *Handler) admit(r *http.Request) (problem, bool) {
 		}, false
 	}
 	// No client of ours sends one. A request with a body may hide a second one in it
-	// (FAULTS.md 6, smuggling).
+	// (docs/faults.md 6, smuggling).
 	if hasBody(r) {
 		return problem{
 			status:  http.StatusBadRequest,
@@ -170,7 +170,7 @@ func (x *exchange) read() {
 }
 
 // pong answers the version check: 200 to everyone and never a challenge, so that
-// no client starts a token dance or sends its login (PROTOCOL.md 4.5).
+// no client starts a token dance or sends its login (docs/protocol.md 4.5).
 func (x *exchange) pong() {
 	x.rec.setHeader("Content-Type", "application/json")
 	x.rec.setHeader("X-Content-Type-Options", "nosniff")
@@ -183,7 +183,7 @@ func (x *exchange) pong() {
 
 // notFound answers for a registry that is not served, or for a path that is no
 // API's. It is a 404 and never a 5xx: every client then goes on to its next mirror
-// or to the registry itself, and none waits and tries again (PROTOCOL.md 4.3).
+// or to the registry itself, and none waits and tries again (docs/protocol.md 4.3).
 func notFound(err error) problem {
 	p := problem{status: http.StatusNotFound, code: wire.CodeNameUnknown, message: wire.Clip(err.Error())}
 	if unknown, ok := errors.AsType[unknownRegistry](err); ok {

@@ -8,7 +8,7 @@ import (
 
 // hostPolicy says which Host headers are answered. A web page whose name was
 // rebound to our address reaches us with its own name in Host, and could read
-// what this machine may pull (FAULTS.md 6, DNS rebinding); an IP literal cannot
+// what this machine may pull (docs/faults.md 6, DNS rebinding); an IP literal cannot
 // be rebound, so those are always fine.
 type hostPolicy struct {
 	any     bool

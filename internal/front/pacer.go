@@ -7,7 +7,7 @@ import (
 )
 
 // Every paceBytes of an answer have paceTime to leave: a client slower than
-// 17 KiB/s for a minute is dropped (FAULTS.md F32).
+// 17 KiB/s for a minute is dropped (docs/faults.md F32).
 const (
 	paceBytes = 1 << 20
 	paceTime  = 60 * time.Second

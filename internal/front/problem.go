@@ -103,14 +103,14 @@ func (x *exchange) fail(err error) {
 	h.Set("Proxy-Status", proxyError(p.status, x.trace()))
 	if p.status == http.StatusRequestedRangeNotSatisfiable && e.Size > 0 {
 		// A client that resumes at the very end learns by it that it has
-		// everything (PROTOCOL.md 4.5, blobs).
+		// everything (docs/protocol.md 4.5, blobs).
 		h.Set("Content-Range", wire.UnsatisfiedRange(e.Size))
 	}
 	x.send(p)
 }
 
 // problemOf puts the last word of a chain into the client's terms. What each
-// code makes the clients do is in PROTOCOL.md 4.3 and 6: a 429 makes containerd
+// code makes the clients do is in docs/protocol.md 4.3 and 6: a 429 makes containerd
 // ask five times at once, and TOOMANYREQUESTS and DENIED make the Docker engine
 // give up, so those are kept for when they are true.
 func (x *exchange) problemOf(e *pullchain.Error) problem {
@@ -125,11 +125,11 @@ func (x *exchange) problemOf(e *pullchain.Error) problem {
 		// own challenge the client could make nothing but a way around us. What the
 		// upstream said stands in the message as http_401. The clients do the same on
 		// either: docker gives up on DENIED as on UNAUTHORIZED, podman goes to its next
-		// mirror, and so does containerd, after one GET more (PROTOCOL.md 4.3 and 6).
+		// mirror, and so does containerd, after one GET more (docs/protocol.md 4.3 and 6).
 		p.code, words = wire.CodeDenied, "access denied"
 	case pullchain.Corrupt, pullchain.Refused:
 		p.code, words = wire.CodeUnknown, "no upstream gave a usable answer"
-		if e.Code == pullchain.CodeTooLarge { // FAULTS.md F25
+		if e.Code == pullchain.CodeTooLarge { // docs/faults.md F25
 			words = x.req.Op.String() + " exceeds what pullchain takes"
 		}
 	case pullchain.Invalid:

@@ -29,8 +29,7 @@ func tried(errs ...*pullchain.Error) []pullchain.Attempt {
 	return attempts
 }
 
-// Every reason as the last word of a chain, in the client's terms (DESIGN.md's
-// table; PROTOCOL.md 4.3 for what each makes clients do).
+// Every reason as the last word of a chain, in the client's terms (docs/architecture.md, Contracts; docs/protocol.md 4.3 for what each makes clients do).
 func TestErrorAnswers(t *testing.T) {
 	t.Parallel()
 	for _, tt := range errorAnswers() {

@@ -10,7 +10,7 @@ import (
 )
 
 // defaultRegistry is what a name without a registry means: Docker's classic
-// path sends no namespace at all (PROTOCOL.md 4.4).
+// path sends no namespace at all (docs/protocol.md 4.4).
 const defaultRegistry = "docker.io"
 
 // A Registry is one registry that is served, and the chain that serves it.
@@ -108,7 +108,7 @@ type target struct {
 }
 
 // unknownRegistry is the error for a registry that is not served: a 404 at
-// once, so that every client falls on to its next mirror (PROTOCOL.md 5.11).
+// once, so that every client falls on to its next mirror (docs/protocol.md 5.11).
 type unknownRegistry struct{ name string }
 
 func (e unknownRegistry) Error() string { return "the registry " + e.name + " is not served here" }
@@ -116,8 +116,8 @@ func (e unknownRegistry) Error() string { return "the registry " + e.name + " is
 // errNotAPI is the error for a path outside the registry API.
 var errNotAPI = errors.New("no such page; the registry API is under /v2/")
 
-// resolve finds the registry, trying the client forms in the order of DESIGN.md
-// ("Names that people type").
+// resolve finds the registry, trying the client forms in the order of docs/architecture.md,
+// "Names that people type".
 func (t *Routes) resolve(host, escapedPath, rawQuery string) (target, error) {
 	prefix, path, ok := splitAPI(escapedPath)
 	if !ok {
@@ -128,7 +128,7 @@ func (t *Routes) resolve(host, escapedPath, rawQuery string) (target, error) {
 	first, after := firstComponent(rest)
 
 	// A known host in the path wins over ns: podman sends the path alone, BuildKit
-	// both, and the path is what its user wrote (PROTOCOL.md 5). A word without a
+	// both, and the path is what its user wrote (docs/protocol.md 5). A word without a
 	// dot in the path, an alias such as "ghcr", comes after ns, for a repository
 	// may be called so too.
 	byFirst := t.byName(first)

@@ -19,7 +19,7 @@ func TestClientForms(t *testing.T) {
 		registry, repo  string
 		form            string
 	}{
-		// Docker's classic path sends no namespace (PROTOCOL.md 4.4).
+		// Docker's classic path sends no namespace (docs/protocol.md 4.4).
 		{"docker", "/v2/library/alpine/manifests/3.20", "", "docker.io", "library/alpine", "default"},
 		{"short name", "/v2/alpine/manifests/3.20", "", "docker.io", "library/alpine", "default"},
 		{"short name with a dot", "/v2/my.app/manifests/3.20", "", "docker.io", "library/my.app", "default"},

@@ -10,7 +10,7 @@ import (
 
 // A sectionSender sends the Sections of a body to a client and lets no wrong body
 // look whole: what may not be sent yet is the body's to say, and that it has the
-// declared size is checked here (FAULTS.md F18-F20). What lies in a file goes to a
+// declared size is checked here (docs/faults.md F18-F20). What lies in a file goes to a
 // socket by sendfile, without a copy in this process.
 type sectionSender struct {
 	dst    *recorder

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// The listener's limits (FAULTS.md 6).
+// The listener's limits (docs/faults.md 6).
 const (
 	readHeaderTimeout = 10 * time.Second
 	readTimeout       = 30 * time.Second // of a request; a longer answer is not cut by it
@@ -104,7 +104,7 @@ func (s *Server) Serve(ln net.Listener) error {
 
 // Shutdown accepts no more, lets what is under way finish for DrainTimeout or
 // until ctx is done, and then cuts it: bodies end short and in order, so clients
-// resume elsewhere (FAULTS.md F36). The error says that it had to cut.
+// resume elsewhere (docs/faults.md F36). The error says that it had to cut.
 func (s *Server) Shutdown(ctx context.Context) error {
 	defer s.cut(errShutdown)
 	drain, cancel := context.WithTimeout(ctx, s.drainTimeout)

@@ -185,7 +185,7 @@ func TestF44OversizeHeaders(t *testing.T) {
 	}
 }
 
-// Smuggling (FAULTS.md 6): a request that another hop could read as two is
+// Smuggling (docs/faults.md 6): a request that another hop could read as two is
 // answered once, and the connection closed. The second request must be neither
 // answered nor asked of a chain.
 func TestSmuggling(t *testing.T) {

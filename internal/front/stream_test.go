@@ -42,7 +42,7 @@ var errCut = &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.Cod
 
 // F18: what every upstream failed to finish ends short, by FIN and never by RST,
 // with every byte that there was and nothing after it: that is what containerd
-// and podman resume from (PROTOCOL.md 4.3).
+// and podman resume from (docs/protocol.md 4.3).
 func TestF18CutBodyEndsShortByFIN(t *testing.T) {
 	t.Parallel()
 	const cut = 700_001 // no multiple of any buffer

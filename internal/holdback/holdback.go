@@ -1,6 +1,6 @@
 // Package holdback reads content that a digest names, and keeps its end until the
 // digest is known to be right. So no client ever holds complete content that is
-// wrong: what it has got by then is too short, and its transfer fails (FAULTS.md
+// wrong: what it has got by then is too short, and its transfer fails (docs/faults.md
 // F20). Until then bytes pass as they come, which waiting for the digest of the
 // whole would not allow.
 //
@@ -16,7 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Tail is how much of the end is held back, in bytes (FAULTS.md F20).
+// Tail is how much of the end is held back, in bytes (docs/faults.md F20).
 const Tail = 64 << 10
 
 // A MismatchError says that the content is not what its digest names. It comes in

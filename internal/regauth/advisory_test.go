@@ -13,7 +13,7 @@ import (
 	"github.com/pullchain/pullchain/internal/egress"
 )
 
-// Each test here is an advisory of FAULTS.md 5, or a fault that is one.
+// Each test here is an advisory of docs/faults.md 5, or a fault that is one.
 
 // TestCVE_2026_33540_RealmOffDomainGetsNoPassword: distribution's pull-through
 // proxy sent its password to whatever realm a registry named.

@@ -16,7 +16,7 @@ import (
 )
 
 // maxHops is how many redirects of a token call are followed. None is usual
-// (PROTOCOL.md 4.6).
+// (docs/protocol.md 4.6).
 const maxHops = 3
 
 // newClient returns a client that leaves redirects to us and keeps no cookies.

@@ -14,8 +14,8 @@ import (
 
 // How long a refusal is remembered and answered from memory. Failed logins get
 // accounts and addresses banned, so a refused login is not tried again for a while
-// (PROTOCOL.md 4.1); an anonymous refusal holds as long as any negative answer
-// does (FAULTS.md 9: negative cache 30 s).
+// (docs/protocol.md 4.1); an anonymous refusal holds as long as any negative answer
+// does (docs/faults.md 9: negative cache 30 s).
 const (
 	refusedLogin     = 5 * time.Minute
 	refusedAnonymous = 30 * time.Second

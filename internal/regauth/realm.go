@@ -17,7 +17,7 @@ const maxRealm = 2 << 10
 
 // checkRealm reads a realm that the registry named and refuses one that must
 // not be asked at all: inward, downgraded, with a login in it (CVE-2026-48978;
-// FAULTS.md F24). The http of an http registry may be http.
+// docs/faults.md F24). The http of an http registry may be http.
 func (s *Source) checkRealm(raw string) (*url.URL, error) {
 	if len(raw) > maxRealm {
 		return nil, errors.New("the realm is too long")

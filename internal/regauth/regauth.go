@@ -27,7 +27,7 @@ import (
 )
 
 // callTimeout is what a token call may take, redirects included: as long as a
-// manifest's headers may (FAULTS.md 6: 10 s).
+// manifest's headers may (docs/faults.md 6: 10 s).
 const callTimeout = 10 * time.Second
 
 // Config is what a Source knows of its upstream.
@@ -72,7 +72,7 @@ type way struct {
 
 // A key names a token: the origin and the credential are the Source's own, so
 // with them the key is (origin, realm, service, scope, credential), as
-// FAULTS.md 5 asks for (ggcr #2349).
+// docs/faults.md 5 asks for (ggcr #2349).
 type key struct{ realm, service, scope string }
 
 func (k key) String() string { return k.realm + "\n" + k.service + "\n" + k.scope }
@@ -150,7 +150,7 @@ func (s *Source) Wanted(repo string) string {
 // Reject says that the registry answered 401 to header, which came from Header
 // for repo. A token is dropped, if it has not been replaced since. A login sent
 // as Basic is held back from repo for a while, since repeated failures get
-// accounts banned (PROTOCOL.md 4.1); an empty repo holds it back from all.
+// accounts banned (docs/protocol.md 4.1); an empty repo holds it back from all.
 func (s *Source) Reject(repo string, header pullchain.Secret) {
 	w := s.known()
 	if w.basic && header == s.login() {

@@ -192,7 +192,7 @@ type roundTrip func(*http.Request) (*http.Response, error)
 func (f roundTrip) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
 // TestRefusedLoginRests: failed logins get accounts banned, so one refusal is
-// the answer for five minutes, whatever is asked for (PROTOCOL.md 4.1).
+// the answer for five minutes, whatever is asked for (docs/protocol.md 4.1).
 func TestRefusedLoginRests(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

@@ -26,7 +26,7 @@ const maxReply = 128 << 10
 
 // A token is a header to send and the span in which to send it. Its times are
 // the monotonic clock's: the server's issued_at, and clocks that are wrong or
-// set, play no part (FAULTS.md F29).
+// set, play no part (docs/faults.md F29).
 type token struct {
 	header   pullchain.Secret
 	asked    time.Time // when the call for it began
@@ -37,7 +37,7 @@ type token struct {
 // usable reports whether the token has more than a tenth of its life left.
 func (t *token) usable() bool { return time.Since(t.asked) < t.life/10*9 }
 
-// ageing reports whether it is time to ask for the next one (FAULTS.md F30).
+// ageing reports whether it is time to ask for the next one (docs/faults.md F30).
 func (t *token) ageing() bool { return time.Since(t.asked) >= t.life/10*8 }
 
 // readToken reads a token server's reply to a call that began at asked.

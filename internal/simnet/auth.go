@@ -89,7 +89,7 @@ func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	if r.Method != http.MethodGet { // OAuth2's POST: clients fall back to GET on 405 (PROTOCOL.md 4.6)
+	if r.Method != http.MethodGet { // OAuth2's POST: clients fall back to GET on 405 (docs/protocol.md 4.6)
 		fail(w, r, http.StatusMethodNotAllowed, "UNSUPPORTED", "the operation is unsupported")
 		return
 	}

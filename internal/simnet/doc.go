@@ -1,7 +1,7 @@
 // Package simnet is a scriptable internet on loopback, in one process, for
 // tests and for the demo: registries with token servers, CDNs and quotas,
 // mirrors, a relay in the manner of the popular Worker, egress proxies, every
-// fault of FAULTS.md 8 as a switch, and a ledger of all requests. It plays
+// fault of docs/faults.md 8 as a switch, and a ledger of all requests. It plays
 // servers only, and knows nothing of the program that it is used on.
 //
 // # Use
@@ -80,7 +80,7 @@
 //	      Status, Bytes, Done, Cut, Took}
 //	Class: Ping, Manifests, Blobs, Tags, Referrers, Token, Connect, Other
 //
-// # The rows of FAULTS.md 8
+// # The rows of docs/faults.md 8
 //
 //	F01 Break(ConnRefused)             F02 Break(ConnBlackhole), Blackhole()     F03 names that are not in the Net
 //	F04 Break(ConnExpiredCert, ConnWrongHost, ConnUnknownCA); Fault.DateSkew     F05 Fault.Delay; Drop: EndStall; Break(ConnSilent)

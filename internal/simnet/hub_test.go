@@ -132,7 +132,7 @@ func TestPullThroughTokensAndCDN(t *testing.T) {
 	}
 	layer, bytesOfLayer := want.Layer(0)
 	blob := ask(t, c, "GET", hub.URL()+want.BlobPath(layer.Digest), "Authorization", auth)
-	// Go's client keeps Authorization for another port of one host (FAULTS.md 11.4): S3 refuses that.
+	// Go's client keeps Authorization for another port of one host (docs/faults.md 11.4): S3 refuses that.
 	if blob.StatusCode != 400 || !strings.Contains(string(blob.body), "Only one auth mechanism allowed") {
 		t.Errorf("CDN with Authorization: %s %s", blob.Status, blob.body)
 	}

@@ -99,7 +99,7 @@ func (l *Library) SetTag(repo, tag string, d digest.Digest) {
 }
 
 // DropManifest makes a manifest unknown; tags that lead to it stay in the
-// list, as in a mirror that lost the digest (PROTOCOL.md 4.8).
+// list, as in a mirror that lost the digest (docs/protocol.md 4.8).
 func (l *Library) DropManifest(repo string, d digest.Digest) {
 	l.change(repo, func(r *repository) { delete(r.manifests, d) })
 }
@@ -127,7 +127,7 @@ func (l *Library) change(repo string, f func(*repository)) {
 
 // manifest finds by tag or digest. A tag of an index becomes the linux/amd64
 // manifest for clients that take no index, as at Docker Hub: what a tag means
-// depends on Accept (PROTOCOL.md 4.4).
+// depends on Accept (docs/protocol.md 4.4).
 func (l *Library) manifest(_ context.Context, repo, ref string, accept []string) (manifest, bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Quota is a pull limit in the manner of Docker Hub (PROTOCOL.md 4.1): GETs of
+// Quota is a pull limit in the manner of Docker Hub (docs/protocol.md 4.1): GETs of
 // manifests count, HEADs and blobs do not. The zero Quota is unlimited, and
 // then there are no headers either.
 type Quota struct {

@@ -120,7 +120,7 @@ var ErrUnsatisfied = errors.New("content-range of an unsatisfied range")
 // ParseContentRange reads a Content-Range header (RFC 9110 14.4). For "bytes */N"
 // it returns the Total with [ErrUnsatisfied]. A caller that appends the body to other
 // bytes still has to compare Range and Total with what was asked for: a 206 may
-// carry another part or another object (PROTOCOL.md 4.8).
+// carry another part or another object (docs/protocol.md 4.8).
 func ParseContentRange(header string) (ContentRange, error) {
 	bad := func(why string) (ContentRange, error) {
 		return ContentRange{Total: -1}, fmt.Errorf("content-range %s: %s", quoteShort(header), why)

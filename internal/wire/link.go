@@ -11,7 +11,7 @@ const maxLink = 8 << 10
 // ParseLink finds the rel="next" target in Link headers (RFC 8288), resolved
 // against base, the URL that was asked. The target comes from the network and may
 // be on any host: the caller checks it before it follows it, as with a redirect
-// (FAULTS.md 5, ggcr #2293). Targets other than http and https, and those with a
+// (docs/faults.md 5, ggcr #2293). Targets other than http and https, and those with a
 // login, are not ok; a fragment is dropped.
 func ParseLink(values []string, base *url.URL) (next *url.URL, ok bool) {
 	for _, value := range values {

@@ -17,7 +17,7 @@ import (
 // ErrMediaType is in the error of [ParseManifest] when the document is sound and
 // only the Content-Type it came with names another kind of manifest. The caller
 // may serve it as the type returned, if its bytes hash to the digest asked for
-// (FAULTS.md F27).
+// (docs/faults.md F27).
 var ErrMediaType = errors.New("content type does not agree with the manifest")
 
 // maxMediaType bounds the media types kept of descriptors (RFC 6838 4.2: 127 + 1 + 127).

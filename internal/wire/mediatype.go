@@ -13,7 +13,7 @@ const (
 )
 
 // DefaultAccept is what to ask for where no client says what it takes: all that a
-// current client does (PROTOCOL.md 4.4). A registry picks what a tag means by it.
+// current client does (docs/protocol.md 4.4). A registry picks what a tag means by it.
 // It is read-only.
 var DefaultAccept = []string{TypeOCIIndex, TypeDockerList, TypeOCIManifest, TypeDockerManifest, "*/*"}
 

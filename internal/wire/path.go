@@ -17,7 +17,7 @@ import (
 	"github.com/pullchain/pullchain"
 )
 
-// Limits of what is read from a peer (FAULTS.md 5, the unbounded reads of
+// Limits of what is read from a peer (docs/faults.md 5, the unbounded reads of
 // CVE-2023-2253 and its kin), in bytes.
 const (
 	MaxManifest = 8 << 20  // a manifest or index; the spec's floor is 4 MB
@@ -63,7 +63,7 @@ func (e *PathError) Error() string { return string(e.Code) + ": " + e.Message }
 //
 // It is strict: a percent sign other than in "%3A" for the colon of a digest, a
 // backslash, control byte, empty or dot segment is an error, so that no two hops
-// can read one path differently (FAULTS.md 6, smuggling). Parse(Path(r), r.Query)
+// can read one path differently (docs/faults.md 6, smuggling). Parse(Path(r), r.Query)
 // gives r back, and Path gives back every path without "%3A".
 //
 // The query is kept for Tags and Referrers only, in canonical form and without

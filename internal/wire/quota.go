@@ -11,7 +11,7 @@ import (
 // maxCount keeps arithmetic on a peer's numbers (Quota.Low) from overflowing.
 const maxCount = 1_000_000_000
 
-// ParseQuota reads Docker Hub's quota headers (PROTOCOL.md 4.1):
+// ParseQuota reads Docker Hub's quota headers (docs/protocol.md 4.1):
 //
 //	ratelimit-limit: 100;w=21600
 //	ratelimit-remaining: 20;w=21600

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// The bounds of a wait that an upstream may impose (FAULTS.md F06).
+// The bounds of a wait that an upstream may impose (docs/faults.md F06).
 const (
 	minRetryAfter = time.Second
 	maxRetryAfter = 6 * time.Hour
@@ -38,7 +38,7 @@ func inSeconds(n int64) time.Duration {
 }
 
 // RetryAfterText finds the wait that GHCR writes into the text of its 429, as in
-// "retry-after: 1.16ms, allowed: 44000/minute" (PROTOCOL.md 4.1). It is 0 if body
+// "retry-after: 1.16ms, allowed: 44000/minute" (docs/protocol.md 4.1). It is 0 if body
 // says nothing that can be read. Bare numbers are seconds.
 func RetryAfterText(body string) time.Duration {
 	const key = "retry-after:"

@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// maxText is what is kept of a peer's words (FAULTS.md 5: quote remote text, cap 256 B).
+// maxText is what is kept of a peer's words (docs/faults.md 5: quote remote text, cap 256 B).
 const maxText = 256
 
 // Clip makes a peer's words safe to show: at most 256 bytes of printable UTF-8
