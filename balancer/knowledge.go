@@ -61,8 +61,13 @@ func (k *knowledge) learnSizes(repo string, links []pullchain.Descriptor) {
 	}
 }
 
-// size returns how long the blob of req is by a manifest of its repository.
+// size returns how long the blob of req is by a manifest of its repository: one that
+// the caller knows of, as a cache does that has served it, or one that has passed
+// through here.
 func (k *knowledge) size(req pullchain.Request) (int64, bool) {
+	if req.Size > 0 {
+		return req.Size, true
+	}
 	return k.sizes.GetIfPresent(sizeKey{req.Repo, req.Digest})
 }
 

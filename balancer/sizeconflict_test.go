@@ -100,3 +100,29 @@ func TestAnHonestLaneThatIsAwayForAMoment(t *testing.T) {
 		})
 	}
 }
+
+// TestF19SizeOfTheRequest: the caller knows from a manifest how long the blob is, and a
+// lane that says something else is passed over before a byte of it is read.
+func TestF19SizeOfTheRequest(t *testing.T) {
+	t.Parallel()
+	for name, unverifiedToo := range map[string]bool{"verified here": false, "verified by the caller": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(padded(len(content)), exact)
+				req := blob
+				req.Size = int64(len(content))
+				if unverifiedToo {
+					req = on(unverified, req)
+				}
+				resp := r.mustFetch(t, req)
+				if got := mustRead(t, resp); len(got) != len(content) || resp.Size != req.Size {
+					t.Errorf("%d bytes, told a size of %d", len(got), resp.Size)
+				}
+				if a, b := r.ups[0].count(), r.ups[1].count(); a != 1 || b != 1 {
+					t.Errorf("%d and %d requests, want one each", a, b)
+				}
+			})
+		})
+	}
+}
