@@ -81,6 +81,46 @@ search:
 	}
 }
 
+// maxJoined is up to how much several holes are fetched as one: a reader that waits
+// at the end of it waits for all of it.
+const maxJoined = 4 << 20
+
+// joined returns what is free from from to to with the holes after it that are close,
+// and whether there are such. What lies between is fetched once more: less than
+// minPiece costs less than another request.
+func (p *plan) joined(from, to, limit int64) (end int64, more bool) {
+	for {
+		next := p.f.copy.have.reach(to)
+		a, b, ok := p.free(next, limit)
+		if next == to || next-to >= minPiece || !ok || a != next || b-from > maxJoined {
+			return to, more
+		}
+		to, more = b, true
+	}
+}
+
+// assign gives w what is free from from to to, and what lies close after it.
+func (p *plan) assign(w *worker, from, to int64) {
+	end, more := to, false
+	if c := p.f.copy; c.confirmed && c.size >= 0 {
+		end, more = p.joined(from, to, c.size)
+	}
+	w.take(from, end)
+	w.serial = more
+}
+
+// unclaimed returns the free bytes that are wanted first where all are wanted: those
+// that the readers come to next.
+func (p *plan) unclaimed() (from, to int64, ok bool) {
+	c := p.f.copy
+	if c.size >= 0 && !c.oneStream {
+		if from, to, ok = p.free(p.f.readers.first(c.size), c.size); ok {
+			return from, to, true
+		}
+	}
+	return p.free(0, c.limit())
+}
+
 // demanded returns the first free bytes that a reader waits for.
 func (p *plan) demanded() (from, to int64, ok bool) {
 	c := p.f.copy
@@ -152,11 +192,11 @@ func (p *plan) next(w *worker) bool {
 	from, to, demanded := p.demanded()
 	ok := demanded
 	if !ok && p.goesOn() || c.size < 0 || c.oneStream {
-		from, to, ok = p.free(0, c.limit())
+		from, to, ok = p.unclaimed()
 	}
 	if ok {
 		w.helper = w.helper && !demanded && len(p.workers) > 1
-		w.take(from, to)
+		p.assign(w, from, to)
 		return true
 	}
 	enough := p.rampUp.best > 0 && len(p.workers) > p.rampUp.best

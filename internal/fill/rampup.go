@@ -142,7 +142,8 @@ func (p *plan) divides(now time.Time) bool {
 	return p.f.phase == running && p.f.copy.divisible() && !now.Before(p.backoff)
 }
 
-// help starts up to n helpers.
+// help starts up to n helpers: for what no worker has claimed, as after a restart, or
+// else for a half of what one has before it.
 func (p *plan) help(n int) {
 	var inUse []string
 	if p.rampUp.others {
@@ -153,7 +154,10 @@ func (p *plan) help(n int) {
 	for range min(n, maxHelped-len(p.workers)) {
 		w := p.newWorker()
 		w.others = inUse
-		if !p.steal(w, 2*rampWorth) {
+		if from, to, ok := p.unclaimed(); ok && p.goesOn() {
+			p.assign(w, from, to)
+			w.helper = true
+		} else if !p.steal(w, 2*rampWorth) {
 			w.cancel()
 			return
 		}

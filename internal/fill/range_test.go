@@ -164,14 +164,15 @@ func TestF18F21Resume(t *testing.T) {
 	}
 }
 
-// TestShortRanges takes an answer to a part of what was asked for, but no crumbs.
+// TestShortRanges takes an answer to a part of what was asked for. Crumbs are not asked
+// for again and again: the whole, which the holes around them come to, is as cheap.
 func TestShortRanges(t *testing.T) {
 	t.Parallel()
 	for _, most := range []int64{200 * kib, 10} {
 		fillBubble(t, noise(mib, 1), func(t *testing.T, r *fillRig) {
 			r.chain.answer = func(int, pullchain.Request) reply { return reply{most: most} }
 			err := r.get(pullchain.Range{From: 100 * kib})
-			if (err == nil) != (most >= minPiece) {
+			if err != nil {
 				t.Errorf("at most %d: %v", most, err)
 			}
 			if n := len(r.chain.requests()); n > 8 {

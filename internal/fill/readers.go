@@ -13,6 +13,14 @@ func (s readerSet) wantAll() bool {
 	return false
 }
 
+// first returns the first byte that a reader still wants, or size.
+func (s readerSet) first(size int64) int64 {
+	for r := range s {
+		size = min(size, r.at)
+	}
+	return size
+}
+
 // want reports whether a reader still wants any of [from, to).
 func (s readerSet) want(from, to int64) bool {
 	for r := range s {
