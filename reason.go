@@ -69,15 +69,19 @@ func (r Reason) Blame() Blame { return reasons[r].blame }
 // 503 here; it is 429 only when every path is Limited, which the caller knows.
 func (r Reason) HTTPStatus() int { return reasons[r].status }
 
-// Scope says how much of an upstream a failure speaks of.
-type Scope uint8
+// Reach says how far a failure is evidence: what else than the request that failed
+// may be judged by it (docs/faults.md 0.2). Gates close for what an answer reaches,
+// and for nothing beyond; several narrow failures of different things add up to a
+// wider one.
+type Reach uint8
 
-// The scopes. The zero Scope is the class of the request that failed.
+// The reaches. The zero Reach is the class of the request that failed.
 const (
-	ScopeClass    Scope = iota // only requests of the same class
-	ScopeUpstream              // everything on this upstream: its host is gone, or bans us
-	ScopeToken                 // the token server: requests that need a new token
-	ScopeRequest               // this very request only: nothing else is judged by it
+	ReachClass   Reach = iota // requests of the same class on this lane
+	ReachLane                 // everything on this lane: its own host is gone, or bans us
+	ReachToken                // the token server: requests that need a new token
+	ReachContent              // this tag or digest on this lane: another image's are no worse for it
+	ReachRequest              // this very request only: an odd label, an optional endpoint, a foreign host, our own policy
 )
 
 // Code is the stable word for a failure, for people, metrics and translations
@@ -136,7 +140,7 @@ type Error struct {
 	Upstream   string        // that failed; empty if no upstream was reached
 	Status     int           // the upstream's HTTP status; 0 if none came
 	RetryAfter time.Duration // when the upstream said to come back; 0 if it did not
-	Scope      Scope         // how much of the upstream this speaks of
+	Reach      Reach         // how far this is evidence
 	Final      bool          // a registry's own "not found": final if the upstream is authoritative
 	Size       int64         // of the whole content, when a range was beyond it (416); else 0
 	Quota      *Quota        // what the upstream said of its quota; nil if nothing

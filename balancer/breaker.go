@@ -136,7 +136,7 @@ func (b *breaker) opened(cause *pullchain.Error, now time.Time) {
 	}
 	t.level = max(t.level-healthy, 0) + 1
 	t.tripped, t.until = true, now.Add(b.openFor(t.level, cause))
-	t.wide, t.cause = cause.Scope == pullchain.ScopeUpstream, cause
+	t.wide, t.cause = cause.Reach == pullchain.ReachLane, cause
 	t.times = append(recent(t.times, now.Add(-flapWindow)), now)
 }
 

@@ -42,7 +42,7 @@ func TestTwoFailuresAreJudgedApart(t *testing.T) {
 			inside, goOn := make(chan struct{}), make(chan struct{})
 			var once sync.Once
 			held := watched{
-				error: &pullchain.Error{Reason: pullchain.Unavailable, Code: code, Scope: pullchain.ScopeUpstream},
+				error: &pullchain.Error{Reason: pullchain.Unavailable, Code: code, Reach: pullchain.ReachLane},
 				look: func() {
 					if stackHolds("afterRequest") {
 						once.Do(func() { close(inside) })

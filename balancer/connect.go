@@ -222,7 +222,7 @@ func (w *connectWatch) silence(l *Lane) *pullchain.Error {
 	defer w.mu.Unlock()
 	e := &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeConnTimeout, Upstream: l.Name(), Err: errSilent}
 	if !w.reached {
-		e.Scope = pullchain.ScopeUpstream
+		e.Reach = pullchain.ReachLane
 	}
 	return e
 }

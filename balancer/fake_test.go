@@ -155,12 +155,12 @@ func after(d time.Duration, then func(context.Context, pullchain.Request) (pullc
 }
 
 var (
-	refused   = pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeConnRefused, Scope: pullchain.ScopeUpstream}
+	refused   = pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeConnRefused, Reach: pullchain.ReachLane}
 	internal  = pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeServerError, Status: 500}
 	quotaGone = pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeQuota, Status: 429}
 	missing   = pullchain.Error{Reason: pullchain.NotFound, Code: pullchain.CodeNotFound, Status: 404, Final: true}
 	webPage   = pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeNotRegistry}
-	proxyDead = pullchain.Error{Reason: pullchain.Egress, Code: pullchain.CodeEgressProxy, Scope: pullchain.ScopeUpstream}
+	proxyDead = pullchain.Error{Reason: pullchain.Egress, Code: pullchain.CodeEgressProxy, Reach: pullchain.ReachLane}
 )
 
 // A rig is a chain over fakes, the first authoritative.

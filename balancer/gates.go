@@ -279,7 +279,7 @@ func (g *closedGate) overridable() bool {
 }
 
 // err is what a request is told that met only this gate: what closed it, and when to
-// come back. The error keeps no Scope and is never Final: it is old, and not about
+// come back. The error keeps no Reach and is never Final: it is old, and not about
 // what is asked for now (docs/faults.md 0.5).
 func (g *closedGate) err(now time.Time) *pullchain.Error {
 	e := &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeGate, Err: g.cause}

@@ -401,7 +401,7 @@ func TestAdminState(t *testing.T) {
 func TestTokenServerHasGatesOfItsOwn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(fail(pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeToken, Scope: pullchain.ScopeToken, RetryAfter: time.Minute}), serve)
+		r := newRig(fail(pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeToken, Reach: pullchain.ReachToken, RetryAfter: time.Minute}), serve)
 		r.ups[0].token = true
 		r.mustGet(t, tag)
 		r.mustGet(t, tag)

@@ -197,7 +197,7 @@ func (a *admission) end(err error) {
 		case a.onlyItself(e):
 			a.token.end(errExcluded)
 			a.breaker.end(errExcluded)
-		case e != nil && e.Scope == pullchain.ScopeToken:
+		case e != nil && e.Reach == pullchain.ReachToken:
 			a.token.end(err)
 			a.breaker.end(errExcluded)
 		default:

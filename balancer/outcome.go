@@ -56,7 +56,7 @@ func (l *Lane) learnSuccess(a *admission, now time.Time) {
 }
 
 // learnFailure closes what a failure is held against. The Reason says which gate, and
-// the Scope how much of the lane; one answer judges no more than that (docs/faults.md 0.2).
+// the Reach how much of the lane; one answer judges no more than that (docs/faults.md 0.2).
 func (l *Lane) learnFailure(a *admission, e *pullchain.Error, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -68,13 +68,13 @@ func (l *Lane) learnFailure(a *admission, e *pullchain.Error, now time.Time) {
 		g.failback.success(now)
 		l.canary.forget(a.req)
 	case pullchain.BlameCooldown:
-		for _, class := range scopeClasses(e.Scope, class) {
+		for _, class := range reachClasses(e.Reach, class) {
 			g.cooldowns[class].close(now, e)
 		}
 	case pullchain.BlameQuarantine:
 		g.corrupt(a.req, e, now)
 	case pullchain.BlameCounted:
-		if e.Scope != pullchain.ScopeRequest && g.quarantine.refused(now) {
+		if e.Reach != pullchain.ReachRequest && g.quarantine.refused(now) {
 			g.quarantine.close(now, e)
 			g.failback.trouble()
 		}
@@ -89,7 +89,7 @@ func (g *gates) corrupt(req pullchain.Request, e *pullchain.Error, now time.Time
 	switch {
 	case !req.Range.Whole() && (e.Code == pullchain.CodeWrongRange || e.Code == pullchain.CodeEncoded):
 		g.ignoresRange = true
-	case e.Scope == pullchain.ScopeRequest:
+	case e.Reach == pullchain.ReachRequest:
 	default:
 		g.quarantine.close(now, e)
 		g.failback.trouble()
@@ -100,7 +100,7 @@ func (g *gates) corrupt(req pullchain.Request, e *pullchain.Error, now time.Time
 // to. The breaker counts the failure as well, but trips at the third refused
 // connection only; a burst of a hundred requests would all run into it by then.
 func (g *gates) unavailable(e *pullchain.Error, now time.Time) {
-	if e.Scope != pullchain.ScopeUpstream {
+	if e.Reach != pullchain.ReachLane {
 		return
 	}
 	switch e.Code {
@@ -118,7 +118,7 @@ func (l *Lane) foundSilent() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
-	e := &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeConnTimeout, Scope: pullchain.ScopeUpstream, Upstream: l.Name(), Err: errSilent}
+	e := &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeConnTimeout, Reach: pullchain.ReachLane, Upstream: l.Name(), Err: errSilent}
 	l.gates.dialBackoff.begin(now, backoffSilent, e)
 	l.past.lastError, l.past.lastFailed = e, now
 }
@@ -126,15 +126,15 @@ func (l *Lane) foundSilent() {
 // dataClasses are those that serve content; the token server's gates are apart.
 var dataClasses = []pullchain.Class{pullchain.ClassManifest, pullchain.ClassBlob}
 
-// scopeClasses returns the classes that a failure of a request of class c
+// reachClasses returns the classes that a failure of a request of class c
 // speaks of.
-func scopeClasses(s pullchain.Scope, c pullchain.Class) []pullchain.Class {
+func reachClasses(s pullchain.Reach, c pullchain.Class) []pullchain.Class {
 	switch s {
-	case pullchain.ScopeUpstream:
+	case pullchain.ReachLane:
 		return dataClasses
-	case pullchain.ScopeToken:
+	case pullchain.ReachToken:
 		return []pullchain.Class{pullchain.ClassToken}
-	case pullchain.ScopeRequest:
+	case pullchain.ReachRequest:
 		return nil
 	}
 	return []pullchain.Class{c}

@@ -103,7 +103,7 @@ func (l *Lane) closeFor(e *pullchain.Error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.past.lastError, l.past.lastFailed = e, time.Now()
-	for _, class := range scopeClasses(e.Scope, pullchain.ClassManifest) {
+	for _, class := range reachClasses(e.Reach, pullchain.ClassManifest) {
 		l.gates.cooldowns[class].close(time.Now(), e)
 	}
 }

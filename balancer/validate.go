@@ -70,7 +70,7 @@ func (b *Balancer) validate(req pullchain.Request, resp pullchain.Response) (pul
 	case req.Head || req.Range.Whole() || resp.Status == http.StatusPartialContent:
 		return resp, nil
 	case req.Options.Speculative:
-		return resp, &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeWrongRange, Scope: pullchain.ScopeRequest, Err: errIgnored}
+		return resp, &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeWrongRange, Reach: pullchain.ReachRequest, Err: errIgnored}
 	case req.Options.Unverified:
 		return resp, nil
 	}
@@ -147,7 +147,7 @@ func unexpected(err error) error {
 // sizeConflict is a size that is not what a manifest or another lane says it is:
 // which of them is wrong is not known, so no lane is quarantined.
 func sizeConflict(format string, args ...any) error {
-	return &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeWrongSize, Scope: pullchain.ScopeRequest, Err: fmt.Errorf(format, args...)}
+	return &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeWrongSize, Reach: pullchain.ReachRequest, Err: fmt.Errorf(format, args...)}
 }
 
 // mismatch is bytes, or a description of them, that are not those asked for.

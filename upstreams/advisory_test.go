@@ -50,8 +50,8 @@ func TestCVE_2026_48978_RealmInward(t *testing.T) {
 	} {
 		r.hub.SetRealm(realm)
 		_, _, err := fetch(t, r.upstream(t, private(false)), r.tag())
-		if e := expectError(t, err, pullchain.Refused, pullchain.CodeAuthRealm); e.Scope != pullchain.ScopeToken {
-			t.Errorf("%s: scope %v", realm, e.Scope)
+		if e := expectError(t, err, pullchain.Refused, pullchain.CodeAuthRealm); e.Reach != pullchain.ReachToken {
+			t.Errorf("%s: scope %v", realm, e.Reach)
 		}
 	}
 	r.expectUntouched(t, "inside")
@@ -223,8 +223,8 @@ func TestCVE_2023_2253_Bounded(t *testing.T) {
 			defer r.Server(tt.on).Inject(tt.fault)()
 			_, _, err := fetch(t, r.upstream(t, nil), tt.req)
 			e := expectError(t, err, tt.reason, tt.code)
-			if tt.code == pullchain.CodeTooLarge && e.Scope != pullchain.ScopeRequest {
-				t.Errorf("scope %v: one large document says nothing of the others (docs/faults.md F25)", e.Scope)
+			if tt.code == pullchain.CodeTooLarge && e.Reach != pullchain.ReachRequest {
+				t.Errorf("scope %v: one large document says nothing of the others (docs/faults.md F25)", e.Reach)
 			}
 			if err := r.Ledger().WaitIdle(within(t, ioPatience)); err != nil {
 				t.Fatal("the server is still being read")
@@ -270,8 +270,8 @@ func TestCVE_2021_41190_AmbiguousManifest(t *testing.T) {
 			r := newRig(t, simnet.HubConfig{Open: true})
 			defer r.hub.Inject(simnet.Fault{Respond: answering(200, map[string]string{"Content-Type": tt.contentType}, tt.doc)})()
 			_, _, err := fetch(t, r.upstream(t, nil), r.tag())
-			if e := expectError(t, err, pullchain.Corrupt, pullchain.CodeWrongType); e.Scope != pullchain.ScopeClass {
-				t.Errorf("scope %v, want the class: no digest names these bytes", e.Scope)
+			if e := expectError(t, err, pullchain.Corrupt, pullchain.CodeWrongType); e.Reach != pullchain.ReachClass {
+				t.Errorf("scope %v, want the class: no digest names these bytes", e.Reach)
 			}
 			// Where a digest does, it is the image that is odd: else a user that can
 			// push one takes its registry out of service.
@@ -284,8 +284,8 @@ func TestCVE_2021_41190_AmbiguousManifest(t *testing.T) {
 				}
 				return
 			}
-			if e := expectError(t, err, pullchain.Corrupt, pullchain.CodeWrongType); e.Scope != pullchain.ScopeRequest {
-				t.Errorf("scope %v, want this request", e.Scope)
+			if e := expectError(t, err, pullchain.Corrupt, pullchain.CodeWrongType); e.Reach != pullchain.ReachRequest {
+				t.Errorf("scope %v, want this request", e.Reach)
 			}
 		})
 	}

@@ -229,8 +229,8 @@ func TestUnreachable(t *testing.T) {
 				}
 			})
 			_, _, err := fetch(t, u, r.tag())
-			if e := expectError(t, err, pullchain.Unavailable, code); e.Scope != pullchain.ScopeUpstream {
-				t.Errorf("scope %v, want the whole upstream", e.Scope)
+			if e := expectError(t, err, pullchain.Unavailable, code); e.Reach != pullchain.ReachLane {
+				t.Errorf("scope %v, want the whole upstream", e.Reach)
 			}
 			r.hub.Mend()
 			if fault == simnet.ConnBlackhole || fault == simnet.ConnSilent {
@@ -265,8 +265,8 @@ func TestCutBlob(t *testing.T) {
 		r := newRig(t, simnet.HubConfig{})
 		defer r.hub.CDN.Inject(simnet.Fault{Cut: ending, CutFraction: 0.4})()
 		_, body, err := fetch(t, r.upstream(t, nil), r.blob())
-		if e := expectError(t, err, pullchain.Unavailable, code); e.Scope != pullchain.ScopeClass {
-			t.Errorf("scope %v: a cut speaks of blobs only", e.Scope)
+		if e := expectError(t, err, pullchain.Unavailable, code); e.Reach != pullchain.ReachClass {
+			t.Errorf("scope %v: a cut speaks of blobs only", e.Reach)
 		}
 		if _, content := r.img.Layer(0); !strings.HasPrefix(string(content), string(body)) {
 			t.Error("the bytes before the cut are wrong")

@@ -50,7 +50,7 @@ func classifyStatus(a answer) *pullchain.Error {
 	}
 	switch {
 	case workerQuotaSpent(a):
-		e.Reason, e.Code, e.Scope = pullchain.Limited, pullchain.CodeWorkerQuota, pullchain.ScopeUpstream
+		e.Reason, e.Code, e.Reach = pullchain.Limited, pullchain.CodeWorkerQuota, pullchain.ReachLane
 		e.RetryAfter = untilMidnightUTC(a.now)
 	case a.status == http.StatusTooManyRequests:
 		classifyLimit(a, e)
@@ -62,7 +62,7 @@ func classifyStatus(a answer) *pullchain.Error {
 		e.Reason, e.Code = pullchain.NotFound, pullchain.CodeNotFound
 		e.Final = !isHTML(a) // a parked host's 404 page says nothing of the registry
 	case a.status == http.StatusProxyAuthRequired: // of a proxy that forwards plain http (egress.NewTransport)
-		e.Reason, e.Code, e.Scope = pullchain.Egress, pullchain.CodeEgressAuth, pullchain.ScopeUpstream
+		e.Reason, e.Code, e.Reach = pullchain.Egress, pullchain.CodeEgressAuth, pullchain.ReachLane
 	case a.status == http.StatusUnauthorized: // after logging in as configured: see attempt.ask
 		e.Reason, e.Code = pullchain.Denied, pullchain.CodeUnauthorized
 	case a.status == http.StatusRequestedRangeNotSatisfiable && a.blob:
@@ -71,7 +71,7 @@ func classifyStatus(a answer) *pullchain.Error {
 			e.Size = max(got.Total, 0)
 		}
 	case a.status >= 520 && a.status <= 530:
-		e.Reason, e.Code, e.Scope = pullchain.Unavailable, pullchain.CodeOriginDown, scopeOf(a.offOrigin)
+		e.Reason, e.Code, e.Reach = pullchain.Unavailable, pullchain.CodeOriginDown, reachOf(a.offOrigin)
 	// Of the 4xx these three say nothing of what was asked for (RFC 9110 15.5.9, RFC 8470
 	// 5.2, RFC 6585 5): another upstream may well answer.
 	case a.status >= 500, a.status == http.StatusRequestTimeout, a.status == http.StatusTooEarly,
@@ -114,7 +114,7 @@ func classifyLimit(a answer, e *pullchain.Error) {
 	case len(a.body) == 0 && !strings.HasPrefix(a.header.Get("Content-Type"), "text/"): // a HEAD's answer has its type alone
 		e.Code = pullchain.CodeThrottle
 	default: // plain text or a page, from what stands before the registry
-		e.Code, e.Scope = pullchain.CodeAbuse, scopeOf(a.offOrigin)
+		e.Code, e.Reach = pullchain.CodeAbuse, reachOf(a.offOrigin)
 		e.RetryAfter = max(e.RetryAfter, minBan)
 	}
 	e.RetryAfter = wire.ClampRetryAfter(e.RetryAfter)
@@ -163,13 +163,13 @@ func isHTML(a answer) bool {
 	return strings.HasPrefix(strings.ToLower(a.header.Get("Content-Type")), "text/html") || looksLikeHTML(a.body)
 }
 
-// scopeOf says how much a failure of a host means: the upstream's own host is
+// reachOf says how much a failure of a host means: the upstream's own host is
 // in the way of everything, a CDN only of the class it serves.
-func scopeOf(offOrigin bool) pullchain.Scope {
+func reachOf(offOrigin bool) pullchain.Reach {
 	if offOrigin {
-		return pullchain.ScopeClass
+		return pullchain.ReachClass
 	}
-	return pullchain.ScopeUpstream
+	return pullchain.ReachLane
 }
 
 // classifyTransport says what a failure to get an answer at all means. Where net/http
@@ -182,9 +182,9 @@ func classifyTransport(err error, offOrigin bool) *pullchain.Error {
 	}
 	code, ok := egress.ProxyFailure(err)
 	if ok {
-		return &pullchain.Error{Reason: pullchain.Egress, Code: code, Scope: pullchain.ScopeUpstream, Err: err}
+		return &pullchain.Error{Reason: pullchain.Egress, Code: code, Reach: pullchain.ReachLane, Err: err}
 	}
-	e := &pullchain.Error{Reason: pullchain.Unavailable, Scope: scopeOf(offOrigin), Err: err}
+	e := &pullchain.Error{Reason: pullchain.Unavailable, Reach: reachOf(offOrigin), Err: err}
 	text := err.Error()
 	switch {
 	case code != "": // the proxy works, and says what is wrong with the far end
@@ -202,16 +202,16 @@ func classifyTransport(err error, offOrigin bool) *pullchain.Error {
 	case strings.Contains(text, "ENHANCE_YOUR_CALM"): // RFC 9113 7: we make too much load, a 429 in HTTP/2's words
 		e.Reason, e.Code, e.RetryAfter = pullchain.Limited, pullchain.CodeThrottle, minBan
 	case strings.Contains(text, "http2: ") || strings.Contains(text, "stream error"):
-		e.Code, e.Scope = pullchain.CodeHTTP2, pullchain.ScopeClass
+		e.Code, e.Reach = pullchain.CodeHTTP2, pullchain.ReachClass
 	case strings.Contains(text, "response headers exceeded"): // our limit of 64 KiB; Go's own is 10 MiB
-		e.Code, e.Scope = pullchain.CodeHeaderTooLarge, pullchain.ScopeClass
+		e.Code, e.Reach = pullchain.CodeHeaderTooLarge, pullchain.ReachClass
 	case errors.Is(err, context.DeadlineExceeded), isTimeout(err): // connected, and then no headers
-		e.Code, e.Scope = pullchain.CodeHeaderTimeout, pullchain.ScopeClass
+		e.Code, e.Reach = pullchain.CodeHeaderTimeout, pullchain.ReachClass
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE),
 		strings.Contains(text, "connection closed"), strings.Contains(text, "server closed idle connection"):
-		e.Code, e.Scope = pullchain.CodeConnReset, pullchain.ScopeClass
+		e.Code, e.Reach = pullchain.CodeConnReset, pullchain.ReachClass
 	default:
-		e.Code, e.Scope = pullchain.CodeUnexpected, pullchain.ScopeClass
+		e.Code, e.Reach = pullchain.CodeUnexpected, pullchain.ReachClass
 	}
 	return e
 }

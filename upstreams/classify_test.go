@@ -113,11 +113,11 @@ func TestClassifyLimit(t *testing.T) {
 		},
 		"Hub's abuse limit": {
 			answer{status: 429, header: http.Header{"Content-Type": {"text/plain"}}, body: []byte(hapBody)},
-			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeAbuse, Scope: pullchain.ScopeUpstream, RetryAfter: time.Minute},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeAbuse, Reach: pullchain.ReachLane, RetryAfter: time.Minute},
 		},
 		"abuse limit that asks for less than a minute": {
 			answer{status: 429, header: http.Header{"Retry-After": {"5"}}, body: []byte(hapBody)},
-			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeAbuse, Scope: pullchain.ScopeUpstream, RetryAfter: time.Minute},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeAbuse, Reach: pullchain.ReachLane, RetryAfter: time.Minute},
 		},
 		"bare 429": {
 			answer{status: 429},
@@ -133,19 +133,19 @@ func TestClassifyLimit(t *testing.T) {
 		},
 		"abuse limit to a HEAD": {
 			answer{status: 429, header: http.Header{"Content-Type": {"text/plain"}}},
-			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeAbuse, Scope: pullchain.ScopeUpstream, RetryAfter: time.Minute},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeAbuse, Reach: pullchain.ReachLane, RetryAfter: time.Minute},
 		},
 		"Cloudflare 1015": {
 			answer{status: 429, header: fromCloudflare, body: []byte(cf1015Body)},
-			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeAbuse, Scope: pullchain.ScopeUpstream, RetryAfter: time.Minute},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeAbuse, Reach: pullchain.ReachLane, RetryAfter: time.Minute},
 		},
 		"Cloudflare 1027 with 429": {
 			answer{status: 429, header: fromCloudflare, body: []byte(cf1027Body)},
-			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeWorkerQuota, Scope: pullchain.ScopeUpstream, RetryAfter: 90 * time.Minute},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeWorkerQuota, Reach: pullchain.ReachLane, RetryAfter: 90 * time.Minute},
 		},
 		"Cloudflare 1027 with 503": {
 			answer{status: 503, header: http.Header{"Cf-Ray": {"8f-FRA"}}, body: []byte(cf1027Body)},
-			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeWorkerQuota, Scope: pullchain.ScopeUpstream, RetryAfter: 90 * time.Minute},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeWorkerQuota, Reach: pullchain.ReachLane, RetryAfter: 90 * time.Minute},
 		},
 		"1027 without Cloudflare": {
 			answer{status: 503, body: []byte("pid 1027 died")},
@@ -153,11 +153,11 @@ func TestClassifyLimit(t *testing.T) {
 		},
 		"1027 in a Ray ID": {
 			answer{status: 530, header: fromCloudflare, body: []byte("<h1>Error 1016</h1><p>Ray ID: 8f1027ab00000000, 2001:db8::1027</p>")},
-			pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeOriginDown, Scope: pullchain.ScopeUpstream},
+			pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeOriginDown, Reach: pullchain.ReachLane},
 		},
 		"1027 in plain text": {
 			answer{status: 429, header: fromCloudflare, body: []byte("error code: 1027")},
-			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeWorkerQuota, Scope: pullchain.ScopeUpstream, RetryAfter: 90 * time.Minute},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeWorkerQuota, Reach: pullchain.ReachLane, RetryAfter: 90 * time.Minute},
 		},
 		"503 for a year": {
 			answer{status: 503, header: http.Header{"Retry-After": {"31536000"}}},
@@ -228,7 +228,7 @@ func TestClassifyStatus(t *testing.T) {
 		},
 		"407 of a forwarding proxy": {
 			answer{status: 407},
-			pullchain.Error{Reason: pullchain.Egress, Code: pullchain.CodeEgressAuth, Scope: pullchain.ScopeUpstream},
+			pullchain.Error{Reason: pullchain.Egress, Code: pullchain.CodeEgressAuth, Reach: pullchain.ReachLane},
 		},
 		"416 with the size": {
 			answer{status: 416, header: http.Header{"Content-Range": {"bytes */1234"}}, blob: true},
@@ -248,9 +248,9 @@ func TestClassifyStatus(t *testing.T) {
 		"502":                    {answer{status: 502}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeServerError}},
 		"504":                    {answer{status: 504}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeServerError}},
 		"519":                    {answer{status: 519}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeServerError}},
-		"520":                    {answer{status: 520, header: fromCloudflare}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeOriginDown, Scope: pullchain.ScopeUpstream}},
-		"524":                    {answer{status: 524, header: fromCloudflare}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeOriginDown, Scope: pullchain.ScopeUpstream}},
-		"530 with 1016":          {answer{status: 530, header: fromCloudflare, body: []byte(cf530Body)}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeOriginDown, Scope: pullchain.ScopeUpstream}},
+		"520":                    {answer{status: 520, header: fromCloudflare}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeOriginDown, Reach: pullchain.ReachLane}},
+		"524":                    {answer{status: 524, header: fromCloudflare}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeOriginDown, Reach: pullchain.ReachLane}},
+		"530 with 1016":          {answer{status: 530, header: fromCloudflare, body: []byte(cf530Body)}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeOriginDown, Reach: pullchain.ReachLane}},
 		"522 of a CDN":           {answer{status: 522, offOrigin: true, blob: true}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeOriginDown}},
 		"531":                    {answer{status: 531}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeServerError}},
 		"304 to nothing":         {answer{status: 304}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeUnexpected}},

@@ -256,8 +256,8 @@ func TestExpiredSignedURL(t *testing.T) {
 				} else {
 					t.Error(err)
 				}
-			} else if e := expectError(t, err, pullchain.Unavailable, pullchain.CodeSignedURL); isPage(e.Error()) || e.Scope != pullchain.ScopeClass {
-				t.Errorf("scope %v: %v", e.Scope, e)
+			} else if e := expectError(t, err, pullchain.Unavailable, pullchain.CodeSignedURL); isPage(e.Error()) || e.Reach != pullchain.ReachClass {
+				t.Errorf("scope %v: %v", e.Reach, e)
 			}
 			for server, want := range map[string]int{"hub": tt.asked, "hub-cdn": 2, "hub-auth": 1} {
 				if n := r.count(simnet.Filter{Server: server, Class: simnet.Blobs | simnet.Token}); n != want {

@@ -151,7 +151,7 @@ const maxEntityTag = 256
 func oddDocument(named bool, format string, args ...any) error {
 	e := &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeWrongType, Err: fmt.Errorf(format, args...)}
 	if named {
-		e.Scope = pullchain.ScopeRequest
+		e.Reach = pullchain.ReachRequest
 	}
 	return e
 }
@@ -245,7 +245,7 @@ func looksLikeHTML(body []byte) bool {
 }
 
 // corrupt is an answer that is not what was asked for. What it is held against is for
-// its Code and Scope to say.
+// its Code and Reach to say.
 func corrupt(code pullchain.Code, format string, args ...any) error {
 	return &pullchain.Error{Reason: pullchain.Corrupt, Code: code, Err: fmt.Errorf(format, args...)}
 }
@@ -257,7 +257,7 @@ var errTooLarge = errors.New("larger than pullchain accepts")
 // no gate is closed for it (docs/faults.md F25).
 func (a *attempt) tooLarge(limit, size int64) error {
 	return &pullchain.Error{
-		Reason: pullchain.Refused, Code: pullchain.CodeTooLarge, Scope: pullchain.ScopeRequest,
+		Reason: pullchain.Refused, Code: pullchain.CodeTooLarge, Reach: pullchain.ReachRequest,
 		Err: fmt.Errorf("%s exceeds %d bytes (%d or more): %w", a.req.Op, limit, size, errTooLarge),
 	}
 }

@@ -35,13 +35,13 @@ func TestClassifyTransport(t *testing.T) {
 	type verdict struct {
 		Reason     pullchain.Reason
 		Code       pullchain.Code
-		Scope      pullchain.Scope
+		Scope      pullchain.Reach
 		RetryAfter time.Duration
 	}
-	down := func(code pullchain.Code, scope pullchain.Scope) verdict {
+	down := func(code pullchain.Code, scope pullchain.Reach) verdict {
 		return verdict{Reason: pullchain.Unavailable, Code: code, Scope: scope}
 	}
-	const all, class = pullchain.ScopeUpstream, pullchain.ScopeClass
+	const all, class = pullchain.ReachLane, pullchain.ReachClass
 	tests := map[string]struct {
 		err       error
 		offOrigin bool
@@ -81,7 +81,7 @@ func TestClassifyTransport(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			e := classifyTransport(tt.err, tt.offOrigin)
-			got := verdict{e.Reason, e.Code, e.Scope, e.RetryAfter}
+			got := verdict{e.Reason, e.Code, e.Reach, e.RetryAfter}
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("%v (-want +got)\n%s", tt.err, diff)
 			}

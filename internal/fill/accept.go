@@ -48,7 +48,7 @@ func (k known) useOf(req pullchain.Request, resp pullchain.Response) (u use, fro
 	other := size >= 0 && resp.Size >= 0 && resp.Size != size
 	if other || resp.Size >= 0 && k.confirmed && resp.Size < k.end || size >= 0 && to > size {
 		return useNone, 0, 0, &pullchain.Error{
-			Reason: pullchain.Corrupt, Code: pullchain.CodeWrongSize, Scope: pullchain.ScopeRequest, Upstream: pullchain.ServedBy(resp.Attempts),
+			Reason: pullchain.Corrupt, Code: pullchain.CodeWrongSize, Reach: pullchain.ReachRequest, Upstream: pullchain.ServedBy(resp.Attempts),
 			Err: fmt.Errorf("a part of something of %d bytes, not %d", max(resp.Size, to), max(size, k.end)),
 		}
 	}
@@ -66,7 +66,7 @@ func carried(req pullchain.Request, resp pullchain.Response) (from, to int64, er
 	got := resp.Range
 	if req.Range.Whole() || req.Range.From >= 0 && got.From != req.Range.From || got.From < 0 || got.To <= got.From || resp.Size >= 0 && got.To > resp.Size {
 		return 0, 0, &pullchain.Error{
-			Reason: pullchain.Corrupt, Code: pullchain.CodeWrongRange, Scope: pullchain.ScopeRequest,
+			Reason: pullchain.Corrupt, Code: pullchain.CodeWrongRange, Reach: pullchain.ReachRequest,
 			Err: fmt.Errorf("asked for %v, got %v of %d", req.Range, got, resp.Size),
 		}
 	}

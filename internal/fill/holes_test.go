@@ -12,7 +12,7 @@ import (
 // the content.
 func (r *fillRig) partial(runs ...blobstore.Extent) {
 	r.t.Helper()
-	sp, err := r.store.Spool(r.chain.digest)
+	sp, err := r.store.Spool(r.t.Context(), r.chain.digest)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -58,7 +58,7 @@ func (s *Source) noteRefusal(w way, k key, err error) {
 
 func (s *Source) fail(reason pullchain.Reason, code pullchain.Code, status int, err error) *pullchain.Error {
 	return &pullchain.Error{
-		Reason: reason, Code: code, Upstream: s.cfg.Upstream, Status: status, Scope: pullchain.ScopeToken, Err: err,
+		Reason: reason, Code: code, Upstream: s.cfg.Upstream, Status: status, Reach: pullchain.ReachToken, Err: err,
 	}
 }
 

@@ -161,8 +161,8 @@ func checkError(t *testing.T, what string, err error, reason pullchain.Reason, c
 		t.Errorf("%s: %T %v; want a *pullchain.Error", what, err, err)
 		return
 	}
-	if e.Reason != reason || e.Code != code || e.Status != status || e.Scope != pullchain.ScopeToken || e.Upstream != "hub" {
-		t.Errorf("%s: %v (status %d, scope %d, upstream %q); want %v %s, status %d", what, e, e.Status, e.Scope, e.Upstream, reason, code, status)
+	if e.Reason != reason || e.Code != code || e.Status != status || e.Reach != pullchain.ReachToken || e.Upstream != "hub" {
+		t.Errorf("%s: %v (status %d, scope %d, upstream %q); want %v %s, status %d", what, e, e.Status, e.Reach, e.Upstream, reason, code, status)
 	}
 	if strings.Contains(err.Error(), canary) || strings.Contains(err.Error(), basic.Reveal()[6:]) {
 		t.Errorf("%s: the error shows the login: %v", what, err)
