@@ -36,7 +36,7 @@ const (
 	BlameCooldown                // the gate stays shut until a time
 	BlameQuarantine              // not to be trusted with bytes for a while
 	BlameEgress                  // the egress's own breaker, shared by all its lanes
-	BlameCounted                 // quarantine when it happens again and again
+	BlameCounted                 // counted for people to see: what our own policy refuses is no fault of the lane
 )
 
 var reasons = [...]struct {

@@ -162,7 +162,9 @@ func (b *Balancer) win(ctx context.Context, req pullchain.Request, log *attemptL
 	lanes := b.choose(req, nil, log)
 	won := b.race(ctx, req, lanes, log)
 	if won == nil && !hasFallback(req) && log.failOpen() && ctx.Err() == nil {
-		won = b.force(ctx, req, log)
+		if won = b.force(ctx, req, log); won == nil {
+			won = b.onceMore(ctx, req, lanes, log)
+		}
 	}
 	if won == nil {
 		return nil, log.finalError(ctx, b.inOrder)

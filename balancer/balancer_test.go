@@ -30,10 +30,10 @@ func TestFailoverBeforeTheFirstByte(t *testing.T) {
 		{"refused", fail(refused), tag, "hold"},
 		{"500", fail(internal), tag, ""},
 		{"429", fail(quotaGone), tag, "cooldown"},
-		{"HTML", fail(webPage), tag, "quarantine"},
+		{"HTML", fail(webPage), tag, ""},
 		{"dead egress, no other lane behind it", fail(proxyDead), tag, ""},
 		{"small blob cut", cutAt(10), smallBlob, ""},
-		{"small blob wrong", corrupt, smallBlob, "quarantine"},
+		{"small blob wrong", corrupt, smallBlob, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -76,10 +76,10 @@ func TestFinalError(t *testing.T) {
 		after  time.Duration
 	}{
 		{"the registry itself says no", missing, internal, []int{1, 0}, pullchain.NotFound, 404, 0},
-		{"one is down and one has not got it", internal, mirrorMissing, []int{1, 1}, pullchain.Unavailable, 500, 0},
+		{"one is down and one has not got it", refused, mirrorMissing, []int{1, 1}, pullchain.Unavailable, 0, 0},
 		{"a mirror's no is not final", mirrorMissing, missing, []int{1, 1}, pullchain.NotFound, 404, 0},
 		{"all limited", limitedFor(time.Hour), limitedFor(time.Minute), []int{1, 1}, pullchain.Limited, 429, time.Minute},
-		{"one limited, one down", limitedFor(time.Hour), internal, []int{1, 1}, pullchain.Unavailable, 0, time.Hour},
+		{"one limited, one down", limitedFor(time.Hour), refused, []int{1, 1}, pullchain.Unavailable, 0, time.Hour},
 		{"one limited, one has not got it", limitedFor(time.Hour), mirrorMissing, []int{1, 1}, pullchain.Unavailable, 0, time.Hour},
 		{"wrong and missing", webPage, mirrorMissing, []int{1, 1}, pullchain.Corrupt, 0, 0},
 		{"denied and missing", denied, mirrorMissing, []int{1, 1}, pullchain.Denied, 403, 0},
@@ -171,10 +171,13 @@ func TestAWrongBlobIsNeverComplete(t *testing.T) {
 		if e := errorOf(t, err); e.Reason != pullchain.Corrupt || e.Code != pullchain.CodeDigestMismatch {
 			t.Errorf("got %v", e)
 		}
-		if s := r.state(0).State; s != balancer.StateQuarantined {
-			t.Errorf("the lane that lied is %q", s)
+		if s := r.state(0).State; s != balancer.StateServing {
+			t.Errorf("for one image the lane is %q", s)
 		}
 		r.mustGet(t, blob)
+		if got := r.counts(); !slices.Equal(got, []int{1, 1}) {
+			t.Errorf("asked %v, the lane that lied of this blob again", got)
+		}
 	})
 }
 
@@ -319,8 +322,8 @@ func TestForcedTryIsOne(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(fail(internal))
-		for range 5 {
-			r.Fetch(t.Context(), tag)
+		for i := range 5 {
+			r.Fetch(t.Context(), of(i, tag))
 		}
 		if s := r.state(0).State; s != balancer.StateOpen {
 			t.Fatalf("after five 500s the lane is %q", s)

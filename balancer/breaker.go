@@ -41,14 +41,22 @@ var errExcluded = errors.New("excluded")
 // taken inside gobreaker's mutex, and so never held while calling gobreaker.
 type breaker struct {
 	cfg    BreakerConfig
-	cb     *gobreaker.TwoStepCircuitBreaker[struct{}]
-	notify func(tripped bool) // called when it trips and when it closes; must not use cb
-	trial  atomic.Bool        // a half-open trial is under way
+	name   string
+	notify func(tripped bool) // called when it trips and when it closes; must not use gobreaker
+	count  atomic.Pointer[counter]
+	trial  atomic.Bool // a half-open trial is under way
 
+	mu      sync.Mutex
+	trip    trip
+	failing map[subject]time.Time // when each failed last
+}
+
+// A counter is gobreaker's part of a breaker: it is replaced where the breaker is
+// reset, which gobreaker cannot be.
+type counter struct {
+	b       *breaker
+	cb      *gobreaker.TwoStepCircuitBreaker[struct{}]
 	failure failure // being counted; guarded by cb's mutex
-
-	mu   sync.Mutex
-	trip trip
 }
 
 // A failure is what a breaker goes by when it counts one.
@@ -68,51 +76,72 @@ type trip struct {
 }
 
 func newBreaker(name string, cfg BreakerConfig, notify func(tripped bool)) *breaker {
-	b := &breaker{cfg: cfg.withDefaults(), notify: notify}
-	b.cb = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
-		Name:          name,
+	b := &breaker{cfg: cfg.withDefaults(), name: name, notify: notify}
+	b.count.Store(b.newCounter())
+	return b
+}
+
+func (b *breaker) newCounter() *counter {
+	c := &counter{b: b}
+	c.cb = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
+		Name:          b.name,
 		MaxRequests:   trialSuccesses,
 		Interval:      breakerWindow,
 		BucketPeriod:  breakerBucket,
 		Timeout:       min(b.cfg.Open, b.cfg.OpenMax),
-		ReadyToTrip:   b.readyToTrip,
-		OnStateChange: b.changed,
+		ReadyToTrip:   c.readyToTrip,
+		OnStateChange: c.changed,
 		IsExcluded:    func(err error) bool { return errors.Is(err, errExcluded) },
-		IsSuccessful:  b.judge,
+		IsSuccessful:  c.judge,
 	})
-	return b
+	return c
+}
+
+// reset closes the breaker and forgets all that it has counted. What is under way
+// counts for nothing any more.
+func (b *breaker) reset() {
+	b.count.Store(b.newCounter())
+	b.trial.Store(false)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.trip, b.failing = trip{}, nil
 }
 
 // judge reports whether err is a success, and if it is none takes down what the
-// next calls of gobreaker go by. It must not ask cb anything.
-func (b *breaker) judge(err error) bool {
+// next calls of gobreaker go by. It must not ask gobreaker anything.
+func (c *counter) judge(err error) bool {
 	if err == nil {
 		return true
 	}
 	e := asError(err)
-	b.failure = failure{err: e, threshold: uint32(b.cfg.Failures)}
+	failures := c.b.cfg.Failures
 	if n := failureThreshold(e); n > 0 { // what the operator has set lower stays lower
-		b.failure.threshold = uint32(min(b.cfg.Failures, n))
+		failures = min(failures, n)
 	}
+	c.failure = failure{err: e, threshold: uint32(failures)}
 	return false
 }
 
 // readyToTrip is called by cb for the failure that judge has just taken down. In a
 // row catches an upstream that is gone; the ratio one that fails for some of what is
 // asked, whose successes in between would hide it.
-func (b *breaker) readyToTrip(c gobreaker.Counts) bool {
-	if c.ConsecutiveFailures >= b.failure.threshold {
+func (c *counter) readyToTrip(n gobreaker.Counts) bool {
+	if n.ConsecutiveFailures >= c.failure.threshold {
 		return true
 	}
-	outcomes := c.TotalSuccesses + c.TotalFailures // Requests has those under way and those excluded
-	return outcomes >= uint32(b.cfg.MinRequests) && float64(c.TotalFailures) >= b.cfg.Ratio*float64(outcomes)
+	outcomes := n.TotalSuccesses + n.TotalFailures // Requests has those under way and those excluded
+	return outcomes >= uint32(c.b.cfg.MinRequests) && float64(n.TotalFailures) >= c.b.cfg.Ratio*float64(outcomes)
 }
 
-// changed is called by cb under its mutex, so it must not ask cb anything.
-func (b *breaker) changed(_ string, _, to gobreaker.State) {
+// changed is called by cb under its mutex, so it must not ask gobreaker anything.
+func (c *counter) changed(_ string, _, to gobreaker.State) {
+	b := c.b
+	if b.count.Load() != c { // it has been reset since
+		return
+	}
 	switch to {
 	case gobreaker.StateOpen:
-		b.opened(b.failure.err, time.Now())
+		b.opened(c.failure.err, time.Now())
 	case gobreaker.StateClosed:
 		b.mu.Lock()
 		b.trip.tripped, b.trip.wide, b.trip.cause = false, false, nil
@@ -205,6 +234,30 @@ func (v *breakerView) word(now time.Time) string {
 	return breakerHalfOpen
 }
 
+// repeated reports whether e is a failure that this subject has had within the window
+// already: one image that draws a 500 again and again says nothing of the others. That
+// the upstream's own host is gone, each request finds out anew.
+func (b *breaker) repeated(about subject, e *pullchain.Error, now time.Time) bool {
+	if e.Reach == pullchain.ReachLane || e.Reach == pullchain.ReachToken || about == (subject{}) {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for other, at := range b.failing {
+		if now.Sub(at) > breakerWindow {
+			delete(b.failing, other)
+		}
+	}
+	_, again := b.failing[about]
+	if b.failing == nil {
+		b.failing = make(map[subject]time.Time)
+	}
+	if len(b.failing) < subjectsKept || again {
+		b.failing[about] = now
+	}
+	return again
+}
+
 // recentTrips is how often the breaker tripped within flapWindow before now.
 func (b *breaker) recentTrips(now time.Time) int {
 	b.mu.Lock()
@@ -215,7 +268,8 @@ func (b *breaker) recentTrips(now time.Time) int {
 
 // allow asks to send one request. The permit must be ended, once. Half-open,
 // only one trial runs at a time.
-func (b *breaker) allow(now time.Time) (*breakerPermit, bool) {
+// about is what the request is about.
+func (b *breaker) allow(now time.Time, about subject) (*breakerPermit, bool) {
 	v := b.view()
 	word := v.word(now)
 	if word == breakerOpen {
@@ -225,20 +279,21 @@ func (b *breaker) allow(now time.Time) (*breakerPermit, bool) {
 	if trial && !b.trial.CompareAndSwap(false, true) {
 		return nil, false
 	}
-	done, err := b.cb.Allow()
+	done, err := b.count.Load().cb.Allow()
 	if err != nil {
 		if trial {
 			b.trial.Store(false)
 		}
 		return nil, false
 	}
-	return &breakerPermit{b: b, began: now, done: done, trial: trial}, true
+	return &breakerPermit{b: b, about: about, began: now, done: done, trial: trial}, true
 }
 
 // A breakerPermit is one request that a breaker let through; it must be ended
 // once. A nil breakerPermit is one that went past it, and counts for nothing.
 type breakerPermit struct {
 	b     *breaker
+	about subject
 	began time.Time
 	done  func(error)
 	trial bool
@@ -252,11 +307,15 @@ func (p *breakerPermit) end(err error) {
 		return
 	}
 	result := outcome(err)
-	if failed := result != nil && !errors.Is(result, errExcluded); failed && !p.trial && time.Since(p.began) > breakerBucket {
+	failed := result != nil && !errors.Is(result, errExcluded)
+	if failed && !p.trial && p.b.repeated(p.about, asError(err), time.Now()) {
+		result, failed = errExcluded, false
+	}
+	if failed && !p.trial && time.Since(p.began) > breakerBucket {
 		// cb books an outcome where its request began, which for a body that is
 		// cut late is outside the window: it would never count.
 		p.done(errExcluded)
-		if done, err := p.b.cb.Allow(); err == nil {
+		if done, err := p.b.count.Load().cb.Allow(); err == nil {
 			done(result)
 		}
 		return

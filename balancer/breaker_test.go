@@ -34,11 +34,11 @@ func TestTwoFailuresAreJudgedApart(t *testing.T) {
 			b := newBreaker("a", BreakerConfig{}, func(bool) {})
 			now := time.Now()
 			for range before {
-				p, _ := b.allow(now)
+				p, _ := b.allow(now, subject{})
 				p.end(mild)
 			}
-			grave, _ := b.allow(now)
-			beside, _ := b.allow(now)
+			grave, _ := b.allow(now, subject{})
+			beside, _ := b.allow(now, subject{})
 			inside, goOn := make(chan struct{}), make(chan struct{})
 			var once sync.Once
 			held := watched{

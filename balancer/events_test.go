@@ -83,8 +83,8 @@ func TestABreakersWayBack(t *testing.T) {
 		r.mustGet(t, byDigest) // which a prober can repeat
 		r.lanes[0].SetProbeResult(true, nil)
 		r.ups[0].become(fail(internal))
-		for range 5 {
-			r.mustGet(t, byDigest)
+		for i := range 5 {
+			r.mustGet(t, of(i, byDigest))
 		}
 		time.Sleep(time.Hour)
 		checkStory(t, r.Events(), began,
@@ -174,8 +174,8 @@ func TestForcedTriesAreEvents(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(fail(internal))
-		for range 5 {
-			r.get(t.Context(), tag)
+		for i := range 5 {
+			r.get(t.Context(), of(i, tag))
 		}
 		_, seq, _ := r.Events().Since(0)
 		time.Sleep(2 * time.Second)

@@ -38,6 +38,9 @@ func (b *Balancer) replaced(req pullchain.Request, to *Lane) (pullchain.Attempt,
 		if v := l.view(); v.quarantine.at(now) {
 			return pullchain.Attempt{Upstream: name, Start: now, Err: v.quarantine.cause}, true
 		}
+		if g := l.closedFor(req, now); g != nil {
+			return pullchain.Attempt{Upstream: name, Start: now, Err: g.cause}, true
+		}
 	}
 	return pullchain.Attempt{}, false
 }

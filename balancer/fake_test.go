@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 	"testing"
@@ -70,6 +71,13 @@ var (
 	tag       = pullchain.Request{Op: pullchain.Manifest, Registry: "docker.io", Repo: "library/app", Tag: "1"}
 	byDigest  = pullchain.Request{Op: pullchain.Manifest, Registry: "docker.io", Repo: "library/app", Digest: digest.FromBytes(document)}
 )
+
+// of is req of the i-th of several repositories: what fails for several is the fault of
+// the lane, and what fails for one is that one's.
+func of(i int, req pullchain.Request) pullchain.Request {
+	req.Repo = fmt.Sprint("library/app", i)
+	return req
+}
 
 func bytesOf(req pullchain.Request) []byte {
 	switch req.Digest {

@@ -14,8 +14,8 @@ import (
 // wrong guess is not an outage (fail open, docs/faults.md 7b.5 and F38; Envoy's panic
 // threshold is the same idea, for all requests at once). A forcedTry sees to it
 // that it is one: a request that comes while it runs waits for its outcome, and a
-// lane that has just failed it is not asked again for a moment. Else every request
-// of a registry that is down would knock at it.
+// lane that has just failed it is not asked again for the same for a moment. Else
+// every client of an image would knock at a registry that is down.
 type forcedTry struct {
 	mu      sync.Mutex
 	running chan struct{} // closed when the try under way has ended; nil when none is
@@ -27,6 +27,34 @@ const (
 	graceTime   = 5 * time.Second // a forced success lets others follow
 	forcedPause = time.Second     // a forced failure stands for the requests that come right after
 )
+
+// forcedTries are the forced tries of a lane, one for each subject: what one image's
+// has come to says nothing of another's. They are safe for concurrent use.
+type forcedTries struct {
+	mu sync.Mutex
+	m  map[subject]*forcedTry
+}
+
+// of returns the forced try of s.
+func (f *forcedTries) of(s subject) *forcedTry {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	try := f.m[s]
+	if try == nil {
+		if len(f.m) >= subjectsKept { // those under way are known to the requests that wait for them
+			clear(f.m)
+		}
+		try = &forcedTry{}
+		f.m[s] = try
+	}
+	return try
+}
+
+func (f *forcedTries) reset() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	clear(f.m)
+}
 
 // take returns true if the caller is to make the try, and must call done. Else
 // another request has made it: err is why it failed, or nil if it went well.
@@ -79,7 +107,8 @@ func (l *Lane) giveGrace() {
 // may extend its limit. It returns the winner, or nil.
 func (b *Balancer) force(ctx context.Context, req pullchain.Request, log *attemptLog) *winner {
 	for _, l := range forceOrder(log.closedGates()) {
-		mine, err := l.forced.take(ctx)
+		try := l.forced.of(subjectOf(req))
+		mine, err := try.take(ctx)
 		if err != nil {
 			if ctx.Err() == nil {
 				log.notAsked(l, gateForced, asError(err))
@@ -97,7 +126,7 @@ func (b *Balancer) force(ctx context.Context, req pullchain.Request, log *attemp
 			l.giveGrace()
 			err = nil
 		}
-		l.forced.done(err)
+		try.done(err)
 		if !canceled(err) {
 			b.states.events.add(Event{
 				Kind: KindForced, Registry: b.registry, Upstream: l.Name(), Class: req.Class().String(), Code: pullchain.CodeOf(err),
@@ -155,4 +184,35 @@ func forceOrder(gates []*closedGate) []*Lane {
 		lanes = append(lanes, g.lane)
 	}
 	return lanes
+}
+
+// onceMore asks the first of lanes again that had a moment's failure, such as a 5xx, a
+// reset or bytes that were wrong: no other could serve, and a GET may be repeated. What
+// works without us at the second try works through us at the first.
+func (b *Balancer) onceMore(ctx context.Context, req pullchain.Request, lanes []*Lane, log *attemptLog) *winner {
+	if ctx.Err() != nil || req.Head {
+		return nil
+	}
+	failed := make(map[string]*pullchain.Error)
+	for _, a := range log.recent() {
+		if a.Gate == "" {
+			failed[a.Upstream] = asError(a.Err)
+		}
+	}
+	for _, l := range lanes {
+		if e := failed[l.Name()]; e != nil && momentary(e) {
+			won, _ := b.forceOne(ctx, req, l, log)
+			return won
+		}
+	}
+	return nil
+}
+
+// momentary reports whether e may well be over at the next try.
+func momentary(e *pullchain.Error) bool {
+	switch e.Code {
+	case pullchain.CodeServerError, pullchain.CodeConnReset, pullchain.CodeTruncated, pullchain.CodeHTTP2, pullchain.CodeDigestMismatch, pullchain.CodeWrongSize:
+		return e.RetryAfter == 0
+	}
+	return false
 }

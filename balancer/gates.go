@@ -22,6 +22,7 @@ const (
 	gateDialBackoff = "hold"
 	gateCooldown    = "cooldown"
 	gateBreaker     = "breaker"
+	gateContent     = "content" // of one tag or digest, behind those of the lane
 )
 
 // gateFull keeps out only speculative requests, and only for the moment.
@@ -38,6 +39,14 @@ type gates struct {
 	failback     failbackHold
 	grace        time.Time // a forced try went well: what may be overridden stands open until then
 	ignoresRange bool      // it ignored or botched a Range
+	contents     contentGates
+	corruptions  spread // of bytes that a digest proved wrong
+	limits       spread // of pauses that were asked for single subjects
+}
+
+// forget opens all gates.
+func (g *gates) forget() {
+	*g = gates{contents: contentGates{}, corruptions: spread{}, limits: spread{}}
 }
 
 // A probeResult is what the prober makes of a lane. It is not changed once set.
@@ -136,12 +145,24 @@ func (l *Lane) closed(req pullchain.Request, now time.Time) *closedGate {
 	return l.closedIn(&v, req, now)
 }
 
-// closedIn returns the first gate of v, the lane's, that is closed for req, or nil.
-func (l *Lane) closedIn(v *gateView, req pullchain.Request, now time.Time) *closedGate {
-	g := v.closed(req.Class(), now, func() bool { return l.up.NeedsToken(req) })
+// closedFor returns the closed gate of what req is about, or nil.
+func (l *Lane) closedFor(req pullchain.Request, now time.Time) *closedGate {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	g := l.gates.contents.closed(subjectOf(req), now)
 	if g != nil {
 		g.lane = l
 	}
+	return g
+}
+
+// closedIn returns the first gate of v, the lane's, that is closed for req, or nil.
+func (l *Lane) closedIn(v *gateView, req pullchain.Request, now time.Time) *closedGate {
+	g := v.closed(req.Class(), now, func() bool { return l.up.NeedsToken(req) })
+	if g == nil {
+		return l.closedFor(req, now)
+	}
+	g.lane = l
 	return g
 }
 
@@ -272,7 +293,7 @@ func (g *closedGate) overridable() bool {
 	switch g.gate {
 	case gateOperator, gateQuarantine:
 		return false
-	case gateCooldown:
+	case gateCooldown, gateContent:
 		return !g.named
 	}
 	return true
@@ -288,6 +309,10 @@ func (g *closedGate) err(now time.Time) *pullchain.Error {
 	}
 	if cause, ok := errorsAs(g.cause); ok {
 		e.Reason, e.Code, e.Status, e.Err = cause.Reason, cause.Code, cause.Status, cause.Err
+	}
+	switch e.Reason {
+	case pullchain.NotFound, pullchain.Denied, pullchain.Invalid: // of what the probe asked for
+		e.Reason, e.Status = pullchain.Unavailable, 0
 	}
 	if !g.until.IsZero() {
 		e.RetryAfter = max(g.until.Sub(now), 0)

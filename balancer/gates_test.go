@@ -133,8 +133,8 @@ func TestBreakerTripsAndComesBackByTheProber(t *testing.T) {
 		r.mustGet(t, tag)
 		r.lanes[0].SetProbeResult(true, nil)
 		r.ups[0].become(fail(internal))
-		for range 7 {
-			r.mustGet(t, tag)
+		for i := range 7 {
+			r.mustGet(t, of(i, tag))
 		}
 		if got := r.counts(); !slices.Equal(got, []int{6, 7}) {
 			t.Fatalf("asked %v, want five failures and no more", got)
@@ -182,8 +182,8 @@ func TestOpenTimeGrowsWithTheTrips(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(fail(internal))
 		var waits []time.Duration
-		for range 100 {
-			if _, err := r.Fetch(t.Context(), tag); err == nil {
+		for i := range 100 {
+			if _, err := r.Fetch(t.Context(), of(i, tag)); err == nil {
 				t.Fatal("answered")
 			}
 			s := r.state(0)
@@ -222,8 +222,8 @@ func TestFailureThresholds(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRig(fail(tt.e), serve)
-			for range 10 {
-				r.mustGet(t, tag)
+			for i := range 10 {
+				r.mustGet(t, of(i, tag))
 			}
 			if got := r.ups[0].count(); got != tt.want {
 				t.Errorf("%s %d: asked %d times before it was left alone, want %d", tt.e.Code, tt.e.Status, got, tt.want)
@@ -264,18 +264,24 @@ func TestEgressGateIsShared(t *testing.T) {
 	})
 }
 
-func TestQuarantineDoublesAndACaptivePortalIsForgiven(t *testing.T) {
+// Wrong bytes of several repositories are the lane's: it lies, or its storage is gone.
+func TestQuarantineWidensAndDoubles(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(corrupt)
 		for i := range 4 {
-			if _, err := r.Fetch(t.Context(), smallBlob); pullchain.ReasonOf(err) != pullchain.Corrupt {
-				t.Fatalf("got %v", err)
+			for repo := range 3 {
+				if s := r.state(0); s.State == balancer.StateQuarantined {
+					t.Fatalf("after %d repositories: %q", repo, s.State)
+				}
+				if _, err := r.Fetch(t.Context(), of(repo, smallBlob)); pullchain.ReasonOf(err) != pullchain.Corrupt {
+					t.Fatalf("got %v", err)
+				}
 			}
 			want := 5 * time.Minute << i
 			s := r.state(0)
 			if s.State != balancer.StateQuarantined || time.Until(*s.Until) != want {
-				t.Fatalf("%d: %q until %v, want %v", i, s.State, time.Until(*s.Until), want)
+				t.Fatalf("%d: %q until %v, want %v", i, s.State, s.Until, want)
 			}
 			if err := r.lanes[0].Probe(t.Context()); err != nil {
 				t.Fatal(err)
@@ -283,19 +289,166 @@ func TestQuarantineDoublesAndACaptivePortalIsForgiven(t *testing.T) {
 			if s := r.state(0).State; s != balancer.StateQuarantined {
 				t.Fatal("a ping made up for wrong bytes")
 			}
-			time.Sleep(want + time.Second)
+			time.Sleep(max(want, 10*time.Minute) + time.Second)
 		}
-		portal := newRig(fail(webPage), serve)
-		portal.mustGet(t, tag)
-		if s := portal.state(0).State; s != balancer.StateQuarantined {
-			t.Fatalf("state %q", s)
+	})
+}
+
+// What a lane answers to one request, or of one image, costs no other image a pull
+// (docs/faults.md 0.2).
+func TestOneImageCostsNoOther(t *testing.T) {
+	t.Parallel()
+	for name, e := range map[string]pullchain.Error{
+		"500 in a loop":         internal,
+		"a web page":            webPage,
+		"wrong bytes":           {Reason: pullchain.Corrupt, Code: pullchain.CodeDigestMismatch, Reach: pullchain.ReachContent},
+		"503 with an hour":      {Reason: pullchain.Limited, Code: pullchain.CodeServerError, Status: 503, RetryAfter: time.Hour, Reach: pullchain.ReachContent},
+		"403":                   {Reason: pullchain.Denied, Code: pullchain.CodeForbidden, Status: 403, Reach: pullchain.ReachContent},
+		"cut bodies":            {Reason: pullchain.Unavailable, Code: pullchain.CodeTruncated},
+		"a blocked redirect":    {Reason: pullchain.Refused, Code: pullchain.CodeRedirectBlocked, Reach: pullchain.ReachRequest},
+		"429 of a foreign host": {Reason: pullchain.Limited, Code: pullchain.CodeAbuse, Status: 429, RetryAfter: time.Hour, Reach: pullchain.ReachRequest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				odd := of(99, tag)
+				r := newRig(serve)
+				r.ups[0].become(func(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
+					if req.Repo == odd.Repo {
+						return fail(e)(ctx, req)
+					}
+					return serve(ctx, req)
+				})
+				for i := range 40 {
+					if _, err := r.Fetch(t.Context(), odd); err == nil {
+						t.Fatal("the odd image was served")
+					}
+					r.mustGet(t, of(i, tag))
+					r.mustGet(t, of(i, blob))
+				}
+				if s := r.state(0); s.State != balancer.StateServing {
+					t.Errorf("the lane is %q", s.State)
+				}
+			})
+		})
+	}
+}
+
+// A lane that is the only one left is asked, whatever is guessed of it, and once more
+// for what was the fault of a moment.
+func TestTheLastPathIsAsked(t *testing.T) {
+	t.Parallel()
+	once := func(bad fetchFunc) fetchFunc {
+		asked := false
+		return func(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
+			if !asked {
+				asked = true
+				return bad(ctx, req)
+			}
+			return serve(ctx, req)
 		}
-		if err := portal.lanes[0].Probe(t.Context()); err != nil {
-			t.Fatal(err)
+	}
+	for name, bad := range map[string]fetchFunc{
+		"500":         fail(internal),
+		"reset":       fail(pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeConnReset}),
+		"wrong bytes": corrupt,
+		"short bytes": cutAt(10),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(once(bad))
+				r.mustGet(t, smallBlob)
+				if got := r.ups[0].count(); got != 2 {
+					t.Errorf("asked %d times, want once more", got)
+				}
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) { // a probe that fails is a guess, and its 404 is not the content's
+		r := newRig(serve)
+		gone := missing
+		r.lanes[0].SetProbeResult(false, &gone)
+		r.mustGet(t, tag)
+		r.ups[0].become(fail(refused))
+		if _, err := r.Fetch(t.Context(), of(1, tag)); pullchain.ReasonOf(err) != pullchain.Unavailable {
+			t.Errorf("got %v", err)
 		}
-		if s := portal.state(0).State; s == balancer.StateQuarantined {
-			t.Error("a registry is there again, and the lane is still in quarantine")
+	})
+}
+
+// What was learnt is forgotten at once where the operator says so.
+func TestReset(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		hour := quotaGone
+		hour.RetryAfter = time.Hour
+		r := newRig(fail(hour), serve)
+		for i := range 3 {
+			r.mustGet(t, of(i, tag))
 		}
+		r.ups[0].become(fail(internal))
+		for i := range 9 {
+			r.mustGet(t, of(i, blob))
+		}
+		r.ups[0].become(serve)
+		before := r.ups[0].count()
+		r.mustGet(t, tag)
+		r.mustGet(t, blob)
+		if got := r.ups[0].count(); got != before {
+			t.Fatalf("asked %d times behind closed gates", got-before)
+		}
+		r.lanes[0].SetAdminState(balancer.Drained)
+		r.lanes[0].Reset()
+		if s := r.state(0); s.State != balancer.StateDrained {
+			t.Errorf("the operator's word was forgotten: %q", s.State)
+		}
+		r.lanes[0].SetAdminState("")
+		if s := r.state(0); len(s.Gates) > 0 || s.Breakers[pullchain.ClassBlob].State != "closed" {
+			t.Errorf("after the reset: %+v", s)
+		}
+		r.mustGet(t, tag)
+		r.mustGet(t, blob)
+		if got := r.ups[0].count(); got != before+2 {
+			t.Errorf("asked %d times after the reset, want 2", got-before)
+		}
+	})
+}
+
+// "Not found" is remembered for a moment, for the method that was told it.
+func TestMemoryOfNo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(fail(missing))
+		asked := func(req pullchain.Request, want int) {
+			t.Helper()
+			before := r.ups[0].count()
+			r.Fetch(t.Context(), req)
+			if got := r.ups[0].count() - before; got != want {
+				t.Errorf("%s, HEAD %v: asked %d times, want %d", req.Image(), req.Head, got, want)
+			}
+		}
+		head := byDigest
+		head.Head = true
+		asked(head, 1)
+		asked(byDigest, 1) // of another method
+		asked(byDigest, 0)
+		time.Sleep(5 * time.Second)
+		asked(byDigest, 1)
+		asked(tag, 1)
+		asked(tag, 0)
+		time.Sleep(2 * time.Second)
+		asked(tag, 1)
+		time.Sleep(2 * time.Second)
+		asked(tag, 1) // for the third time
+		time.Sleep(29 * time.Second)
+		asked(tag, 0)
+		time.Sleep(time.Second)
+		asked(tag, 1)
+		time.Sleep(2 * time.Minute)
+		asked(tag, 1)
+		time.Sleep(2 * time.Second)
+		asked(tag, 1) // it begins anew
 	})
 }
 

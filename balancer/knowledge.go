@@ -28,22 +28,34 @@ type sizeKey struct {
 	digest digest.Digest
 }
 
+// An absentKey is what a lane's "no" is remembered by. A HEAD and a GET are not the
+// same question: caches that are cold, and links that are signed for one method, say no
+// to the one and serve the other (docs/protocol.md 4.8).
 type absentKey struct {
 	lane *Lane
-	op   pullchain.Op
-	repo string
-	ref  string
+	subject
+	head bool
 }
 
 type absence struct {
 	until time.Time
+	again time.Time // another "no" before then is the same
+	times int
 	err   *pullchain.Error
 }
 
 const (
 	sizesKept  = 16384
 	absentKept = 4096
-	absentFor  = 30 * time.Second // docs/faults.md 9: negative cache
+
+	// A "no" is remembered for as long as a burst of the same question takes. A tag may
+	// be pushed, and a pull-through registry say no while it fetches; public mirrors ban
+	// clients that keep asking (docs/protocol.md 4.2).
+	tagAbsentFor    = 2 * time.Second
+	digestAbsentFor = 5 * time.Second
+	oftenAbsentFor  = 30 * time.Second
+	oftenAbsent     = 3
+	absentAgain     = time.Minute
 )
 
 func newKnowledge() *knowledge {
@@ -78,7 +90,21 @@ func (k *knowledge) learnAbsent(l *Lane, req pullchain.Request, err error) {
 	if !ok || e.Reason != pullchain.NotFound && e.Reason != pullchain.Denied {
 		return
 	}
-	k.absences.Set(keyOf(l, req), absence{until: time.Now().Add(absentFor), err: e})
+	key, now := keyOf(l, req), time.Now()
+	a, _ := k.absences.GetIfPresent(key)
+	if now.After(a.again) {
+		a.times = 0
+	}
+	a.times++
+	pause := tagAbsentFor
+	if req.Digest != "" {
+		pause = digestAbsentFor
+	}
+	if a.times >= oftenAbsent {
+		pause = oftenAbsentFor
+	}
+	a.until, a.again, a.err = now.Add(pause), now.Add(pause+absentAgain), e
+	k.absences.Set(key, a)
 }
 
 // absent returns what l said when it was asked for req lately, or nil.
@@ -90,8 +116,4 @@ func (k *knowledge) absent(l *Lane, req pullchain.Request, now time.Time) *pullc
 	return a.err
 }
 
-// keyOf returns what l's answer to req is remembered by. A HEAD and a GET are the same
-// question; a query is that of a page of tags.
-func keyOf(l *Lane, req pullchain.Request) absentKey {
-	return absentKey{lane: l, op: req.Op, repo: req.Repo, ref: req.Reference() + "?" + req.Query}
-}
+func keyOf(l *Lane, req pullchain.Request) absentKey { return absentKey{l, subjectOf(req), req.Head} }

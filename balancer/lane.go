@@ -33,7 +33,7 @@ type Lane struct {
 	cfg      LaneConfig
 	breakers [pullchain.NumClasses]*breaker
 	ledger   laneLedger
-	forced   forcedTry
+	forced   forcedTries
 	load     load
 
 	chain atomic.Pointer[chainStates] // where changes are reported; nil before a Balancer has it
@@ -76,7 +76,8 @@ func NewLane(up Upstream, cfg LaneConfig) *Lane {
 		cfg.Via = "direct"
 	}
 	cfg.Patience = cfg.Patience.WithDefaults()
-	l := &Lane{up: up, cfg: cfg}
+	l := &Lane{up: up, cfg: cfg, forced: forcedTries{m: map[subject]*forcedTry{}}}
+	l.gates.forget()
 	for class := range l.breakers {
 		l.breakers[class] = newBreaker(up.Name()+" "+pullchain.Class(class).String(), cfg.Breaker, l.breakerChanged)
 	}
@@ -122,6 +123,22 @@ func (l *Lane) SetProbeResult(up bool, err error) {
 	}
 }
 
+// Reset forgets what was learnt of the lane: its cooldowns, quarantines, breakers and
+// skills. What the operator wants of it stays.
+func (l *Lane) Reset() {
+	defer l.changed()
+	for _, b := range l.breakers {
+		b.reset()
+	}
+	l.forced.reset()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	admin := l.gates.admin
+	l.gates.forget()
+	l.gates.admin = admin
+	l.backoff = time.Time{}
+}
+
 // breakerChanged takes note that one of the lane's breakers has tripped or
 // closed. It is called under the breaker's mutex.
 func (l *Lane) breakerChanged(tripped bool) {
@@ -162,14 +179,14 @@ func (l *Lane) admit(req pullchain.Request, force, extra bool) (*admission, *clo
 	}
 	a := &admission{lane: l, req: req, began: now, extra: extra}
 	var ok bool
-	if a.breaker, ok = l.breakers[req.Class()].allow(now); !ok && !force && !now.Before(v.grace) {
+	if a.breaker, ok = l.breakers[req.Class()].allow(now, subjectOf(req)); !ok && !force && !now.Before(v.grace) {
 		l.load.inFlight.Add(-1)
 		return nil, l.trialClosed(req.Class(), now)
 	}
 	// The token server's gate has been looked at above. Where its breaker gives no permit
 	// all the same, half-open with another trial under way, the request goes uncounted.
 	if l.up.NeedsToken(req) {
-		a.token, _ = l.breakers[pullchain.ClassToken].allow(now)
+		a.token, _ = l.breakers[pullchain.ClassToken].allow(now, subject{})
 	}
 	if extra {
 		l.load.extra.Add(1)

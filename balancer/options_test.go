@@ -66,14 +66,14 @@ func TestUnverifiedBytesAreTheCallersToJudge(t *testing.T) {
 			if s := r.state(0).State; s != balancer.StateServing {
 				t.Errorf("before any complaint the lane is %q", s)
 			}
-			r.Blame("none", &pullchain.Error{Reason: pullchain.Corrupt})
-			r.Blame("a", nil)
+			r.Blame("none", req, &pullchain.Error{Reason: pullchain.Corrupt})
+			r.Blame("a", req, nil)
 			if s := r.state(0).State; s != balancer.StateServing {
 				t.Errorf("blaming no lane, or for nothing, made the lane %q", s)
 			}
-			r.Blame("a", &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeDigestMismatch})
+			r.Blame("a", req, &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeDigestMismatch})
 			s := r.state(0)
-			if s.State != balancer.StateQuarantined || s.Code != pullchain.CodeDigestMismatch || s.LastError == nil {
+			if s.State != balancer.StateServing || s.LastError == nil || s.LastError.Code != pullchain.CodeDigestMismatch {
 				t.Errorf("the lane that is to blame is %+v", s)
 			}
 			if c := s.Classes[pullchain.ClassBlob]; c.Requests != 1 || c.Failures != 1 || c.Outcomes[pullchain.CodeDigestMismatch] != 1 {
@@ -218,8 +218,8 @@ func TestWhatIsToSpareIsNotForced(t *testing.T) {
 	for _, terms := range []pullchain.FetchOptions{{NoForce: true}, {Speculative: true}} {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRig(fail(internal), fail(internal))
-			for range 5 {
-				r.get(t.Context(), blob)
+			for i := range 5 {
+				r.get(t.Context(), of(i, blob))
 			}
 			before, start := r.counts(), time.Now()
 			_, err := r.Fetch(t.Context(), on(terms, blob))
@@ -268,8 +268,8 @@ func TestWhatIsToSpareIsNotForcedInMidBody(t *testing.T) {
 		resp := r.mustFetch(t, on(pullchain.FetchOptions{NoForce: true}, blob))
 		defer resp.Body.Close()
 		r.ups[0].become(fail(internal))
-		for range 5 {
-			r.get(t.Context(), blob)
+		for i := range 5 {
+			r.get(t.Context(), of(i, blob))
 		}
 		before := r.ups[0].count()
 		if got, err := io.ReadAll(resp.Body); pullchain.ReasonOf(err) != pullchain.Unavailable || len(got) > 400_000 {

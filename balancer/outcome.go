@@ -53,6 +53,7 @@ func (l *Lane) learnSuccess(a *admission, now time.Time) {
 		g.grace = now.Add(graceTime)
 	}
 	g.failback.success(now)
+	delete(g.contents, subjectOf(a.req))
 }
 
 // learnFailure closes what a failure is held against. The Reason says which gate, and
@@ -68,31 +69,44 @@ func (l *Lane) learnFailure(a *admission, e *pullchain.Error, now time.Time) {
 		g.failback.success(now)
 		l.canary.forget(a.req)
 	case pullchain.BlameCooldown:
-		for _, class := range reachClasses(e.Reach, class) {
-			g.cooldowns[class].close(now, e)
-		}
+		g.limited(a.req, e, now)
 	case pullchain.BlameQuarantine:
 		g.corrupt(a.req, e, now)
-	case pullchain.BlameCounted:
-		if e.Reach != pullchain.ReachRequest && g.quarantine.refused(now) {
-			g.quarantine.close(now, e)
-			g.failback.trouble()
-		}
 	case pullchain.BlameBreaker:
 		g.unavailable(e, now)
 	}
 }
 
-// corrupt takes wrong bytes for what they are, but a botched range for a
-// missing skill: the lane serves whole blobs as well as any.
+// limited closes what a "too many requests" or a "come back later" speaks of. One that
+// speaks of single images becomes the class's when it has come for several.
+func (g *gates) limited(req pullchain.Request, e *pullchain.Error, now time.Time) {
+	reach := e.Reach
+	if reach == pullchain.ReachContent {
+		g.contents.close(subjectOf(req), now, e)
+		if g.limits.add(req.Repo, now) {
+			reach = pullchain.ReachClass
+		}
+	}
+	for _, class := range reachClasses(reach, req.Class()) {
+		g.cooldowns[class].close(now, e)
+	}
+}
+
+// corrupt holds wrong bytes against the lane for this digest, and against all of it
+// when they have come for several repositories: storage rots by the object, and a
+// mirror that lies lies of more than one. A botched range is a missing skill: the lane
+// serves whole blobs as well as any. Of a label nothing follows, nor of a web page: the
+// probe sees whether a registry is there.
 func (g *gates) corrupt(req pullchain.Request, e *pullchain.Error, now time.Time) {
 	switch {
 	case !req.Range.Whole() && (e.Code == pullchain.CodeWrongRange || e.Code == pullchain.CodeEncoded):
 		g.ignoresRange = true
-	case e.Reach == pullchain.ReachRequest:
-	default:
-		g.quarantine.close(now, e)
-		g.failback.trouble()
+	case e.Code == pullchain.CodeDigestMismatch: // proved, for these bytes
+		g.contents.close(subjectOf(req), now, e)
+		if g.corruptions.add(req.Repo, now) {
+			g.quarantine.close(now, e)
+			g.failback.trouble()
+		}
 	}
 }
 
@@ -134,25 +148,26 @@ func reachClasses(s pullchain.Reach, c pullchain.Class) []pullchain.Class {
 		return dataClasses
 	case pullchain.ReachToken:
 		return []pullchain.Class{pullchain.ClassToken}
-	case pullchain.ReachRequest:
+	case pullchain.ReachRequest, pullchain.ReachContent:
 		return nil
 	}
 	return []pullchain.Class{c}
 }
 
 // Blame holds err, as a rule that a digest does not match, against the lane
-// over upstream, as if that lane's own body had been found wrong here. It is for
+// over upstream for what req asked for, as if that lane's own body had been found
+// wrong here. It is for
 // callers that check the bytes themselves (FetchOptions.Unverified). A name that
 // no lane has is ignored: a reload may have removed it. It is safe for concurrent
 // use.
-func (b *Balancer) Blame(upstream string, err error) {
+func (b *Balancer) Blame(upstream string, req pullchain.Request, err error) {
 	l := b.lane(upstream)
 	if l == nil || err == nil {
 		return
 	}
 	e := asError(l.ownError(err))
-	l.ledger.fault(pullchain.ClassBlob, e)
-	l.learn(&admission{lane: l, req: pullchain.Request{Op: pullchain.Blob}, began: time.Now()}, e)
+	l.ledger.fault(req.Class(), e)
+	l.learn(&admission{lane: l, req: req, began: time.Now()}, e)
 }
 
 // lane returns the lane of that name, or nil.
@@ -170,10 +185,11 @@ func outcome(err error) error {
 	if err == nil {
 		return nil
 	}
-	switch reason := pullchain.ReasonOf(err); {
-	case reason == pullchain.NotFound || reason == pullchain.Denied:
+	e := asError(err)
+	switch {
+	case e.Reason == pullchain.NotFound || e.Reason == pullchain.Denied:
 		return nil
-	case reason.Blame() == pullchain.BlameBreaker:
+	case e.Reason.Blame() == pullchain.BlameBreaker && e.Reach != pullchain.ReachRequest && e.Reach != pullchain.ReachContent:
 		return err
 	}
 	return errExcluded

@@ -82,7 +82,6 @@ func (l *Lane) Probe(ctx context.Context) error {
 	}
 	l.cfg.Egress.ok(began)
 	l.mu.Lock()
-	l.gates.quarantine.lift()
 	if l.canary.manifest.Op == 0 {
 		l.gates.failback.success(time.Now()) // it has served nothing yet that could be asked for again
 	}

@@ -15,7 +15,7 @@ type Registry struct {
 
 	// Blame holds err against the named upstream, because its bytes of a blob have
 	// proved wrong. It may be nil.
-	Blame func(upstream string, err error)
+	Blame func(upstream string, req pullchain.Request, err error)
 
 	// Holds reports whether the login of a Response is still one of the chain's.
 	// What another has fetched may not be read until it is proved anew. Nil: all
@@ -45,9 +45,9 @@ func (r *Registry) Stands(login string) bool {
 	return login == Anonymous || r.Holds == nil || r.Holds(login)
 }
 
-func (r *Registry) blame(upstream string, err error) {
+func (r *Registry) blame(upstream string, req pullchain.Request, err error) {
 	if r.Blame != nil {
-		r.Blame(upstream, err)
+		r.Blame(upstream, req, err)
 	}
 }
 

@@ -128,7 +128,7 @@ func (f *fill) blame(reg *Registry, upstream string, cause error) {
 	e := *AsError(cause)
 	e.Upstream = upstream
 	f.log.add(pullchain.Attempt{Upstream: upstream, Start: time.Now(), Err: &e})
-	reg.blame(upstream, &e)
+	reg.blame(upstream, f.req, &e)
 }
 
 // keepMismatch keeps a wrong copy to compare it with a right one.

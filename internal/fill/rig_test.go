@@ -71,7 +71,7 @@ func noise(n int, seed byte) []byte {
 }
 
 func (c *chainFake) registry(name string) *Registry {
-	return &Registry{Name: name, Next: c, Blame: func(upstream string, err error) {
+	return &Registry{Name: name, Next: c, Blame: func(upstream string, _ pullchain.Request, err error) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.blamed = append(c.blamed, upstream)

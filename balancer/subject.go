@@ -1,0 +1,93 @@
+package balancer
+
+import (
+	"time"
+
+	"github.com/pullchain/pullchain"
+)
+
+// A subject is what a request is about: one tag or digest of a repository, one list.
+// A failure that reaches no further is held against it alone (docs/faults.md 0.2).
+type subject struct {
+	op   pullchain.Op
+	repo string
+	ref  string
+}
+
+func subjectOf(req pullchain.Request) subject {
+	return subject{req.Op, req.Repo, req.Reference() + "?" + req.Query}
+}
+
+// contentGates are the gates of single subjects on one lane. They are guarded by its
+// lane's mutex.
+type contentGates map[subject]contentGate
+
+// A contentGate keeps requests for one subject from a lane.
+type contentGate struct {
+	closure
+	named bool // the upstream named the time
+}
+
+// subjectsKept bounds what a lane remembers of single subjects. Beyond it what ends
+// soonest goes first, and then any: to forget is to ask once more.
+const subjectsKept = 1024
+
+// Wrong bytes of a digest are asked for elsewhere for a while; a lane that is the only
+// one left is asked all the same.
+const contentQuarantine = 5 * time.Minute
+
+// close closes the gate of s because of e.
+func (c contentGates) close(s subject, now time.Time, e *pullchain.Error) {
+	if len(c) >= subjectsKept {
+		c.prune(now)
+	}
+	gate := contentGate{closure{now.Add(contentQuarantine), e}, false}
+	if e.RetryAfter > 0 {
+		gate.until, gate.named = now.Add(e.RetryAfter), true
+	}
+	c[s] = gate
+}
+
+func (c contentGates) prune(now time.Time) {
+	for s, gate := range c {
+		if !gate.at(now) {
+			delete(c, s)
+		}
+	}
+	for s := range c {
+		if len(c) < subjectsKept {
+			return
+		}
+		delete(c, s)
+	}
+}
+
+// closed returns the closed gate of s, or nil.
+func (c contentGates) closed(s subject, now time.Time) *closedGate {
+	gate, ok := c[s]
+	if !ok || !gate.at(now) {
+		return nil
+	}
+	return &closedGate{gate: gateContent, until: gate.until, named: gate.named, cause: gate.cause}
+}
+
+// A spread tells whether a failure of single subjects is one of the lane: it has come
+// for several repositories lately. It is guarded by its lane's mutex.
+type spread map[string]time.Time
+
+const (
+	spreadWindow = 10 * time.Minute
+	spreadWide   = 3 // repositories
+)
+
+// add takes down a failure in repo, and reports whether there are too many by now to
+// be the fault of single images.
+func (s spread) add(repo string, now time.Time) (wide bool) {
+	for other, at := range s {
+		if now.Sub(at) > spreadWindow {
+			delete(s, other)
+		}
+	}
+	s[repo] = now
+	return len(s) >= spreadWide
+}
