@@ -265,3 +265,22 @@ func (r *fillRig) rot(at int) {
 		r.t.Fatal(err)
 	}
 }
+
+// TestF20EmptyOnce: an upstream that answers with nothing, once, is asked again, and no
+// client notices.
+func TestF20EmptyOnce(t *testing.T) {
+	t.Parallel()
+	for name, unknown := range map[string]bool{"of length 0": false, "of unknown length": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			fillBubble(t, noise(200*kib, 1), func(t *testing.T, r *fillRig) {
+				r.chain.answer = func(n int, _ pullchain.Request) reply { return reply{empty: n == 0, unknown: unknown && n == 0} }
+				r.mustGet(whole)
+				r.settled(true)
+				if n := len(r.chain.requests()); n != 2 {
+					t.Errorf("%d requests, want 2", n)
+				}
+			})
+		})
+	}
+}

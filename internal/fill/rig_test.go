@@ -55,6 +55,7 @@ type reply struct {
 	size    int64         // what it claims; 0: the truth
 	unknown bool          // it does not tell the size
 	ignores bool          // it ignores ranges
+	empty   bool          // it has no bytes, and says so
 	most    int64         // of a range it sends no more than this at once; 0: all
 	private bool
 }
@@ -128,6 +129,9 @@ func (c *chainFake) respond(ctx context.Context, req pullchain.Request, how repl
 		Attempts: []pullchain.Attempt{{Upstream: how.lane, Start: time.Now()}},
 	}
 	b := &bodyFake{c: c, ctx: ctx, how: how, end: size}
+	if how.empty {
+		resp.Size, b.end = 0, 0
+	}
 	if how.size != 0 {
 		resp.Size, b.end = how.size, min(how.size, size)
 		b.short = how.size > size && !req.Options.Unverified

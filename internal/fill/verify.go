@@ -85,7 +85,7 @@ func (h *hasher) more() (to int64, done bool) {
 		if to > h.at || len(f.copy.journal) > 0 {
 			return to, false
 		}
-		if f.phase == running && to == f.copy.size {
+		if f.phase == running && f.copy.described() && to == f.copy.size {
 			return to, true
 		}
 		f.changes.wait(&f.mu, f.ctx.Done())
