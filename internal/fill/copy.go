@@ -61,16 +61,16 @@ func (c *blobCopy) sources() []string {
 
 // resume takes over what an earlier attempt left in the spool (docs/faults.md F35).
 // Its sender is not to blame for what a disk may have done to it since. It
-// returns false if that is of no use: the blob's size is not known, or the
-// manifest, which wants it to be expected bytes (0: it is not known), says that it
-// is something else.
-func (c *blobCopy) resume(expected int64) bool {
+// returns false if that is of no use: the blob's size is not known. That a manifest
+// says something else is no reason to throw it away: that manifest may be of another
+// repository than the attempt was for, and wrong. The first answer tells.
+func (c *blobCopy) resume() bool {
 	extents := c.back.spool.Extents()
 	if len(extents) == 0 {
 		return true
 	}
 	size := c.back.spool.Size()
-	if size < 0 || expected > 0 && size != expected {
+	if size < 0 {
 		return false
 	}
 	c.size, c.resumed = size, true
