@@ -114,7 +114,7 @@ func (h *chain) get(ctx context.Context, req pullchain.Request) (*fetched, error
 		}
 	}
 	f := &fetched{manifest: m, private: resp.Private, login: fill.LoginOf(resp), quota: resp.Quota, attempts: resp.Attempts, entity: entityOf(resp)}
-	f.kept = c.manifests.keep(ctx, m)
+	f.kept = c.manifests.keep(m)
 	c.access.grant(proofKey{by, d}, f.login, !resp.Private)
 	return f, nil
 }
