@@ -92,9 +92,9 @@ func (ms *manifests) touch(m *manifest) {
 // answer returns m as the answer to a repository, whose blobs have the sizes from now
 // on that m says they have.
 func (ms *manifests) answer(by fill.Repository, m *manifest, head bool) pullchain.Response {
-	if last := m.sizedFor.Load(); !head && (last == nil || *last != by) {
-		m.sizedFor.Store(&by)
+	if last := m.sizedFor.Load(); !head && (last == nil || *last != by || !ms.sizes.have(by, m.links)) {
 		ms.sizes.learn(by, m.links)
+		m.sizedFor.Store(&by)
 	}
 	return m.response(head)
 }
