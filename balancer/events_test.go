@@ -379,3 +379,21 @@ func TestEventsAtOnce(t *testing.T) {
 	close(stop)
 	readers.Wait()
 }
+
+// A reload may add a registry at the moment in which a proxy that others share fails,
+// for which the lanes of all registries are looked at.
+func TestARegistryIsAddedWhileAnEgressChanges(t *testing.T) {
+	t.Parallel()
+	events := balancer.NewEvents()
+	var adding sync.WaitGroup
+	adding.Go(func() {
+		for i := range 5000 {
+			balancer.New(balancer.Config{Registry: fmt.Sprint(i), Events: events})
+		}
+	})
+	for range 200 {
+		l := balancer.NewLane(&fake{name: "a", fetch: fail(proxyDead)}, balancer.LaneConfig{Resolve: true, Egress: balancer.NewEgress()})
+		balancer.New(balancer.Config{Registry: "docker.io", Events: events, Lanes: []*balancer.Lane{l}}).Fetch(t.Context(), tag)
+	}
+	adding.Wait()
+}
