@@ -213,6 +213,13 @@ func (b *breaker) recentTrips(now time.Time) int {
 	return len(b.trip.times)
 }
 
+// counts returns what the window holds. gobreaker forgets what is older when it is asked
+// for its state, and not when it is asked for its counts.
+func (b *breaker) counts() gobreaker.Counts {
+	b.cb.State()
+	return b.cb.Counts()
+}
+
 // allow asks to send one request. The permit must be ended, once. Half-open,
 // only one trial runs at a time.
 func (b *breaker) allow(now time.Time) (*breakerPermit, bool) {
