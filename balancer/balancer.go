@@ -213,7 +213,7 @@ func (b *Balancer) choose(req pullchain.Request, avoid []*Lane, log *attemptLog)
 	for _, c := range order(b.strategy, req, candidates, b.leader(req.Class())) {
 		lanes = append(lanes, b.lanes[c.index])
 	}
-	if req.Digest == "" && len(lanes) > 0 {
+	if b.strategy == Fastest && req.Digest == "" && len(lanes) > 0 {
 		b.states.noteFirst(lanes[0])
 	}
 	slices.SortStableFunc(lanes, func(a, b *Lane) int { return slices.Index(avoid, a) - slices.Index(avoid, b) })

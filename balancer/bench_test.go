@@ -2,9 +2,11 @@ package balancer_test
 
 import (
 	"io"
+	"strings"
 	"testing"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/balancer"
 )
 
 // BenchmarkFetch prints what the balancer adds to a request whose upstream answers at
@@ -26,5 +28,25 @@ func BenchmarkFetch(b *testing.B) {
 				resp.Body.Close()
 			}
 		})
+	}
+}
+
+// A request does not pay for the record of states where nothing has happened to any.
+func TestSpreadCostsAsMuchAsOrdered(t *testing.T) {
+	allocs := map[balancer.Strategy]float64{}
+	for _, strategy := range []balancer.Strategy{balancer.Ordered, balancer.Spread} {
+		r := newRigFor(balancer.Config{Registry: "docker.io", Strategy: strategy}, serve, serve, serve, serve, serve)
+		n := 0
+		allocs[strategy] = testing.AllocsPerRun(500, func() {
+			req := tag
+			req.Tag = strings.Repeat("x", n%64+1)
+			n++
+			if _, err := r.Fetch(t.Context(), req); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	if more := allocs[balancer.Spread] - allocs[balancer.Ordered]; more > 4 {
+		t.Errorf("%v allocations more", more)
 	}
 }

@@ -132,8 +132,10 @@ func (l *Lane) changed() {
 	c.look()
 }
 
-// noteFirst reports which lane has just been chosen first for a tag: under some
-// strategies that depends on how fast the lanes have answered.
+// noteFirst reports which lane has just been chosen first for a tag: with [Fastest]
+// that depends on how fast the lanes have answered, of which no gate tells. With the
+// others it follows from the gates; under [Spread] nearly every tag has another first
+// lane, and a look for each would hold up all registries.
 func (c *chainStates) noteFirst(l *Lane) {
 	if c.first.Load() == l {
 		return
