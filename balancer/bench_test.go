@@ -4,6 +4,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/balancer"
@@ -49,4 +51,25 @@ func TestSpreadCostsAsMuchAsOrdered(t *testing.T) {
 	if more := allocs[balancer.Spread] - allocs[balancer.Ordered]; more > 4 {
 		t.Errorf("%v allocations more", more)
 	}
+}
+
+// While grace lasts every request makes it longer, and that alone changes no state.
+func TestGraceCostsAsMuchAsHealth(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(serve)
+		fetch := func() {
+			time.Sleep(time.Millisecond)
+			r.mustGet(t, byDigest)
+		}
+		health := testing.AllocsPerRun(300, fetch)
+		r.ups[0].become(fail(internal))
+		for range 8 {
+			r.get(t.Context(), byDigest)
+		}
+		time.Sleep(2 * time.Second) // after a forced try that has failed
+		r.ups[0].become(serve)
+		if more := testing.AllocsPerRun(300, fetch) - health; more > 4 {
+			t.Errorf("%v allocations more", more)
+		}
+	})
 }
