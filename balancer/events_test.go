@@ -330,6 +330,29 @@ func TestEventsSurviveAReload(t *testing.T) {
 	})
 }
 
+// What probes find out of a lane that a reload has added is as old as it is, although
+// no request has come since.
+func TestALaneThatAReloadAddedIsProbedFirst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(serve, serve)
+		added := balancer.NewLane(&fake{name: "new", fetch: serve}, balancer.LaneConfig{Resolve: true})
+		next := balancer.New(balancer.Config{Registry: "docker.io", Lanes: []*balancer.Lane{r.lanes[0], added}, Previous: r.Balancer})
+		next.TakeOver()
+		_, seq, _ := next.Events().Since(0)
+		time.Sleep(time.Second)
+		down := time.Now()
+		added.SetProbeResult(false, errClosedPort)
+		time.Sleep(20 * time.Minute)
+		if events, _, _ := next.Events().Since(seq); len(events) != 1 || events[0].To != balancer.StateDown {
+			t.Errorf("events %+v", events)
+		}
+		if s := next.Snapshot().Lanes[1]; s.State != balancer.StateDown || !s.Since.Equal(down) {
+			t.Errorf("%q since %v, want since %v", s.State, s.Since, down)
+		}
+	})
+}
+
 // Pulls, probes, operators and readers at once: no event is lost or out of order.
 func TestEventsAtOnce(t *testing.T) {
 	t.Parallel()
