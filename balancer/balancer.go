@@ -49,7 +49,7 @@ type Config struct {
 
 	// Previous is the Balancer that this one takes over from on a reload: its
 	// events and what it knows of content go on, as do the states of the Lanes that
-	// both have, from the moment that this one is first used. It may be nil.
+	// both have, from [Balancer.TakeOver] on. It may be nil.
 	Previous *Balancer
 }
 
@@ -86,6 +86,12 @@ func New(cfg Config) *Balancer {
 
 // Events returns where the Balancer records what happens.
 func (b *Balancer) Events() *Events { return b.states.events }
+
+// TakeOver makes b the Balancer of its registry's states from now on, in the place of
+// the one before. Its first use does so too; but what happens to lanes that b has and
+// the one before had not, as by their probes, is recorded from here on only. It is
+// for the caller of New, once b is to be used and before its lanes are probed.
+func (b *Balancer) TakeOver() { b.states.adopt(b) }
 
 // Budgets to the first byte, and attempts in all, of one request
 // (docs/faults.md 9). A body has no total limit: stalls end it, size does not.
@@ -215,7 +221,7 @@ func (b *Balancer) choose(req pullchain.Request, avoid []*Lane, log *attemptLog)
 	for _, c := range order(b.strategy, req, candidates, b.leader(req.Class())) {
 		lanes = append(lanes, b.lanes[c.index])
 	}
-	if req.Digest == "" && len(lanes) > 0 {
+	if b.strategy == Fastest && req.Digest == "" && len(lanes) > 0 {
 		b.states.noteFirst(lanes[0])
 	}
 	slices.SortStableFunc(lanes, func(a, b *Lane) int { return slices.Index(avoid, a) - slices.Index(avoid, b) })

@@ -77,7 +77,7 @@ func (v *verified) ended(err error) error {
 		v.s.blame(e)
 		return e
 	}
-	return unexpected(err)
+	return err // the stream has said already what it means, and which lanes failed
 }
 
 func (v *verified) Close() error { return v.s.Close() }

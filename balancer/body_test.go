@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -71,6 +72,33 @@ func TestAWrappedBodyLosesNothing(t *testing.T) {
 				}
 				if resp.Body.Sections() != nil || inner.Sections() != nil {
 					t.Error("a body that is verified on the way can be read past that")
+				}
+			})
+		})
+	}
+}
+
+// An error that ends a verified body says which upstream failed, and how the others
+// did, as that of one which the caller verifies does.
+func TestTheErrorOfABodyNamesItsLanes(t *testing.T) {
+	t.Parallel()
+	for name, req := range map[string]pullchain.Request{"verified": blob, "unverified": on(unverified, blob)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(cutAt(400_000), fail(internal))
+				resp, err := r.Fetch(t.Context(), req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer resp.Body.Close()
+				r.ups[0].become(fail(internal))
+				_, err = io.ReadAll(resp.Body)
+				if e := errorOf(t, err); e.Code != pullchain.CodeTruncated || e.Upstream != "a" {
+					t.Errorf("%q of %q: %v", e.Code, e.Upstream, err)
+				}
+				if !strings.Contains(err.Error(), string(pullchain.CodeServerError)) {
+					t.Errorf("nothing of the second upstream: %v", err)
 				}
 			})
 		})

@@ -266,6 +266,13 @@ func (b *breaker) recentTrips(now time.Time) int {
 	return len(b.trip.times)
 }
 
+// counts returns what the window holds. gobreaker forgets what is older when it is asked
+// for its state, and not when it is asked for its counts.
+func (b *breaker) counts() gobreaker.Counts {
+	b.count.Load().cb.State()
+	return b.count.Load().cb.Counts()
+}
+
 // allow asks to send one request. The permit must be ended, once. Half-open,
 // only one trial runs at a time.
 // about is what the request is about.

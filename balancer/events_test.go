@@ -330,6 +330,29 @@ func TestEventsSurviveAReload(t *testing.T) {
 	})
 }
 
+// What probes find out of a lane that a reload has added is as old as it is, although
+// no request has come since.
+func TestALaneThatAReloadAddedIsProbedFirst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(serve, serve)
+		added := balancer.NewLane(&fake{name: "new", fetch: serve}, balancer.LaneConfig{Resolve: true})
+		next := balancer.New(balancer.Config{Registry: "docker.io", Lanes: []*balancer.Lane{r.lanes[0], added}, Previous: r.Balancer})
+		next.TakeOver()
+		_, seq, _ := next.Events().Since(0)
+		time.Sleep(time.Second)
+		down := time.Now()
+		added.SetProbeResult(false, errClosedPort)
+		time.Sleep(20 * time.Minute)
+		if events, _, _ := next.Events().Since(seq); len(events) != 1 || events[0].To != balancer.StateDown {
+			t.Errorf("events %+v", events)
+		}
+		if s := next.Snapshot().Lanes[1]; s.State != balancer.StateDown || !s.Since.Equal(down) {
+			t.Errorf("%q since %v, want since %v", s.State, s.Since, down)
+		}
+	})
+}
+
 // Pulls, probes, operators and readers at once: no event is lost or out of order.
 func TestEventsAtOnce(t *testing.T) {
 	t.Parallel()
@@ -378,4 +401,22 @@ func TestEventsAtOnce(t *testing.T) {
 	writers.Wait()
 	close(stop)
 	readers.Wait()
+}
+
+// A reload may add a registry at the moment in which a proxy that others share fails,
+// for which the lanes of all registries are looked at.
+func TestARegistryIsAddedWhileAnEgressChanges(t *testing.T) {
+	t.Parallel()
+	events := balancer.NewEvents()
+	var adding sync.WaitGroup
+	adding.Go(func() {
+		for i := range 5000 {
+			balancer.New(balancer.Config{Registry: fmt.Sprint(i), Events: events})
+		}
+	})
+	for range 200 {
+		l := balancer.NewLane(&fake{name: "a", fetch: fail(proxyDead)}, balancer.LaneConfig{Resolve: true, Egress: balancer.NewEgress()})
+		balancer.New(balancer.Config{Registry: "docker.io", Events: events, Lanes: []*balancer.Lane{l}}).Fetch(t.Context(), tag)
+	}
+	adding.Wait()
 }

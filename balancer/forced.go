@@ -25,6 +25,7 @@ type forcedTry struct {
 
 const (
 	graceTime   = 5 * time.Second // a forced success lets others follow
+	graceStep   = graceTime / 50  // by which their successes make that longer: each step is a look at all lanes
 	forcedPause = time.Second     // a forced failure stands for the requests that come right after
 )
 

@@ -591,3 +591,21 @@ func TestPace(t *testing.T) {
 }
 
 var errClosedPort = &refused
+
+// What a breaker counted longer ago than its window is not shown as in it.
+func TestCountsAreOfTheWindow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(fail(internal), serve)
+		for range 3 {
+			r.mustGet(t, tag)
+		}
+		if b := r.state(0).Breakers[0]; b.Requests != 3 || b.Failures != 3 {
+			t.Errorf("at once: %+v", b)
+		}
+		time.Sleep(10 * time.Minute)
+		if b := r.state(0).Breakers[0]; b.Requests != 0 || b.Failures != 0 {
+			t.Errorf("ten minutes later: %+v", b)
+		}
+	})
+}

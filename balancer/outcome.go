@@ -49,7 +49,7 @@ func (l *Lane) learnSuccess(a *admission, now time.Time) {
 	if !a.began.Before(g.dialBackoff.since) {
 		g.dialBackoff = dialBackoff{}
 	}
-	if now.Before(g.grace) {
+	if now.Before(g.grace) && g.grace.Sub(now) < graceTime-graceStep {
 		g.grace = now.Add(graceTime)
 	}
 	g.failback.success(now)

@@ -140,7 +140,7 @@ func (v *laneView) snapshot(place int, state *laneState, now time.Time) LaneSnap
 
 func (v *laneView) snapshotBreakers(s *LaneSnapshot, now time.Time) {
 	for class, b := range v.lane.breakers {
-		view, counts := &v.gates.breakers[class], b.count.Load().cb.Counts()
+		view, counts := &v.gates.breakers[class], b.counts()
 		s.Breakers = append(s.Breakers, BreakerSnapshot{
 			Class: pullchain.Class(class).String(), State: view.word(now), Until: stamp(view.until), Code: codeOf(view.cause),
 			Requests: counts.Requests, Failures: counts.TotalFailures, Excluded: counts.TotalExclusions,

@@ -63,6 +63,7 @@ type planned struct {
 // of returns the states of b's registry.
 func (e *Events) of(b *Balancer) *chainStates {
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	c := e.chains[b.registry].Value()
 	if c == nil {
 		c = &chainStates{events: e, registry: b.registry}
@@ -70,10 +71,8 @@ func (e *Events) of(b *Balancer) *chainStates {
 	}
 	c.made++
 	b.number = c.made
-	first := c.owner == nil
-	e.mu.Unlock()
-	if first {
-		c.adopt(b)
+	if c.owner == nil { // before the lock is let go of: every registry is looked at when a shared egress changes
+		c.adoptLocked(b)
 	}
 	return c
 }
@@ -88,6 +87,10 @@ func (c *chainStates) adopt(b *Balancer) {
 	}
 	c.events.mu.Lock()
 	defer c.events.mu.Unlock()
+	c.adoptLocked(b)
+}
+
+func (c *chainStates) adoptLocked(b *Balancer) {
 	if b.adopted.Swap(true) || c.owner != nil && c.owner.number > b.number {
 		return
 	}
@@ -129,8 +132,10 @@ func (l *Lane) changed() {
 	c.look()
 }
 
-// noteFirst reports which lane has just been chosen first for a tag: under some
-// strategies that depends on how fast the lanes have answered.
+// noteFirst reports which lane has just been chosen first for a tag: with [Fastest]
+// that depends on how fast the lanes have answered, of which no gate tells. With the
+// others it follows from the gates; under [Spread] nearly every tag has another first
+// lane, and a look for each would hold up all registries.
 func (c *chainStates) noteFirst(l *Lane) {
 	if c.first.Load() == l {
 		return

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"time"
 )
 
 // claim makes room for n bytes and counts them by count, which is called with
@@ -88,9 +89,15 @@ func (h *holdings) evict(ctx context.Context, n int64) (freed int64, err error) 
 	return freed + h.unlinkAll(victims), nil
 }
 
+// scanPatience is how long a writer waits for the scan, whatever its caller's context
+// allows: a blob on its way in belongs to no request, and its readers are better off
+// past the store than waiting for it.
+const scanPatience = 5 * time.Second
+
 // awaitScan waits until the directory has been read, because what may go is known
 // only then. Reading a large directory takes minutes on a slow disk, so a writer
-// waits no longer than its ctx and the store last: then it finds no room.
+// waits no longer than its ctx and the store last, nor than scanPatience: then it
+// finds no room.
 func (h *holdings) awaitScan(ctx context.Context) error {
 	select {
 	case <-h.scanned: // comes before a ctx that is done as well
@@ -99,6 +106,8 @@ func (h *holdings) awaitScan(ctx context.Context) error {
 		case <-h.scanned:
 		case <-ctx.Done():
 			return fmt.Errorf("%w: %w", ErrFull, context.Cause(ctx))
+		case <-time.After(scanPatience):
+			return fmt.Errorf("%w: what may go is not known yet", ErrFull)
 		}
 	}
 	h.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // A writer is a way to store something that needs room.
@@ -81,6 +82,22 @@ func TestWaitForTheScanEndsWithTheCaller(t *testing.T) {
 			wantErr(t, err, left)
 			if st := s.Stats(); st.Trouble != "" || st.Full {
 				t.Errorf("%s: %+v", w.name, st)
+			}
+		})
+	}
+}
+
+// Nor longer than a reader would wait for bytes: a blob on its way in has no caller.
+func TestWaitForTheScanEnds(t *testing.T) {
+	t.Parallel()
+	for _, w := range writers {
+		synctest.Test(t, func(t *testing.T) {
+			s, _ := fullUnscanned(t)
+			began := time.Now()
+			done := needing(t.Context(), t, w, s)
+			wantErr(t, <-done, ErrFull)
+			if waited := time.Since(began); waited != scanPatience {
+				t.Errorf("%s waited for %v", w.name, waited)
 			}
 		})
 	}

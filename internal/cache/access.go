@@ -76,7 +76,8 @@ type headKey struct {
 func (h *chain) headDigest(ctx context.Context, req pullchain.Request, options pullchain.FetchOptions) (pullchain.Response, bool, error) {
 	c, r := h.cache, h.registry
 	key := proofKey{h.repository(req), req.Digest}
-	return c.heads.do(ctx, headKey{r, key, req.Op, options.NoForce}, func(ctx context.Context) (pullchain.Response, error) {
+	own, forcing := headKey{r, key, req.Op, options.NoForce}, headKey{r, key, req.Op, false}
+	return c.heads.do(ctx, own, func(ctx context.Context) (pullchain.Response, error) {
 		resp, err := r.Next.Fetch(ctx, pullchain.Request{
 			Op: req.Op, Head: true, Registry: r.Name, Repo: req.Repo, Digest: req.Digest, Options: options,
 		})
@@ -98,7 +99,7 @@ func (h *chain) headDigest(ctx context.Context, req pullchain.Request, options p
 			c.access.grant(key, fill.LoginOf(resp), false) // an upstream that says yes need not have the bytes
 		}
 		return resp, nil
-	})
+	}, forcing)
 }
 
 // sizeOf returns how long the content d is, if it is here or on its way.

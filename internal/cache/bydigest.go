@@ -70,13 +70,15 @@ type fetchKey struct {
 // for it in the same repository.
 func (h *chain) fetchManifest(ctx context.Context, req pullchain.Request) (*fetched, bool, error) {
 	key := fetchKey{h.registry, proofKey{h.repository(req), req.Digest}, req.Options.NoForce}
+	forcing := key
+	forcing.noForce = false
 	return h.cache.fetches.do(ctx, key, func(ctx context.Context) (*fetched, error) {
 		// What a digest stands for does not depend on what the first of several
 		// clients accepts; whether the registry has it may.
 		return h.get(ctx, pullchain.Request{
 			Op: pullchain.Manifest, Registry: h.registry.Name, Repo: req.Repo, Digest: req.Digest, Options: req.Options,
 		})
-	})
+	}, forcing)
 }
 
 // get fetches and keeps the manifest that req names by digest or tag.
@@ -114,7 +116,7 @@ func (h *chain) get(ctx context.Context, req pullchain.Request) (*fetched, error
 		}
 	}
 	f := &fetched{manifest: m, private: resp.Private, login: fill.LoginOf(resp), quota: resp.Quota, attempts: resp.Attempts, entity: entityOf(resp)}
-	f.kept = c.manifests.keep(ctx, m)
+	f.kept = c.manifests.keep(m)
 	c.access.grant(proofKey{by, d}, f.login, !resp.Private)
 	return f, nil
 }

@@ -17,12 +17,12 @@ import (
 type group[K comparable, V any] struct {
 	life *life
 
-	mu    sync.Mutex
-	calls map[K]*call[V]
+	mu      sync.Mutex
+	flights map[K]*flight[V]
 }
 
-// A call is the work under way for one key.
-type call[V any] struct {
+// A flight is the work under way for one key.
+type flight[V any] struct {
 	cancel  context.CancelFunc
 	done    chan struct{} // closed when value and err stand
 	waiters int           // guarded by the group's mu
@@ -32,9 +32,15 @@ type call[V any] struct {
 
 // do returns the outcome of work for key, and whether another caller had begun it.
 // The value is that of the work even when there is an error.
-func (g *group[K, V]) do(ctx context.Context, key K, work func(context.Context) (V, error)) (value V, joined bool, err error) {
+// Work under way for one of the keys of as is as good.
+func (g *group[K, V]) do(ctx context.Context, key K, work func(context.Context) (V, error), as ...K) (value V, joined bool, err error) {
 	g.mu.Lock()
-	c, joined := g.calls[key]
+	c, joined := g.flights[key]
+	for i := 0; !joined && i < len(as); i++ {
+		if c, joined = g.flights[as[i]]; joined {
+			key = as[i]
+		}
+	}
 	if !joined {
 		if c = g.beginLocked(key, work); c == nil {
 			g.mu.Unlock()
@@ -53,9 +59,9 @@ func (g *group[K, V]) do(ctx context.Context, key K, work func(context.Context) 
 }
 
 // beginLocked starts work, or returns nil when the cache is closed.
-func (g *group[K, V]) beginLocked(key K, work func(context.Context) (V, error)) *call[V] {
+func (g *group[K, V]) beginLocked(key K, work func(context.Context) (V, error)) *flight[V] {
 	ctx, cancel := context.WithCancel(g.life.ctx)
-	c := &call[V]{cancel: cancel, done: make(chan struct{})}
+	c := &flight[V]{cancel: cancel, done: make(chan struct{})}
 	run := func() {
 		defer cancel()
 		c.value, c.err = work(ctx)
@@ -68,16 +74,16 @@ func (g *group[K, V]) beginLocked(key K, work func(context.Context) (V, error)) 
 		cancel()
 		return nil
 	}
-	if g.calls == nil {
-		g.calls = make(map[K]*call[V])
+	if g.flights == nil {
+		g.flights = make(map[K]*flight[V])
 	}
-	g.calls[key] = c
+	g.flights[key] = c
 	return c
 }
 
 // leave takes a caller that waited off c. One that comes after the last has left
 // begins anew.
-func (g *group[K, V]) leave(key K, c *call[V]) {
+func (g *group[K, V]) leave(key K, c *flight[V]) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if c.waiters--; c.waiters == 0 {
@@ -86,9 +92,9 @@ func (g *group[K, V]) leave(key K, c *call[V]) {
 	}
 }
 
-func (g *group[K, V]) forgetLocked(key K, c *call[V]) {
-	if g.calls[key] == c {
-		delete(g.calls, key)
+func (g *group[K, V]) forgetLocked(key K, c *flight[V]) {
+	if g.flights[key] == c {
+		delete(g.flights, key)
 	}
 }
 

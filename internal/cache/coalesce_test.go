@@ -36,3 +36,25 @@ func TestJoinerKeepsItsForcedTry(t *testing.T) {
 		synctest.Wait()
 	})
 }
+
+// The other way round is as good: what makes a forced try if it has to is waited for by
+// all, and a counted pull is spared.
+func TestOneWithAFallbackJoinsOneWithout(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		before, _ := r.up.image("one")
+		after, _ := r.up.image("two")
+		r.up.tag(alpine+":3", before)
+		r.do(byTag(alpine, "3"))
+		r.up.tag(alpine+":3", after)
+		time.Sleep(time.Hour)
+		r.asked(getManifest)
+		r.up.set(func() { r.up.wait = time.Second })
+		var wg sync.WaitGroup
+		wg.Go(func() { r.want(r.do(byTag(alpine, "3")), miss, after) })
+		time.Sleep(500 * time.Millisecond) // the tag's HEAD is under way
+		wg.Go(func() { r.want(r.do(byDigest(alpine, after)), miss, after) })
+		wg.Wait()
+		synctest.Wait()
+		r.asked(headManifest, getManifest)
+	})
+}

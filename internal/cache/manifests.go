@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,20 +27,32 @@ type manifests struct {
 	loads  group[digest.Digest, *manifest]        // from the store
 	sizes  sizes
 
-	putting      chan struct{} // holds one for each that is on its way to the disk
-	keepsNothing atomic.Bool   // the last one could not be stored
+	putting      putQueue
+	keepsNothing atomic.Bool // the last one could not be stored
 }
 
 // manifestBytes bounds what is kept in memory.
 const manifestBytes = 64 << 20
 
-// maxPutting is how many manifests are on their way to the disk at once. Each costs
-// a goroutine and a sync: the request that brings one more waits for its own.
-const maxPutting = 32
+// maxPutting is how many manifests are on their way to the disk at once: each costs a
+// goroutine and a sync. The others wait in a queue, for no request waits for a disk,
+// which may be busy for long with the layers of other pulls, or hang. Beyond maxQueued
+// they are in memory only.
+const (
+	maxPutting = 32
+	maxQueued  = 1024
+)
+
+// A putQueue is the manifests that are to be stored, and what stores them.
+type putQueue struct {
+	mu      sync.Mutex
+	waiting []*manifest
+	running int // goroutines
+}
 
 func newManifests(store *blobstore.Store, alive *life, log *slog.Logger) *manifests {
 	m := &manifests{
-		store: store, life: alive, log: log, sizes: newSizes(), putting: make(chan struct{}, maxPutting),
+		store: store, life: alive, log: log, sizes: newSizes(),
 		memory: otter.Must(&otter.Options[digest.Digest, *manifest]{
 			MaximumWeight: manifestBytes,
 			Weigher:       func(_ digest.Digest, m *manifest) uint32 { return m.weight() },
@@ -79,9 +92,9 @@ func (ms *manifests) touch(m *manifest) {
 // answer returns m as the answer to a repository, whose blobs have the sizes from now
 // on that m says they have.
 func (ms *manifests) answer(by fill.Repository, m *manifest, head bool) pullchain.Response {
-	if last := m.sizedFor.Load(); !head && (last == nil || *last != by) {
-		m.sizedFor.Store(&by)
+	if last := m.sizedFor.Load(); !head && (last == nil || *last != by || !ms.sizes.have(by, m.links)) {
 		ms.sizes.learn(by, m.links)
+		m.sizedFor.Store(&by)
 	}
 	return m.response(head)
 }
@@ -140,26 +153,40 @@ func (ms *manifests) read(d digest.Digest) (*manifest, error) {
 	return newManifest(d, object.Meta, body)
 }
 
-// keep puts m into memory at once and into the store in a moment: as a rule no
-// request waits for the disk. It reports whether m is likely to be kept: whether the
-// last one was.
-func (ms *manifests) keep(ctx context.Context, m *manifest) bool {
+// keep puts m into memory at once and into the store in a moment: no request waits
+// for the disk. It reports whether m is likely to be kept: whether the last one was.
+func (ms *manifests) keep(m *manifest) bool {
 	ms.memory.Set(m.digest, m)
-	put := func(ctx context.Context) {
-		err := ms.store.Put(ctx, m.digest, m.body, m.meta)
+	q := &ms.putting
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.waiting) == maxQueued {
+		return false
+	}
+	q.waiting = append(q.waiting, m)
+	if q.running < maxPutting && ms.life.spawn(ms.putWaiting) {
+		q.running++
+	}
+	return !ms.keepsNothing.Load()
+}
+
+// putWaiting stores the manifests that wait, one after the other, until none is left.
+func (ms *manifests) putWaiting() {
+	q := &ms.putting
+	for {
+		q.mu.Lock()
+		if len(q.waiting) == 0 {
+			q.running--
+			q.mu.Unlock()
+			return
+		}
+		m := q.waiting[0]
+		q.waiting = q.waiting[1:]
+		q.mu.Unlock()
+		err := ms.store.Put(ms.life.ctx, m.digest, m.body, m.meta)
 		ms.keepsNothing.Store(err != nil)
 		unkept(ms.log, "manifest is not kept", err, "digest", m.digest)
 	}
-	select {
-	case ms.putting <- struct{}{}:
-		ms.life.spawn(func() {
-			put(ms.life.ctx)
-			<-ms.putting
-		})
-	default:
-		put(ctx)
-	}
-	return !ms.keepsNothing.Load()
 }
 
 // mend stores a manifest again that was wrong in the store, if it is in memory.

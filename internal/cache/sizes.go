@@ -30,6 +30,12 @@ func (s sizes) learn(by fill.Repository, links []pullchain.Descriptor) {
 	}
 }
 
+// have reports whether the sizes of links seem to be known still: they are learnt
+// together, and so the first stands for all.
+func (s sizes) have(by fill.Repository, links []pullchain.Descriptor) bool {
+	return len(links) == 0 || links[0].Size <= 0 || s.of(by, links[0].Digest) > 0
+}
+
 // of returns the size of d in bytes, or 0 if no manifest has told.
 func (s sizes) of(by fill.Repository, d digest.Digest) int64 {
 	size, _ := s.known.GetIfPresent(proofKey{by, d})

@@ -203,6 +203,7 @@ func (c *chain) registryNamed(name string) registry {
 func (c *chain) start(ctx context.Context) {
 	ctx, c.stop = context.WithCancel(ctx)
 	for _, r := range c.registries {
+		r.balancer.TakeOver()
 		c.done.Go(func() { r.checker.Run(ctx) })
 	}
 }

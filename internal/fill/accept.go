@@ -88,6 +88,10 @@ func (w *worker) accept(req pullchain.Request, resp pullchain.Response) error {
 	k := known{f.copy.confirmed, f.copy.size, f.req.Size, f.copy.have.end()}
 	f.mu.Unlock()
 	u, from, to, err := k.useOf(req, resp)
+	if u == useNone && f.resize(resp.Size, pullchain.ServedBy(resp.Attempts)) {
+		k.size = resp.Size
+		u, from, to, err = k.useOf(req, resp)
+	}
 	switch u {
 	case useNone:
 		return err
@@ -121,6 +125,21 @@ func (w *worker) accept(req pullchain.Request, resp pullchain.Response) error {
 		return errNotNeeded
 	}
 	return nil
+}
+
+// resize takes another size for the copy at hand if that is allowed.
+func (f *fill) resize(size int64, by string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.resizeLocked(size, by)
+}
+
+func (f *fill) resizeLocked(size int64, by string) bool {
+	if f.req.Size > 0 || len(f.plan.workers) > 1 || !f.copy.resize(size, by) {
+		return false
+	}
+	f.changes.notify()
+	return true
 }
 
 // admitLocked takes note that an upstream has the blob, and of what that took.

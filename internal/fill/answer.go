@@ -50,7 +50,7 @@ func (r *reader) answer(admit func(private bool) error) (pullchain.Response, err
 	if err != nil {
 		return pullchain.Response{}, err
 	}
-	if r.by != r.f.by || !r.first && r.expired() {
+	if r.mustBeAdmitted() {
 		if err := admit(private); err != nil {
 			return pullchain.Response{}, err
 		}
@@ -68,12 +68,14 @@ func (r *reader) answer(admit func(private bool) error) (pullchain.Response, err
 	return resp, nil
 }
 
-// expired reports whether the login that the fill has taken is gone since.
-func (r *reader) expired() bool {
+// mustBeAdmitted reports whether the client has no part in the fetch that gives it a
+// right to what comes: it was made for another repository, or with a login that is
+// gone since.
+func (r *reader) mustBeAdmitted() bool {
 	r.f.mu.Lock()
 	u := r.f.underwayLocked()
 	r.f.mu.Unlock()
-	return u.Expired(r.reg)
+	return r.by != u.By || !r.first && u.Expired(r.reg)
 }
 
 // await waits until an upstream has answered, and for the size where the answer

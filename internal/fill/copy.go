@@ -18,6 +18,7 @@ type blobCopy struct {
 	have      ranges
 	journal   []blobstore.Extent // written, and not recorded yet
 	sizedBy   string             // the upstream that named size
+	shortOf   bool               // and that could not send as much since
 	ask       pullchain.Range    // what to ask for while the size is not known
 	oneStream bool               // one stream brings it all, so that one lane answers for it
 	noRange   bool               // a lane has answered with the whole where a range was wanted
@@ -61,16 +62,16 @@ func (c *blobCopy) sources() []string {
 
 // resume takes over what an earlier attempt left in the spool (docs/faults.md F35).
 // Its sender is not to blame for what a disk may have done to it since. It
-// returns false if that is of no use: the blob's size is not known, or the
-// manifest, which wants it to be expected bytes (0: it is not known), says that it
-// is something else.
-func (c *blobCopy) resume(expected int64) bool {
+// returns false if that is of no use: the blob's size is not known. That a manifest
+// says something else is no reason to throw it away: that manifest may be of another
+// repository than the attempt was for, and wrong. The first answer tells.
+func (c *blobCopy) resume() bool {
 	extents := c.back.spool.Extents()
 	if len(extents) == 0 {
 		return true
 	}
 	size := c.back.spool.Size()
-	if size < 0 || expected > 0 && size != expected {
+	if size < 0 {
 		return false
 	}
 	c.size, c.resumed = size, true
@@ -83,6 +84,19 @@ func (c *blobCopy) resume(expected int64) bool {
 		// something has to be asked for.
 		c.have.trim(c.size - min(holdBack, c.size))
 	}
+	return true
+}
+
+// resize takes the size that another upstream names, where none but an upstream has told
+// and that one could not send as much: its word would otherwise stand against every
+// other for ever. What is there is kept, clients that were told the first size are cut,
+// and the digest has the last word (docs/faults.md F19). It returns false if the first
+// size stands.
+func (c *blobCopy) resize(size int64, by string) bool {
+	if !c.confirmed || !c.shortOf || by == c.sizedBy || size <= 0 || size == c.size || size < c.have.end() {
+		return false
+	}
+	c.size, c.sizedBy, c.shortOf = size, by, false
 	return true
 }
 

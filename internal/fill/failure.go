@@ -1,6 +1,7 @@
 package fill
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -82,8 +83,10 @@ func (w *worker) failed(err error) (pause time.Duration, again bool) {
 		w.helper = false
 		return 0, true
 	}
+	if w.askLastLocked(err) {
+		return 0, true
+	}
 	f.retries.failed(f.copy.have.total)
-	w.askLastLocked(err)
 	ends := f.answered && ofRange(err) // the blob ends before that, says an upstream
 	if f.phase == opening || f.retries.spent() || !worthRetry(err) && !ends {
 		if ends {
@@ -97,19 +100,25 @@ func (w *worker) failed(err error) (pause time.Duration, again bool) {
 
 // askLastLocked has the upstream asked last that has just failed: be it that it
 // could not send what it said, or that it says something else than others do of
-// the blob (docs/faults.md F19).
-func (w *worker) askLastLocked(err error) {
-	if !w.f.copy.confirmed {
-		return
+// the blob (docs/faults.md F19). It returns true if that has settled the blob's size.
+func (w *worker) askLastLocked(err error) bool {
+	c := w.f.copy
+	if !c.confirmed {
+		return false
 	}
 	e := AsError(err)
 	by := e.Upstream
-	if by == "" && ofRange(e) {
-		by = refusedBy(e.Attempts)
+	if ofRange(e) { // the blob ends before that
+		by = cmp.Or(by, refusedBy(e.Attempts))
+		if w.f.resizeLocked(e.Size, by) {
+			return true
+		}
 	}
+	c.shortOf = c.shortOf || by == c.sizedBy || w.source == c.sizedBy
 	if by != "" {
 		w.others = []string{by}
 	}
+	return false
 }
 
 // refusedBy returns the upstream that found the range wrong which was asked for.

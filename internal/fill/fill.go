@@ -148,7 +148,7 @@ func (f *fill) begin() bool {
 	case back.object != nil:
 		f.takeObjectLocked()
 		return true
-	case f.copy.resume(f.req.Size):
+	case f.copy.resume():
 	default: // what is there is of no use
 		f.mu.Unlock()
 		err = back.spool.Reset()

@@ -5,12 +5,15 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/blobstore"
@@ -242,6 +245,43 @@ func TestF34Corrupt(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestWrongObjectIsReplacedBesideAReader: whose fetch it is changes while a client asks
+// whether it may join; the race detector looks on. In a bubble it would see less, for
+// all that blocks there is ordered.
+func TestWrongObjectIsReplacedBesideAReader(t *testing.T) {
+	t.Parallel()
+	c := newChainFake(noise(mib, 1))
+	r := &fillRig{t: t, dir: t.TempDir(), chain: c, reg: c.registry("docker.io")}
+	r.start()
+	defer func() { r.stop() }()
+	if err := r.store.Put(t.Context(), c.digest, c.content, blobstore.Meta{}); err != nil { // private to no repository
+		t.Fatal(err)
+	}
+	r.restart()
+	r.rot(mib - 1)
+	open, opened := r.fills.open, 0
+	r.fills.open = func(d digest.Digest) (backing, error) {
+		if opened++; opened == 2 { // let the client get on, without a word that would order the two
+			for range 10_000 {
+				runtime.Gosched()
+			}
+		}
+		return open(d)
+	}
+	replaced := make(chan struct{})
+	var once sync.Once
+	c.answer = func(int, pullchain.Request) reply {
+		once.Do(func() { close(replaced) })
+		return reply{}
+	}
+	admit := func(bool) error { <-replaced; return nil }
+	resp, err := r.fills.Fetch(t.Context(), r.reg, r.request("team/app", pullchain.Range{From: 1}), admit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
 }
 
 // rot changes a byte of the stored blob behind the store's back.

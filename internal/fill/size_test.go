@@ -1,6 +1,7 @@
 package fill
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -116,8 +117,7 @@ func TestF19WrongLengthUntold(t *testing.T) {
 				if slices.Contains(r.chain.blamed, "b") {
 					t.Error("the honest lane was blamed")
 				}
-				r.size = size // the client asks for the manifest, and tries again
-				r.mustGet(whole)
+				r.mustGet(whole) // the manifest may be one that the client had before
 				r.settled(true)
 			})
 		})
@@ -225,4 +225,59 @@ func TestBusyLaneKeepsItsWord(t *testing.T) {
 		}
 		part.Body.Close()
 	})
+}
+
+// A manifest of another repository says that the blob has another size, and is wrong:
+// what the first one has fetched of it is kept.
+func TestWrongManifestKeepsThePartial(t *testing.T) {
+	t.Parallel()
+	fillBubble(t, noise(4*mib, 1), func(t *testing.T, r *fillRig) {
+		r.size = 4 * mib
+		r.chain.answer = func(n int, _ pullchain.Request) reply {
+			if n == 0 {
+				return reply{cut: 3 * mib}
+			}
+			return reply{err: &pullchain.Error{Reason: pullchain.NotFound}}
+		}
+		if err := r.get(whole); err == nil {
+			t.Fatal("no partial blob")
+		}
+		r.settled(false)
+		r.chain.answer = func(int, pullchain.Request) reply { // what a balancer says that knows of the same manifest
+			return reply{err: &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeWrongSize}}
+		}
+		other := r.request("team/app", whole)
+		other.Size = 42
+		if _, err := r.fills.Fetch(t.Context(), r.reg, other, func(bool) error { return nil }); err == nil {
+			t.Error("the other repository got a blob of the wrong size")
+		}
+		r.settled(false)
+		r.chain.answer = nil
+		r.mustGet(whole)
+		r.settled(true)
+		r.sentAtMost(4*mib + bufferSize)
+	})
+}
+
+// The partial is of something else than the blob, as its manifest has it: it goes, and
+// the blob is fetched.
+func TestPartialOfAnotherSize(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int64{mib, 4 * mib} {
+		fillBubble(t, noise(int(size), 1), func(t *testing.T, r *fillRig) {
+			sp, err := r.store.Spool(t.Context(), r.chain.digest)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := sp.WriteAt(make([]byte, 3*mib), 0); err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(sp.SetSize(3*mib+1), sp.Record(extent(0, 3*mib)), sp.Suspend()); err != nil {
+				t.Fatal(err)
+			}
+			r.size = size
+			r.mustGet(whole)
+			r.settled(true)
+		})
+	}
 }

@@ -1,0 +1,40 @@
+package cache
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/blobstore"
+	"github.com/pullchain/pullchain/internal/fill"
+	"github.com/pullchain/pullchain/internal/wire"
+)
+
+// A manifest in memory tells its sizes again when those of so many others have come
+// since that its own are forgotten.
+func TestSizesAreLearntAgain(t *testing.T) {
+	t.Parallel()
+	c, _, _ := shelved(t)
+	by := fill.Repository{Registry: "docker.io", Name: "library/alpine"}
+	layer := digest.FromString("a layer")
+	body := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"digest":%q,"size":7},"layers":[{"digest":%q,"size":7}]}`, wire.TypeOCIManifest, layer, layer)
+	m, err := newManifest(digest.FromBytes(body), blobstore.Meta{MediaType: wire.TypeOCIManifest}, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ms := c.manifests
+	ms.answer(by, m, false)
+	for i := range 4 * sizesKept {
+		ms.sizes.learn(by, []pullchain.Descriptor{{Digest: digest.FromString(fmt.Sprint(i)), Size: 1}})
+	}
+	ms.sizes.known.CleanUp()
+	if ms.sizes.of(by, layer) != 0 {
+		ms.sizes.known.Invalidate(proofKey{by, layer})
+	}
+	ms.answer(by, m, false)
+	if got := ms.sizes.of(by, layer); got != 7 {
+		t.Errorf("a size of %d, want 7", got)
+	}
+}
