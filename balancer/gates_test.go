@@ -597,8 +597,8 @@ func TestCountsAreOfTheWindow(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(fail(internal), serve)
-		for range 3 {
-			r.mustGet(t, tag)
+		for i := range 3 {
+			r.mustGet(t, of(i, tag))
 		}
 		if b := r.state(0).Breakers[0]; b.Requests != 3 || b.Failures != 3 {
 			t.Errorf("at once: %+v", b)
