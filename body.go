@@ -34,6 +34,10 @@ type Source struct {
 	Upstream string // sent the bytes that the last Read returned
 	Private  bool   // an upstream that has sent, or is about to, took a login: Response.Private spoke of the first one only
 	Login    string // the fingerprint of the last such login; empty if there was none, or that is not known
+
+	// Unproved says that no byte is to be shown before the digest of the whole is
+	// right: an upstream that has sent some has lied of late, or is not trusted.
+	Unproved bool
 }
 
 // Sections hand out content that lies somewhere already, so that it can go to a

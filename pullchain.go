@@ -165,6 +165,7 @@ type Response struct {
 	Quota     *Quota        // what the upstream said of its pull quota; nil if nothing
 	Private   bool          // it took a login of the configuration to get this
 	Login     string        // a fingerprint of that login; empty if it took none, or that is not known
+	Unproved  bool          // its first byte waits until all are proved right, which may take long; see [Source]
 	Cache     CacheResult   // what the cache had to do with it; empty if there is none
 	Age       time.Duration // since an upstream last said so; more than 0 only from a cache
 	Attempts  []Attempt     // how this answer came about, in order; the one without Err and Gate served it

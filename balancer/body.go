@@ -40,7 +40,7 @@ func (b *blobBody) Attempts() []pullchain.Attempt { return b.s.log.attempts() }
 // that has sent, or is about to.
 func (b *blobBody) Source() pullchain.Source {
 	sent := &b.s.senders
-	return pullchain.Source{Upstream: sent.last().Name(), Private: sent.private, Login: sent.login}
+	return pullchain.Source{Upstream: sent.last().Name(), Private: sent.private, Login: sent.login, Unproved: sent.unproved}
 }
 
 // Sections returns none: the bytes come from a connection.

@@ -97,6 +97,7 @@ type LaneConfig struct {
 	Authoritative  bool    // its "not found" is final
 	Resolve        bool    // tags may be asked of it
 	Metered        bool    // sorted after the free ones
+	VerifyWhole    bool    // its blobs are not shown before their digest is proved right
 	Weight         float64 // for fastest and spread; 0: 1
 	MaxConnections int     // requests at once before others are preferred; 0: 32 (docs/faults.md 9)
 	Egress         *Egress // shared by all lanes behind the same proxy; nil: direct

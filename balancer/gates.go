@@ -40,8 +40,9 @@ type gates struct {
 	grace        time.Time // a forced try went well: what may be overridden stands open until then
 	ignoresRange bool      // it ignored or botched a Range
 	contents     contentGates
-	corruptions  spread // of bytes that a digest proved wrong
-	limits       spread // of pauses that were asked for single subjects
+	corruptions  spread    // of bytes that a digest proved wrong
+	corrupted    time.Time // when such bytes came last
+	limits       spread    // of pauses that were asked for single subjects
 }
 
 // forget opens all gates.

@@ -609,3 +609,30 @@ func TestCountsAreOfTheWindow(t *testing.T) {
 		}
 	})
 }
+
+// A lane that has sent wrong bytes is not shown unproved for a day, nor is one of which
+// the operator wants so.
+func TestUnprovedLanes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRigOf([]balancer.LaneConfig{{Resolve: true}, {Resolve: true, VerifyWhole: true}}, serve, serve)
+		unproved := func(from int, want bool) {
+			t.Helper()
+			req := on(unverified, blob)
+			if from == 1 {
+				req.Options.Avoid = []string{"a"}
+			}
+			resp := r.mustFetch(t, req)
+			defer resp.Body.Close()
+			if resp.Unproved != want || resp.Body.Source().Unproved != want {
+				t.Errorf("lane %d: unproved is %v, want %v", from, resp.Unproved, want)
+			}
+		}
+		unproved(0, false)
+		unproved(1, true)
+		r.Blame("a", of(7, blob), &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeDigestMismatch})
+		unproved(0, true)
+		time.Sleep(24 * time.Hour)
+		unproved(0, false)
+	})
+}

@@ -103,6 +103,7 @@ func (g *gates) corrupt(req pullchain.Request, e *pullchain.Error, now time.Time
 		g.ignoresRange = true
 	case e.Code == pullchain.CodeDigestMismatch: // proved, for these bytes
 		g.contents.close(subjectOf(req), now, e)
+		g.corrupted = now
 		if g.corruptions.add(req.Repo, now) {
 			g.quarantine.close(now, e)
 			g.failback.trouble()

@@ -33,14 +33,16 @@ type stream struct {
 
 // senders are the lanes that a stream came from.
 type senders struct {
-	lanes   []*Lane // in order; a lane is there again if another sent in between
-	private bool    // one of them took a login
-	login   string  // the last of those
+	lanes    []*Lane // in order; a lane is there again if another sent in between
+	private  bool    // one of them took a login
+	login    string  // the last of those
+	unproved bool    // no byte of one of them is to be shown before all are proved right
 }
 
 // add takes down that won goes on with the stream.
 func (s *senders) add(won *winner) {
 	s.private, s.login = s.private || won.resp.Private, cmp.Or(won.resp.Login, s.login)
+	s.unproved = s.unproved || won.resp.Unproved
 	if len(s.lanes) == 0 || s.last() != won.lane {
 		s.lanes = append(s.lanes, won.lane)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/wire"
@@ -30,7 +31,19 @@ func (b *Balancer) ask(ctx context.Context, l *Lane, req pullchain.Request) (pul
 		resp.Body.Close()
 		return pullchain.Response{}, l.ownError(err)
 	}
+	valid.Unproved = l.verifiesWhole(time.Now())
 	return valid, nil
+}
+
+// wholeAfterCorruption is how long a lane that has sent wrong bytes is served whole:
+// Docker over containerd does not try again by itself (docs/protocol.md 6).
+const wholeAfterCorruption = 24 * time.Hour
+
+// verifiesWhole reports whether the lane's blobs are to be proved before they are shown.
+func (l *Lane) verifiesWhole(now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.cfg.VerifyWhole || !l.gates.corrupted.IsZero() && now.Sub(l.gates.corrupted) < wholeAfterCorruption
 }
 
 // ownError completes an error with the lane's name. The "not found" of a lane that

@@ -108,6 +108,9 @@ func (c *checker) upstream(at place, u *Upstream) {
 	if u.Name != "" && !plainName.MatchString(u.Name) {
 		c.doc.blame(at.child("name"), "a name has letters, digits, dots and dashes only, 64 at most")
 	}
+	if u.Verify != "" {
+		c.oneOf(at.child("verify"), u.Verify, VerifyStream, VerifyWhole)
+	}
 	if u.Weight < 0 {
 		c.doc.blame(at.child("weight"), "must not be negative")
 	}

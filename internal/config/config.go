@@ -65,6 +65,7 @@ type Upstream struct {
 	upstreams.Config
 	Egress   string                 `toml:"egress"`  // a name from [egress], "direct" or "env"; direct if unset
 	Metered  bool                   `toml:"metered"` // sorted after those that cost nothing
+	Verify   string                 `toml:"verify"`  // "stream" or "whole": whether blobs are proved before they are shown; "stream" if unset
 	Weight   float64                `toml:"weight"`  // its share where a strategy uses it; 0 means 1
 	IKnow    bool                   `toml:"i_know"`  // serve what its login can read to every client that can reach us
 	CASum    string                 `toml:"-"`       // SHA-256 of what CAFile holds, so that a new CA is a new upstream
@@ -72,6 +73,12 @@ type Upstream struct {
 	Breaker  balancer.BreakerConfig `toml:"breaker"`
 	Patience balancer.Patience      `toml:"patience"`
 }
+
+// The ways to serve an upstream's blobs.
+const (
+	VerifyStream = "stream" // as they come, with the end held back until the digest is right
+	VerifyWhole  = "whole"  // not before the digest is right
+)
 
 // Embedded is what File says of the default configuration.
 const Embedded = "embedded"

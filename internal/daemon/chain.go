@@ -140,6 +140,7 @@ func (c *chain) path(cfg *config.Config, registry string, u config.Upstream, old
 		Authoritative:  u.Authoritative != nil && *u.Authoritative,
 		Resolve:        u.Trust == upstreams.TrustResolve,
 		Metered:        u.Metered,
+		VerifyWhole:    u.Verify == config.VerifyWhole,
 		Weight:         u.Weight,
 		MaxConnections: u.MaxConnections,
 		Egress:         shared,

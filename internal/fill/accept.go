@@ -151,6 +151,7 @@ func (f *fill) admitLocked(resp pullchain.Response) {
 		f.phase, f.answered = running, true
 	}
 	f.access.add(resp.Private)
+	f.copy.unproved = f.copy.unproved || resp.Unproved
 	f.access.login = cmp.Or(resp.Login, f.access.login, LoginOf(resp))
 }
 

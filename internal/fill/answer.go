@@ -119,11 +119,13 @@ func (r *reader) resolve(private bool) (pullchain.Response, error) {
 	f := r.f
 	f.mu.Lock()
 	size, stored := f.copy.size, f.copy.back.object != nil
+	unproved := f.copy.unproved && size <= f.fills.proveMax
 	f.mu.Unlock()
 	resp, carried, err := AnswerOf(r.req, size)
 	if err != nil {
 		return resp, err
 	}
+	resp.Unproved = unproved
 	resp.Private, resp.Cache, resp.Attempts, resp.Body = private, pullchain.CacheMiss, f.log.all(), r
 	switch {
 	case stored:

@@ -22,6 +22,7 @@ type blobCopy struct {
 	ask       pullchain.Range    // what to ask for while the size is not known
 	oneStream bool               // one stream brings it all, so that one lane answers for it
 	noRange   bool               // a lane has answered with the whole where a range was wanted
+	unproved  bool               // an upstream that has sent a part is not trusted: no byte is shown before all are right
 	resumed   bool               // a part of it is what an earlier attempt left: it may have taken a login
 }
 

@@ -41,8 +41,8 @@ type gather struct {
 	read    int64 // up to here they have come
 	pending []run // of those, what is to be written
 	source  string
-	private bool // a lane that they came from took a login
-	slow    bool // the timer has written a little
+	origin  pullchain.Source // what the lanes that they came from have in common: a login, mistrust
+	slow    bool             // the timer has written a little
 	timer   *time.Timer
 	err     error // of a write
 	ended   bool
@@ -123,7 +123,8 @@ func (g *gather) take(n int) error {
 			return err
 		}
 	}
-	g.source, g.private = from.Upstream, g.private || from.Private
+	g.source = from.Upstream
+	g.origin.Private, g.origin.Unproved = g.origin.Private || from.Private, g.origin.Unproved || from.Unproved
 	fresh := len(g.pending) == 0
 	var awaited bool
 	g.pending, awaited = g.w.reserve(g.pending, int64(n))
@@ -179,7 +180,7 @@ func (g *gather) writeLocked() error {
 			return err
 		}
 	}
-	g.w.brought(g.pending, g.source, g.private)
+	g.w.brought(g.pending, g.source, g.origin)
 	g.pending = g.pending[:0]
 	return nil
 }

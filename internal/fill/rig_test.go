@@ -58,6 +58,8 @@ type reply struct {
 	empty   bool          // it has no bytes, and says so
 	most    int64         // of a range it sends no more than this at once; 0: all
 	private bool
+
+	unproved bool // its upstream is not trusted with unproved bytes
 }
 
 func newChainFake(content []byte) *chainFake {
@@ -125,7 +127,7 @@ func (c *chainFake) Fetch(ctx context.Context, req pullchain.Request) (pullchain
 func (c *chainFake) respond(ctx context.Context, req pullchain.Request, how reply) (pullchain.Response, error) {
 	size := int64(len(c.content))
 	resp := pullchain.Response{
-		Status: 200, Digest: req.Digest, Size: size, Private: how.private,
+		Status: 200, Digest: req.Digest, Size: size, Private: how.private, Unproved: how.unproved,
 		Attempts: []pullchain.Attempt{{Upstream: how.lane, Start: time.Now()}},
 	}
 	b := &bodyFake{c: c, ctx: ctx, how: how, end: size}
@@ -168,7 +170,7 @@ type bodyFake struct {
 	closed   bool
 }
 
-func (b *bodyFake) Source() pullchain.Source { return pullchain.Source{Upstream: b.how.lane} }
+func (b *bodyFake) Source() pullchain.Source { return pullchain.Source{Upstream: b.how.lane, Unproved: b.how.unproved} }
 
 func (b *bodyFake) Sections() pullchain.Sections { return nil }
 

@@ -264,7 +264,7 @@ func join(runs []run, from, to int64) []run {
 }
 
 // brought notes that all which was read is written, and wakes the readers.
-func (w *worker) brought(pieces []run, source string, private bool) {
+func (w *worker) brought(pieces []run, source string, origin pullchain.Source) {
 	f := w.f
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -273,7 +273,8 @@ func (w *worker) brought(pieces []run, source string, private bool) {
 		f.copy.have.add(piece.from, piece.to, source)
 	}
 	w.done = w.pos
-	f.access.add(private)
+	f.access.add(origin.Private)
+	f.copy.unproved = f.copy.unproved || origin.Unproved
 	f.changes.notify()
 }
 

@@ -171,7 +171,7 @@ func (a answer) stream() {
 	size := length(&a.resp)
 	var err error
 	if sections := a.resp.Body.Sections(); sections != nil {
-		s := sectionSender{dst: &a.rec, src: sections, left: size, direct: a.rec.takesFiles(a.r), header: a.sendHeader}
+		s := sectionSender{dst: &a.rec, src: sections, left: size, direct: a.rec.takesFiles(a.r), header: a.sendHeader, late: a.resp.Unproved}
 		err = s.run()
 	} else {
 		c := copier{dst: &a.rec, src: a.resp.Body, left: size, header: a.sendHeader}

@@ -3,7 +3,9 @@ package front
 import (
 	"errors"
 	"io"
+	"net/http"
 	"os"
+	"time"
 
 	"github.com/pullchain/pullchain"
 )
@@ -18,6 +20,7 @@ type sectionSender struct {
 	left   int64  // bytes still to come; negative if unknown
 	direct bool   // dst is a socket's, which takes a file as it is
 	header func() // sends the headers; called once, before the first byte
+	late   bool   // the first byte may come late: the headers do not wait for it for long
 
 	file *os.File // sent from last, with its offset
 	at   int64
@@ -26,12 +29,12 @@ type sectionSender struct {
 // run sends until the end. A nil error means that the client has everything.
 func (s *sectionSender) run() error {
 	for first := true; ; first = false {
-		section, err := s.next()
+		section, err := s.nextOrHeader(first && s.late)
 		if err != nil && err != io.EOF {
 			return err
 		}
 		if first {
-			s.header()
+			s.sendHeader()
 		}
 		if err == io.EOF {
 			s.dst.pace.finish()
@@ -48,6 +51,44 @@ func (s *sectionSender) run() error {
 		if err != nil {
 			return err
 		}
+	}
+}
+
+// headerPatience is how long the headers wait for the first byte of a body that may be
+// late. containerd gives up after 30 s (docs/protocol.md 4.3).
+const headerPatience = 5 * time.Second
+
+// nextOrHeader is next, and sends the headers meanwhile if that takes long and they may
+// go first.
+func (s *sectionSender) nextOrHeader(early bool) (pullchain.Section, error) {
+	if !early {
+		return s.next()
+	}
+	type result struct {
+		section pullchain.Section
+		err     error
+	}
+	ready := make(chan result, 1)
+	go func() {
+		section, err := s.next()
+		ready <- result{section, err}
+	}()
+	patience := time.NewTimer(headerPatience)
+	defer patience.Stop()
+	select {
+	case r := <-ready:
+		return r.section, r.err
+	case <-patience.C:
+		s.sendHeader()
+		_ = http.NewResponseController(s.dst.ResponseWriter).Flush()
+	}
+	r := <-ready
+	return r.section, r.err
+}
+
+func (s *sectionSender) sendHeader() {
+	if s.dst.status == 0 {
+		s.header()
 	}
 }
 

@@ -489,3 +489,41 @@ func TestF31ClientLeavesAFile(t *testing.T) {
 		t.Errorf("log %v", line)
 	}
 }
+
+// What may come late does not keep the headers: a client that waits for them gives up.
+func TestLateSectionsSendTheirHeadersFirst(t *testing.T) {
+	t.Parallel()
+	for _, proved := range []bool{true, false} {
+		t.Run(fmt.Sprint("proved ", proved), func(t *testing.T) {
+			t.Parallel()
+			ready := make(chan struct{})
+			f := &fakeFetcher{fetch: func(_ context.Context, req pullchain.Request) (pullchain.Response, error) {
+				resp := blobResponse(req)
+				resp.Unproved = true
+				resp.Body = &diskBody{file: layerFile(t), ready: func(sent int64) (int64, error) {
+					<-ready
+					if !proved {
+						return 0, errCut
+					}
+					return upTo(int64(len(layer)))(sent)
+				}}
+				return resp, nil
+			}}
+			h, _ := newHandler(t, Config{}, f)
+			s := serve(t, h)
+			resp, err := http.Get(s.URL + blobPath) // returns with the headers
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			if resp.StatusCode != 200 || resp.ContentLength != int64(len(layer)) {
+				t.Errorf("%d, %d bytes", resp.StatusCode, resp.ContentLength)
+			}
+			close(ready)
+			got, err := io.ReadAll(resp.Body)
+			if proved && (err != nil || string(got) != string(layer)) || !proved && err == nil {
+				t.Errorf("%d bytes, %v", len(got), err)
+			}
+		})
+	}
+}
