@@ -35,6 +35,7 @@ type Config struct {
 	Registries []Registry               `toml:"registry"`
 
 	File     string   `toml:"-"` // where it was read from; "embedded" for the default
+	Implied  bool     `toml:"-"` // it names no registry, so those of the embedded configuration are served
 	Warnings []string `toml:"-"` // what is allowed but should not be so
 }
 
@@ -93,6 +94,7 @@ func Default() *Config {
 	if err != nil {
 		panic(fmt.Sprintf("the embedded configuration: %v", err)) // a test reads it
 	}
+	c.Implied = true
 	return c
 }
 
@@ -117,6 +119,7 @@ func parse(name string, data []byte, env func(string) (string, bool), open opene
 	cfg := &Config{File: name}
 	d := decoder{doc: doc, env: env}
 	d.root(cfg)
+	cfg.understand(doc)
 	cfg.fill()
 	if open != nil {
 		f := files{doc: doc, open: open}
@@ -139,12 +142,16 @@ func (c *Config) fill() {
 	fillString(&c.Admin.Listen, admin.DefaultListen)
 	fillString(&c.Log.Level, "info")
 	fillString(&c.Log.Format, "auto")
+	if c.Server.Drain == "" {
+		c.Server.Drain = front.DrainServe
+	}
 	if c.Server.DrainTimeout == 0 {
 		c.Server.DrainTimeout = front.DefaultDrainTimeout
 	}
 	if len(c.Registries) == 0 {
-		c.Registries = Default().Registries
+		c.Registries, c.Implied = Default().Registries, true
 	}
+	c.ownAliases()
 	for name, e := range c.Egress {
 		e.Name = name
 		c.Egress[name] = e
@@ -162,8 +169,9 @@ func (c *Config) fillCache() {
 		on := true
 		c.Cache.Enabled = &on
 	}
-	if c.Cache.TagTTL == 0 {
-		c.Cache.TagTTL = cache.DefaultTagTTL
+	if c.Cache.TagTTL == nil {
+		ttl := cache.DefaultTagTTL
+		c.Cache.TagTTL = &ttl
 	}
 	if c.Cache.StaleIfError == 0 {
 		c.Cache.StaleIfError = cache.DefaultStaleIfError

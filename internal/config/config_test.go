@@ -30,6 +30,7 @@ func full() *config.Config {
 			Listen:            "0.0.0.0:5151",
 			AllowedHosts:      []string{"mirror.example.com", "*.mirror.example.com"},
 			TrustedProxies:    []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")},
+			Drain:             front.DrainServe,
 			DrainTimeout:      20 * time.Second,
 			MaxInFlight:       500,
 			MaxConnsPerClient: 100,
@@ -39,7 +40,7 @@ func full() *config.Config {
 			AllowedHosts: []string{"admin.example.com"},
 		},
 		Cache: cache.Config{
-			Enabled: &no, Dir: "/var/lib/pullchain/cache", MaxSize: 50 << 30, TagTTL: 2 * time.Minute, StaleIfError: 24 * time.Hour,
+			Enabled: &no, Dir: "/var/lib/pullchain/cache", MaxSize: 50 << 30, TagTTL: new(2 * time.Minute), StaleIfError: 24 * time.Hour,
 		},
 		Log: config.Log{Level: "debug", Format: "json"},
 		Egress: map[string]egress.Config{"clash": {
@@ -47,7 +48,7 @@ func full() *config.Config {
 			Username: "me", PasswordFile: "secret.txt", Password: "correct horse battery staple",
 		}},
 		Registries: []config.Registry{{
-			Name: "docker.io", Aliases: []string{"index.docker.io"}, Strategy: balancer.Ordered, ClientAuth: "none",
+			Name: "docker.io", Aliases: []string{"index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"}, Strategy: balancer.Ordered, ClientAuth: "none",
 			Upstreams: []config.Upstream{{
 				Config: upstreams.Config{
 					Name: "hub", URL: "https://registry-1.docker.io", Authoritative: &yes, Trust: upstreams.TrustResolve,
@@ -125,7 +126,7 @@ func TestDefault(t *testing.T) {
 		}
 	}
 	want := map[string][]string{
-		"docker.io": {"index.docker.io", "registry-1.docker.io"}, "ghcr.io": nil, "quay.io": nil, "gcr.io": nil,
+		"docker.io": {"registry-1.docker.io", "index.docker.io", "registry.hub.docker.com"}, "ghcr.io": nil, "quay.io": nil, "gcr.io": nil,
 		"registry.k8s.io": {"k8s.gcr.io"}, "mcr.microsoft.com": nil, "nvcr.io": nil, "docker.elastic.co": nil, "public.ecr.aws": nil,
 	}
 	if d := cmp.Diff(want, got); d != "" {
@@ -134,7 +135,7 @@ func TestDefault(t *testing.T) {
 	if cfg.Server.Listen != "127.0.0.1:5151" || cfg.Admin.Listen != "127.0.0.1:5152" || cfg.Server.DrainTimeout != 25*time.Second {
 		t.Errorf("listeners %q and %q, drain %v", cfg.Server.Listen, cfg.Admin.Listen, cfg.Server.DrainTimeout)
 	}
-	if c := cfg.Cache; !c.On() || c.Dir != "" || c.MaxSize != 0 || c.TagTTL != time.Minute || c.StaleIfError != 7*24*time.Hour {
+	if c := cfg.Cache; !c.On() || c.Dir != "" || c.MaxSize != 0 || *c.TagTTL != time.Minute || c.StaleIfError != 7*24*time.Hour {
 		t.Errorf("the cache is %+v, want it on, where and as large as the machine says, with its times", c)
 	}
 	if len(cfg.Warnings) > 0 {
@@ -164,6 +165,8 @@ func TestTrustDefaults(t *testing.T) {
 		{"docker.io", "https://registry-1.docker.io/", true},
 		{"docker.io", "https://REGISTRY-1.docker.io:443/v2", true},
 		{"docker.io", "https://docker.io", true},
+		{"docker.io", "https://registry-1.docker.io/v2/", true},
+		{"docker.io", "https://registry-1.docker.io/v2/library", false},
 		{"docker.io", "https://docker.io.example.com", false},
 		{"docker.io", "https://mirror.gcr.io", false},
 		{"docker.io", "https://relay.example.workers.dev", false},

@@ -22,6 +22,8 @@ type sectionSender struct {
 	header func() // sends the headers; called once, before the first byte
 	late   bool   // the first byte may come late: the headers do not wait for it for long
 
+	begun bool // the headers are sent
+
 	file *os.File // sent from last, with its offset
 	at   int64
 }
@@ -87,7 +89,8 @@ func (s *sectionSender) nextOrHeader(early bool) (pullchain.Section, error) {
 }
 
 func (s *sectionSender) sendHeader() {
-	if s.dst.status == 0 {
+	if !s.begun {
+		s.begun = true
 		s.header()
 	}
 }
