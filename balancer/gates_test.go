@@ -334,6 +334,39 @@ func TestOneImageCostsNoOther(t *testing.T) {
 	}
 }
 
+// A digest in a header proves nothing: neither a HEAD's, which comes without bytes, nor
+// one that speaks of its request alone. What it says in however many repositories, the
+// GET is asked for as before (docs/faults.md 0.1).
+func TestAWrongHeaderClosesNothing(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		head  bool
+		reach pullchain.Reach
+	}{
+		"HEAD":       {true, pullchain.ReachClass},
+		"of a label": {false, pullchain.ReachRequest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(fail(pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeDigestMismatch, Reach: tt.reach}), serve)
+				for i := range 4 {
+					req := of(i, byDigest)
+					req.Head = tt.head
+					r.mustGet(t, req)
+				}
+				r.ups[0].become(serve)
+				for i := range 4 {
+					r.mustGet(t, of(i, byDigest))
+				}
+				if got := r.counts(); !slices.Equal(got, []int{8, 4}) {
+					t.Errorf("asked %v, want the first lane for all", got)
+				}
+			})
+		})
+	}
+}
+
 // A lane that is the only one left is asked, whatever is guessed of it, and once more
 // for what was the fault of a moment.
 func TestTheLastPathIsAsked(t *testing.T) {
