@@ -410,6 +410,49 @@ func TestTheLastPathIsAsked(t *testing.T) {
 	})
 }
 
+// That another lane has not got it, or does not let us have it, leaves the closed one as
+// the last. Only a registry's own "not found" ends it.
+func TestTheLastPathIsAskedAfterANo(t *testing.T) {
+	t.Parallel()
+	refusal := pullchain.Error{Reason: pullchain.Denied, Code: pullchain.CodeForbidden, Status: 403, Reach: pullchain.ReachContent}
+	lacks, final := missing, missing
+	lacks.Final, final.Final = false, true
+	for name, tt := range map[string]struct {
+		no    pullchain.Error
+		asked bool
+	}{
+		"it lacks it":      {lacks, true},
+		"it refuses it":    {refusal, true},
+		"there is no such": {final, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := newRigOf([]balancer.LaneConfig{{Resolve: true, Authoritative: true}, {Resolve: true}}, fail(tt.no), fail(internal))
+				r.lanes[1].SetProbeResult(false, nil)
+				r.ups[1].become(serve)
+				_, err := r.Fetch(t.Context(), tag)
+				if served := err == nil; served != tt.asked {
+					t.Errorf("behind a closed gate, after a no: %v, want it asked: %t", err, tt.asked)
+				}
+				r.ups[1].become(fail(internal))
+				r.lanes[1].SetProbeResult(true, nil)
+				before := r.ups[1].count()
+				if _, err = r.Fetch(t.Context(), of(1, tag)); err == nil {
+					t.Error("served")
+				}
+				want := 0
+				if tt.asked {
+					want = 2 // and once more
+				}
+				if got := r.ups[1].count() - before; got != want {
+					t.Errorf("asked %d times for what failed for a moment, want %d", got, want)
+				}
+			})
+		})
+	}
+}
+
 // What was learnt is forgotten at once where the operator says so.
 func TestReset(t *testing.T) {
 	t.Parallel()
