@@ -11,12 +11,14 @@ import (
 	"github.com/pullchain/pullchain"
 )
 
-// failOpen reports whether lanes that are closed on a guess deserve a try: no lane
-// has answered, not even with a "no".
+// failOpen reports whether lanes that are closed on a guess deserve a try, and those
+// that failed for a moment another. What one lane lacks or refuses the last one may
+// have, unless it was the registry's own "not found", or the request cannot be right.
 func (log *attemptLog) failOpen() bool {
 	for _, a := range log.attempts() {
-		switch pullchain.ReasonOf(a.Err) {
-		case pullchain.NotFound, pullchain.Denied, pullchain.Invalid, pullchain.Canceled:
+		switch e := asError(a.Err); {
+		case e == nil:
+		case e.Final, e.Reason == pullchain.Invalid, e.Reason == pullchain.Canceled:
 			return false
 		}
 	}

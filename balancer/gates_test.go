@@ -334,6 +334,39 @@ func TestOneImageCostsNoOther(t *testing.T) {
 	}
 }
 
+// A digest in a header proves nothing: neither a HEAD's, which comes without bytes, nor
+// one that speaks of its request alone. What it says in however many repositories, the
+// GET is asked for as before (docs/faults.md 0.1).
+func TestAWrongHeaderClosesNothing(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		head  bool
+		reach pullchain.Reach
+	}{
+		"HEAD":       {true, pullchain.ReachClass},
+		"of a label": {false, pullchain.ReachRequest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(fail(pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeDigestMismatch, Reach: tt.reach}), serve)
+				for i := range 4 {
+					req := of(i, byDigest)
+					req.Head = tt.head
+					r.mustGet(t, req)
+				}
+				r.ups[0].become(serve)
+				for i := range 4 {
+					r.mustGet(t, of(i, byDigest))
+				}
+				if got := r.counts(); !slices.Equal(got, []int{8, 4}) {
+					t.Errorf("asked %v, want the first lane for all", got)
+				}
+			})
+		})
+	}
+}
+
 // A lane that is the only one left is asked, whatever is guessed of it, and once more
 // for what was the fault of a moment.
 func TestTheLastPathIsAsked(t *testing.T) {
@@ -375,6 +408,49 @@ func TestTheLastPathIsAsked(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+}
+
+// That another lane has not got it, or does not let us have it, leaves the closed one as
+// the last. Only a registry's own "not found" ends it.
+func TestTheLastPathIsAskedAfterANo(t *testing.T) {
+	t.Parallel()
+	refusal := pullchain.Error{Reason: pullchain.Denied, Code: pullchain.CodeForbidden, Status: 403, Reach: pullchain.ReachContent}
+	lacks, final := missing, missing
+	lacks.Final, final.Final = false, true
+	for name, tt := range map[string]struct {
+		no    pullchain.Error
+		asked bool
+	}{
+		"it lacks it":      {lacks, true},
+		"it refuses it":    {refusal, true},
+		"there is no such": {final, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := newRigOf([]balancer.LaneConfig{{Resolve: true, Authoritative: true}, {Resolve: true}}, fail(tt.no), fail(internal))
+				r.lanes[1].SetProbeResult(false, nil)
+				r.ups[1].become(serve)
+				_, err := r.Fetch(t.Context(), tag)
+				if served := err == nil; served != tt.asked {
+					t.Errorf("behind a closed gate, after a no: %v, want it asked: %t", err, tt.asked)
+				}
+				r.ups[1].become(fail(internal))
+				r.lanes[1].SetProbeResult(true, nil)
+				before := r.ups[1].count()
+				if _, err = r.Fetch(t.Context(), of(1, tag)); err == nil {
+					t.Error("served")
+				}
+				want := 0
+				if tt.asked {
+					want = 2 // and once more
+				}
+				if got := r.ups[1].count() - before; got != want {
+					t.Errorf("asked %d times for what failed for a moment, want %d", got, want)
+				}
+			})
+		})
+	}
 }
 
 // What was learnt is forgotten at once where the operator says so.

@@ -101,6 +101,7 @@ func (g *gates) corrupt(req pullchain.Request, e *pullchain.Error, now time.Time
 	switch {
 	case !req.Range.Whole() && (e.Code == pullchain.CodeWrongRange || e.Code == pullchain.CodeEncoded):
 		g.ignoresRange = true
+	case req.Head || e.Reach == pullchain.ReachRequest: // a header was wrong; no byte was
 	case e.Code == pullchain.CodeDigestMismatch: // proved, for these bytes
 		g.contents.close(subjectOf(req), now, e)
 		g.corrupted = now

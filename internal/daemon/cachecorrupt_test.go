@@ -7,11 +7,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/balancer"
+	"github.com/pullchain/pullchain/internal/cache"
 	"github.com/pullchain/pullchain/internal/simnet"
 )
 
@@ -107,22 +109,47 @@ func (k *kept) pullUnlessBroken() bool {
 	return true
 }
 
-// wantBlamed fails the test unless this lane, and no other, is quarantined for wrong
-// bytes.
+// wantBlamed fails the test unless wrong bytes are held against this lane, once, and
+// against no other. It is not quarantined for one blob's.
 func (k *kept) wantBlamed(liar string) {
 	k.t.Helper()
 	s := k.Daemon.Snapshot()
 	for _, l := range s.Find("docker.io").Lanes {
-		if got, want := l.State == balancer.StateQuarantined, l.Upstream == liar; got != want {
-			k.t.Errorf("%s is %s, want quarantined: %t", l.Upstream, l.State, want)
+		want := uint64(0)
+		if l.Upstream == liar {
+			want = 1
+			if l.LastError == nil || l.LastError.Code != pullchain.CodeDigestMismatch {
+				k.t.Errorf("%s's last error is %+v, want %s", l.Upstream, l.LastError, pullchain.CodeDigestMismatch)
+			}
 		}
+		if got := k.work(l.Upstream, "blob").Outcomes[pullchain.CodeDigestMismatch]; got != want {
+			k.t.Errorf("%s is blamed for %d wrong blobs, want %d", l.Upstream, got, want)
+		}
+		if l.State == balancer.StateQuarantined {
+			k.t.Errorf("%s is quarantined for one blob", l.Upstream)
+		}
+		k.wantOpen(l.Upstream, "blob")
 	}
-	k.wantGate(liar, "blob", "quarantine", pullchain.CodeDigestMismatch)
+}
+
+// wantAskedForOthers fails the test unless the image that proved wrong at a, which is in
+// order by now, is fetched from b when it is wanted anew, and all else from a.
+func (k *kept) wantAskedForOthers() {
+	k.t.Helper()
+	before := k.asked("a", http.MethodGet, simnet.Blobs)
+	var change cache.Change
+	if status := k.post("/api/v1/cache:evict", `{"what":"docker.io/`+k.image.Repo+":"+k.image.Tags[0]+`"}`, &change); status != http.StatusOK || change.Objects == 0 {
+		k.t.Fatalf("evict: %d %+v", status, change)
+	}
+	k.wantServedBy(k.manifest(), "a")
+	k.wantServedBy(k.blob(0), "b")
+	k.wantAsked("a", http.MethodGet, simnet.Blobs, before)
+	k.wantServedBy(k.blobOf(k.another()), "a")
 }
 
 // F20 One wrong bit: the client never gets a complete wrong blob. Where it had no
 // wrong byte yet, it gets the right ones in the same request; the path that lied
-// is quarantined, and what is stored is right.
+// is not asked for that blob for a while, and what is stored is right.
 func TestF20_CorruptCache(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -136,7 +163,7 @@ func TestF20_CorruptCache(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			k := newKeptOf(t, large, nil)
-			k.a.Inject(simnet.Fault{On: simnet.Blobs, Flip: true, FlipAt: tc.flip})
+			mend := k.a.Inject(simnet.Fault{On: simnet.Blobs, Flip: true, FlipAt: tc.flip})
 			if whole := k.pullUnlessBroken(); tc.served && !whole {
 				t.Error("the client had no wrong byte, and was cut off")
 			}
@@ -149,6 +176,8 @@ func TestF20_CorruptCache(t *testing.T) {
 				t.Errorf("people are told of %d mismatches and %d repairs, want one each", f.Mismatches, f.Repaired)
 			}
 			k.wantHit()
+			mend()
+			k.wantAskedForOthers()
 		})
 	}
 }
@@ -157,7 +186,7 @@ func TestF20_CorruptCache(t *testing.T) {
 func TestF20_CorruptSmallCache(t *testing.T) {
 	t.Parallel()
 	k := newKept(t, nil)
-	k.a.Inject(simnet.Fault{On: simnet.Blobs, Flip: true, FlipAt: 5})
+	mend := k.a.Inject(simnet.Fault{On: simnet.Blobs, Flip: true, FlipAt: 5})
 	k.manifest()
 	k.blob(0)
 	k.wantBlamed("a")
@@ -165,6 +194,28 @@ func TestF20_CorruptSmallCache(t *testing.T) {
 	k.wantAsked("b", http.MethodGet, simnet.Blobs, 1)
 	k.eventually("it is in the cache", func() bool { return len(k.wantSound()) == 2 })
 	k.wantNoMore("once more", func() { k.wantCache(k.blob(0), "hit") })
+	mend()
+	k.wantAskedForOthers()
+}
+
+// F20 Wrong blobs of three repositories quarantine the path that sent them.
+func TestF20_WrongInManyRepositoriesCache(t *testing.T) {
+	t.Parallel()
+	k := newKept(t, nil)
+	k.a.Inject(simnet.Fault{On: simnet.Blobs, Flip: true, FlipAt: 5})
+	for n := range 3 {
+		if l := k.lane("a"); l.State == balancer.StateQuarantined {
+			t.Errorf("quarantined after %d repositories, want 3", n)
+		}
+		k.wantServedBy(k.blobOf(k.another()), "b")
+	}
+	k.wantUntil(k.wantGate("a", "blob", "quarantine", pullchain.CodeDigestMismatch), 5*time.Minute, 5*time.Minute)
+	k.wantGate("a", "manifest", "quarantine", pullchain.CodeDigestMismatch)
+	k.wantOpen("b", "blob")
+	k.wantServedBy(k.blobOf(k.another()), "b")
+	k.wantAsked("a", http.MethodGet, simnet.Blobs, 3)
+	k.wantAsked("b", http.MethodGet, simnet.Blobs, 4)
+	k.wantSound()
 }
 
 // F20 Two paths have sent parts of a blob that is wrong: which of them lied shows when a
@@ -213,19 +264,25 @@ func TestF20_TwoSourcesCache(t *testing.T) {
 	}
 }
 
-// F20 When every path lies, no client gets a whole and nothing is kept.
+// F20 When every path lies, no client gets a whole and nothing is kept. They are asked
+// for it all the same when it is wanted again: there is no other.
 func TestF20_AllLieCache(t *testing.T) {
 	t.Parallel()
 	k := newKeptOf(t, large, nil)
+	var mend []func()
 	for i, m := range []*simnet.Mirror{k.a, k.b} {
-		m.Inject(simnet.Fault{On: simnet.Blobs, Flip: true, FlipAt: 3<<20 - 10 - int64(i)})
+		lift := m.Inject(simnet.Fault{On: simnet.Blobs, Flip: true, FlipAt: 3<<20 - 10 - int64(i)})
+		mend = append(mend, lift)
 	}
 	if k.pullUnlessBroken() {
 		t.Error("the client got a whole, and no upstream has it")
 	}
 	k.eventually("nothing is under way", func() bool { return k.Daemon.Snapshot().Cache.Fills.Active == 0 })
 	for _, name := range []string{"a", "b"} {
-		k.wantGate(name, "blob", "quarantine", pullchain.CodeDigestMismatch)
+		if k.work(name, "blob").Outcomes[pullchain.CodeDigestMismatch] == 0 {
+			t.Errorf("%s is not blamed", name)
+		}
+		k.wantOpen(name, "blob")
 	}
 	if stored := k.wantSound(); len(stored) != 1 { // the manifest
 		t.Errorf("stored: %v", stored)
@@ -239,4 +296,9 @@ func TestF20_AllLieCache(t *testing.T) {
 			t.Errorf("what is wrong is kept as a part: %s", f.Name())
 		}
 	}
+	for _, lift := range mend {
+		lift()
+	}
+	k.blob(0)
+	k.layerStored()
 }

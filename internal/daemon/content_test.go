@@ -4,8 +4,10 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/internal/simnet"
 )
 
@@ -98,7 +100,9 @@ func TestF25_HugeManifest(t *testing.T) {
 	}
 }
 
-// No client ever sees the page of a captive portal, whatever it calls itself.
+// No client ever sees the page of a captive portal, whatever it calls itself. It is in
+// the place of one answer: whether a registry is there at all is the probe's to say, and
+// until it does all else is asked for as before.
 func TestF26_CaptivePortal(t *testing.T) {
 	t.Parallel()
 	const everything = simnet.Manifests | simnet.Blobs | simnet.Tags | simnet.Ping
@@ -120,14 +124,24 @@ func TestF26_CaptivePortal(t *testing.T) {
 				page := simnet.HTML200()
 				page.On = everything
 				page.Header = map[string]string{"Content-Type": contentType}
-				p.a.Inject(page)
-				if got := p.wantStatus(what(p), http.StatusOK); strings.HasPrefix(string(got.Body), "<") || got.servedBy() != "b" {
+				lift := p.a.Inject(page)
+				got := p.wantStatus(what(p), http.StatusOK)
+				if strings.HasPrefix(string(got.Body), "<") || got.servedBy() != "b" {
 					t.Errorf("%s: served by %q: %.80q", path, got.servedBy(), got.Body)
 				}
 				// Bytes that are no blob may be anything; the others are seen to be a page.
-				if g := p.gate("a", "blob"); g.Gate != "quarantine" || path != "blob" && g.Code != pullchain.CodeNotRegistry {
-					t.Errorf("%s: a's gate is %q for %q, want it quarantined", path, g.Gate, g.Code)
+				if path != "blob" {
+					p.wantCode(got, "a", pullchain.CodeNotRegistry)
 				}
+				p.wantOpen("a", "manifest")
+				p.wantOpen("a", "blob")
+				lift()
+				if path != "blob" {
+					p.wantServedBy(p.wantStatus(what(p), http.StatusOK), "a")
+				}
+				p.wantServedBy(p.manifestOf(p.another()), "a")
+				p.wantServedBy(p.blobOf(p.another()), "a")
+				p.a.Inject(page)
 				p.b.Inject(page)
 				p.wantError(p.get(what(p)), http.StatusBadGateway, "UNKNOWN")
 			}
@@ -135,8 +149,8 @@ func TestF26_CaptivePortal(t *testing.T) {
 	}
 }
 
-// A path whose probe meets a page is down, and back once a registry answers: a
-// portal is logged into, and wrong bytes never came.
+// A path whose probe meets a page is down for every image, and back once a registry
+// answers: a portal is logged into, and wrong bytes never came.
 func TestF26_ProbeOfACaptivePortal(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, func(c *rigConfig) {
@@ -146,12 +160,16 @@ func TestF26_ProbeOfACaptivePortal(t *testing.T) {
 	page.On = simnet.Manifests | simnet.Ping
 	p.a.Inject(page)
 	p.wantCode(p.manifest(), "a", pullchain.CodeNotRegistry)
-	p.wantGate("a", "manifest", "quarantine", pullchain.CodeNotRegistry)
 	p.eventually("a probe has met the page", func() bool {
 		s := p.Daemon.Snapshot()
 		probes, _ := s.Find("docker.io").Probe("a")
-		return !probes.Up && len(probes.History) > 0
+		return !probes.Up && len(probes.History) > 0 && p.gate("a", "manifest").Gate != ""
 	})
+	p.wantGate("a", "manifest", "probe", pullchain.CodeNotRegistry)
+	p.wantGate("a", "blob", "probe", pullchain.CodeNotRegistry)
+	before := p.asked("a", "", simnet.Manifests)
+	p.wantServedBy(p.manifestOf(p.another()), "b")
+	p.wantAsked("a", "", simnet.Manifests, before)
 	p.a.Clear()
 	p.eventually("a is let back", func() bool { return p.gate("a", "manifest").Gate == "" })
 }
@@ -185,7 +203,9 @@ func TestF27_WrongType(t *testing.T) {
 	}
 }
 
-// What an upstream says of a digest is compared with the bytes, not believed.
+// What an upstream says of a digest is compared with the bytes, not believed. Wrong bytes
+// cost it what they were asked for as, and nothing else; a HEAD has none, so that what it
+// says costs nothing at all.
 func TestF28_WrongDigest(t *testing.T) {
 	t.Parallel()
 	lie := simnet.WrongDigest()
@@ -233,12 +253,55 @@ func TestF28_WrongDigest(t *testing.T) {
 				t.Errorf("Docker-Content-Digest %q, want sha256:%s", d, asked)
 			}
 			p.wantCode(got, "a", pullchain.CodeDigestMismatch)
-			p.wantGate("a", "manifest", "quarantine", pullchain.CodeDigestMismatch)
+			p.wantOpen("a", "manifest")
+			p.wantOpen("a", "blob")
 			if n := p.breaker("a", "manifest").Failures + p.breaker("a", "blob").Failures; n != 0 {
 				t.Errorf("a's breakers count %d failures, want 0: it is not down", n)
 			}
+			p.a.Clear()
+			before := p.asked("a", "", simnet.Manifests|simnet.Blobs)
+			if tc.method == http.MethodHead {
+				p.wantServedBy(p.do(tc.method, tc.path(p)), "a")
+				before++
+			} else {
+				again := p.wantStatus(tc.path(p), http.StatusOK)
+				p.wantServedBy(again, "b")
+				p.wantCode(again, "a", pullchain.CodeDigestMismatch)
+			}
+			p.wantAsked("a", "", simnet.Manifests|simnet.Blobs, before)
+			other := p.another()
+			p.wantServedBy(p.byDigest(other), "a")
+			p.wantServedBy(p.blobOf(other), "a")
 		})
 	}
+}
+
+// Wrong bytes of three repositories are the upstream's: its storage is gone, or it lies.
+func TestF28_WrongInManyRepositories(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, nil)
+	p.probed("a", "b")
+	p.a.Inject(simnet.Fault{On: simnet.Manifests, Flip: true, FlipAt: 60})
+	for n := range 3 {
+		if l := p.lane("a"); l.State == balancer.StateQuarantined {
+			t.Errorf("quarantined after %d repositories, want 3", n)
+		}
+		odd := p.another()
+		for range 3 { // the same again makes no repository more
+			p.wantServedBy(p.byDigest(odd), "b")
+		}
+	}
+	p.wantAsked("a", http.MethodGet, simnet.Manifests, 3)
+	for _, class := range []string{"manifest", "blob"} {
+		p.wantUntil(p.wantGate("a", class, "quarantine", pullchain.CodeDigestMismatch), 5*time.Minute, 5*time.Minute)
+	}
+	if got := p.lane("a").State; got != balancer.StateQuarantined {
+		t.Errorf("shown as %s", got)
+	}
+	p.wantServedBy(p.manifest(), "b")
+	p.wantServedBy(p.blob(0), "b")
+	p.wantAsked("a", http.MethodGet, simnet.Manifests, 3)
+	p.wantAsked("a", http.MethodGet, simnet.Blobs, 0)
 }
 
 // A digest that no upstream claims is computed.

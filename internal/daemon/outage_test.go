@@ -26,15 +26,15 @@ func (r *rig) burst(n int, path string) []reply {
 	return out
 }
 
-// trip makes every pull of the manifest fail until the breakers of these lanes
-// are open.
+// trip pulls manifests, each of another image, until the breakers of these lanes are
+// open.
 func (p *pair) trip(names ...string) {
 	p.t.Helper()
 	for range 20 {
 		if !slices.ContainsFunc(names, func(name string) bool { return p.breaker(name, "manifest").State != "open" }) {
 			return
 		}
-		p.get(p.image.Path())
+		p.get(p.another().Path())
 	}
 	p.t.Fatalf("after 20 failures the breakers of %v are not all open", names)
 }
@@ -61,8 +61,8 @@ func (p *pair) wantOutage(got reply, code string) {
 	}
 }
 
-// When every path is closed and may be overridden, a burst of pulls makes one try at each,
-// and all of them learn what came of it.
+// When every path is closed and may be overridden, a burst of pulls of one image makes
+// one try at each, and all of them learn what came of it. Another image has its own.
 func TestF38_OneForcedTry(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, nil)
@@ -77,6 +77,10 @@ func TestF38_OneForcedTry(t *testing.T) {
 	}
 	for _, name := range []string{"a", "b"} {
 		p.wantAsked(name, "", simnet.Manifests, before[name]+1)
+	}
+	p.wantOutage(p.get(p.another().Path()), string(pullchain.CodeServerError))
+	for _, name := range []string{"a", "b"} {
+		p.wantAsked(name, "", simnet.Manifests, before[name]+2)
 	}
 	if s := p.Daemon.Snapshot(); s.Find("docker.io").Pullable {
 		t.Error("the chain calls itself pullable, with every path closed")
@@ -97,6 +101,34 @@ func TestF38_ForcedTryThatGoesWell(t *testing.T) {
 		if got.Status != http.StatusOK || got.servedBy() != "a" {
 			t.Errorf("status %d served by %q, want 200 by a", got.Status, got.servedBy())
 		}
+	}
+}
+
+// What every path failed for a moment is asked for once more, of the first of them: a
+// client that goes straight there would do no more than try again.
+func TestF38_OnceMore(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		fault simnet.Fault
+		class string
+	}{
+		"500":         {simnet.Fault{On: simnet.Manifests, Status: http.StatusInternalServerError}, "manifest"},
+		"500, blob":   {simnet.Fault{On: simnet.Blobs, Status: http.StatusInternalServerError}, "blob"},
+		"wrong bytes": {simnet.Fault{On: simnet.Blobs, Flip: true, FlipAt: 60}, "blob"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPair(t, nil)
+			p.probed("a", "b")
+			for _, m := range []*simnet.Mirror{p.a, p.b} {
+				once := tc.fault
+				once.Times = 1
+				m.Inject(once)
+			}
+			p.wantServedBy(p.first(tc.class), "a")
+			p.wantAsked("a", http.MethodGet, tc.fault.On, 2)
+			p.wantAsked("b", http.MethodGet, tc.fault.On, 1)
+		})
 	}
 }
 
@@ -122,7 +154,7 @@ func TestF38_AnswersAtOnce(t *testing.T) {
 func TestF38_NotEverythingIsForced(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]simnet.Fault{
-		"quarantined": simnet.WrongDigest(),
+		"quarantined": {Flip: true, FlipAt: 60},
 		"named time":  simnet.TooManyAfter(time.Hour, false),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -130,14 +162,17 @@ func TestF38_NotEverythingIsForced(t *testing.T) {
 			p := newPair(t, nil)
 			fault.On = simnet.Manifests
 			p.a.Inject(fault)
-			p.manifest()
+			for range 3 { // as many repositories as it takes to quarantine a lane
+				p.wantServedBy(p.byDigest(p.another()), "b")
+			}
+			asked := p.asked("a", "", simnet.Manifests)
 			p.b.Inject(simnet.Fault{On: simnet.Manifests, Status: http.StatusBadGateway})
 			p.trip("b")
 			before := p.asked("b", "", simnet.Manifests)
 			for _, got := range p.burst(20, p.image.Path()) {
 				p.wantError(got, http.StatusServiceUnavailable, "UNAVAILABLE")
 			}
-			p.wantAsked("a", "", simnet.Manifests, 1)
+			p.wantAsked("a", "", simnet.Manifests, asked)
 			p.wantAsked("b", "", simnet.Manifests, before+1)
 		})
 	}

@@ -30,11 +30,11 @@ func TestF05_HeaderTimeout(t *testing.T) {
 			})
 			p.probed("a", "b")
 			p.a.Inject(simnet.Fault{On: simnet.Manifests | simnet.Blobs, Drop: simnet.EndStall})
-			pull, other := p.manifest, "blob"
+			other := "blob"
 			if class == "blob" {
-				pull, other = func() reply { return p.blob(0) }, "manifest"
+				other = "manifest"
 			}
-			got := pull()
+			got := p.first(class)
 			p.wantCode(got, "a", pullchain.CodeHeaderTimeout)
 			if got.servedBy() != "b" || got.TTFB < 300*time.Millisecond || got.TTFB > tooLong {
 				t.Errorf("served by %q after %v", got.servedBy(), got.TTFB)
@@ -46,10 +46,10 @@ func TestF05_HeaderTimeout(t *testing.T) {
 				t.Errorf("the other class is blamed too: %+v", b)
 			}
 			for range 4 {
-				pull()
+				p.firstOf(class, p.another())
 			}
 			if b := p.breaker("a", class); b.State != "open" || b.Code != pullchain.CodeHeaderTimeout {
-				t.Errorf("after five slow answers in a row the breaker is %+v", b)
+				t.Errorf("after five slow answers in a row, to five images, the breaker is %+v", b)
 			}
 			p.wantOpen("a", other)
 		})

@@ -10,7 +10,7 @@ import (
 )
 
 // F11-F13 What a status of the server's own failing costs: the next upstream
-// serves at once, and so many in a row open the breaker of that class. Those
+// serves at once, and so many images in a row open the breaker of that class. Those
 // that Cloudflare answers for a host are held against all of it.
 func TestF11_F12_F13_ServerErrors(t *testing.T) {
 	t.Parallel()
@@ -48,8 +48,7 @@ func TestF11_F12_F13_ServerErrors(t *testing.T) {
 				if b := p.breaker("a", "manifest"); b.State != "closed" {
 					t.Fatalf("open after %d failures, want %d: %+v", i, tt.trip, b)
 				}
-				got := p.manifest()
-				p.wantCode(got, "a", tt.code)
+				p.wantCode(p.manifestOf(p.another()), "a", tt.code)
 			}
 			g := p.wantGate("a", "manifest", "breaker", tt.code)
 			p.wantUntil(g, 30*time.Second, 30*time.Second)
@@ -65,22 +64,37 @@ func TestF11_F12_F13_ServerErrors(t *testing.T) {
 	}
 }
 
+// F11 One image that draws a 500 again and again, from however many clients, is one
+// failure: all others are served as before.
+func TestF11_OneImage(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, nil)
+	p.probed("a", "b")
+	p.a.Inject(simnet.Fault{On: simnet.Manifests, Status: 500, Match: p.image.Repo})
+	for _, got := range p.burst(20, p.image.Path()) {
+		p.wantCode(got, "a", pullchain.CodeServerError)
+		p.wantServedBy(got, "b")
+	}
+	p.wantAsked("a", "GET", simnet.Manifests, 20)
+	if b := p.breaker("a", "manifest"); b.State != "closed" || b.Failures != 1 {
+		t.Errorf("after one image's failures the breaker is %+v, want it closed with one", b)
+	}
+	p.wantServedBy(p.manifestOf(p.another()), "a")
+}
+
 // F11 Half of at least ten requests failing opens the breaker, also when never
 // five in a row do.
 func TestF11_HalfOfTen(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, nil)
 	p.probed("a", "b")
-	fail := func() { // one failure of the manifest class, by a path of its own
-		p.wantBytes(p.image.ManifestPath(p.image.Root.Digest.String()), p.image.Manifest())
-	}
-	p.a.Inject(simnet.Fault{On: simnet.Manifests, Status: 500, Match: p.image.Root.Digest.String()})
+	p.a.Inject(simnet.Fault{On: simnet.Manifests, Status: 500, Match: "library/other"})
 	for i := range 5 {
 		if b := p.breaker("a", "manifest"); b.State != "closed" {
 			t.Fatalf("open after %d of %d: %+v", i, 2*i, b)
 		}
 		p.manifest()
-		fail()
+		p.manifestOf(p.another())
 	}
 	if b := p.breaker("a", "manifest"); b.State != "open" || b.Trips != 1 {
 		t.Errorf("after five failures in ten the breaker is %+v", b)
@@ -93,19 +107,19 @@ func TestF11_AThird(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, nil)
 	p.probed("a", "b")
-	p.a.Inject(simnet.Fault{On: simnet.Manifests, Status: 500, Match: p.image.Root.Digest.String()})
+	p.a.Inject(simnet.Fault{On: simnet.Manifests, Status: 500, Match: "library/other"})
 	for range 6 {
 		p.manifest()
 		p.manifest()
-		p.wantBytes(p.image.ManifestPath(p.image.Root.Digest.String()), p.image.Manifest())
+		p.manifestOf(p.another())
 	}
 	if b := p.breaker("a", "manifest"); b.State != "closed" || b.Failures != 6 || b.Requests != 18 {
 		t.Errorf("the breaker is %+v, want closed with 6 of 18 failed", b)
 	}
 }
 
-// F12 A 503 that says when is a limit: the lane cools until then, and its
-// breaker does not count it.
+// F12 A 503 that says when is a limit: it is not asked before, and its breaker does
+// not count it. Said of several repositories, it is the lane's.
 func TestF12_503WithRetryAfter(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, nil)
@@ -115,7 +129,13 @@ func TestF12_503WithRetryAfter(t *testing.T) {
 		p.manifest()
 	}
 	p.wantAsked("a", "GET", simnet.Manifests, 1)
+	for range 2 {
+		p.manifestOf(p.another())
+	}
 	p.wantUntil(p.wantGate("a", "manifest", "cooldown", pullchain.CodeServerError), 2*time.Minute, 2*time.Minute)
+	before := p.asked("a", "GET", simnet.Manifests)
+	p.manifestOf(p.another())
+	p.wantAsked("a", "GET", simnet.Manifests, before)
 	if b := p.breaker("a", "manifest"); b.Failures != 0 || b.State != "closed" {
 		t.Errorf("the breaker is %+v", b)
 	}
