@@ -84,6 +84,14 @@ func New(cfg Config) *Balancer {
 	return b
 }
 
+// Reset forgets what was learnt of l, one of the Balancer's lanes, so that it is asked
+// again at once: for an operator that has put it right. What the operator wants of the
+// lane stays.
+func (b *Balancer) Reset(l *Lane) {
+	l.reset()
+	b.known.forget(l)
+}
+
 // Events returns where the Balancer records what happens.
 func (b *Balancer) Events() *Events { return b.states.events }
 

@@ -475,7 +475,7 @@ func TestReset(t *testing.T) {
 			t.Fatalf("asked %d times behind closed gates", got-before)
 		}
 		r.lanes[0].SetAdminState(balancer.Drained)
-		r.lanes[0].Reset()
+		r.Reset(r.lanes[0])
 		if s := r.state(0); s.State != balancer.StateDrained {
 			t.Errorf("the operator's word was forgotten: %q", s.State)
 		}
@@ -488,6 +488,11 @@ func TestReset(t *testing.T) {
 		if got := r.ups[0].count(); got != before+2 {
 			t.Errorf("asked %d times after the reset, want 2", got-before)
 		}
+		r.ups[0].become(fail(missing))
+		r.Fetch(t.Context(), tag)
+		r.ups[0].become(serve)
+		r.Reset(r.lanes[0])
+		r.mustGet(t, tag) // "not found" is forgotten as well
 	})
 }
 

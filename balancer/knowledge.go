@@ -107,6 +107,15 @@ func (k *knowledge) learnAbsent(l *Lane, req pullchain.Request, err error) {
 	k.absences.Set(key, a)
 }
 
+// forget forgets what l said it has not got.
+func (k *knowledge) forget(l *Lane) {
+	for key := range k.absences.Keys() {
+		if key.lane == l {
+			k.absences.Invalidate(key)
+		}
+	}
+}
+
 // absent returns what l said when it was asked for req lately, or nil.
 func (k *knowledge) absent(l *Lane, req pullchain.Request, now time.Time) *pullchain.Error {
 	a, ok := k.absences.GetIfPresent(keyOf(l, req))

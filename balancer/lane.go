@@ -123,9 +123,9 @@ func (l *Lane) SetProbeResult(up bool, err error) {
 	}
 }
 
-// Reset forgets what was learnt of the lane: its cooldowns, quarantines, breakers and
+// reset forgets what was learnt of the lane: its cooldowns, quarantines, breakers and
 // skills. What the operator wants of it stays.
-func (l *Lane) Reset() {
+func (l *Lane) reset() {
 	defer l.changed()
 	for _, b := range l.breakers {
 		b.reset()
