@@ -192,7 +192,9 @@ func TestF20_CorruptSmallCache(t *testing.T) {
 	k.wantBlamed("a")
 	k.wantAsked("a", http.MethodGet, simnet.Blobs, 1)
 	k.wantAsked("b", http.MethodGet, simnet.Blobs, 1)
-	k.eventually("it is in the cache", func() bool { return len(k.wantSound()) == 2 })
+	k.eventually("it is in the cache", func() bool { // and its fill, which would be joined, is over
+		return len(k.wantSound()) == 2 && k.Daemon.Snapshot().Cache.Fills.Active == 0
+	})
 	k.wantNoMore("once more", func() { k.wantCache(k.blob(0), "hit") })
 	mend()
 	k.wantAskedForOthers()
