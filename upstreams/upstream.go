@@ -155,7 +155,8 @@ func (u *Upstream) explain(ctx context.Context, a *attempt, err error) error {
 // splitPath tells the API's path from a prefix of repositories. A URL that ends
 // in /v2 says where the API is, as containerd's override_path does; any other
 // path is a project that holds the registry's repositories, as a Harbor proxy
-// project does: /v2/<project>/<repository>.
+// project does: /v2/<project>/<repository>. A path that begins with /v2/ says both,
+// as people write it for containerd.
 func splitPath(p string) (base, prefix string) {
 	if p == "/v2" || strings.HasSuffix(p, "/v2") {
 		return p, ""
@@ -163,7 +164,7 @@ func splitPath(p string) (base, prefix string) {
 	if p == "" {
 		return "/v2", ""
 	}
-	return "/v2", strings.TrimPrefix(p, "/") + "/"
+	return "/v2", strings.TrimPrefix(strings.TrimPrefix(p, "/v2/"), "/") + "/"
 }
 
 // loadRoots returns the system's roots and those of the PEM file, or nil for

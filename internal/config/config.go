@@ -110,6 +110,7 @@ func parse(name string, data []byte, env func(string) (string, bool), open opene
 	cfg := &Config{File: name}
 	d := decoder{doc: doc, env: env}
 	d.root(cfg)
+	cfg.understand(doc)
 	cfg.fill()
 	if open != nil {
 		f := files{doc: doc, open: open}
@@ -138,6 +139,7 @@ func (c *Config) fill() {
 	if len(c.Registries) == 0 {
 		c.Registries = Default().Registries
 	}
+	c.ownAliases()
 	for name, e := range c.Egress {
 		e.Name = name
 		c.Egress[name] = e

@@ -47,7 +47,7 @@ func full() *config.Config {
 			Username: "me", PasswordFile: "secret.txt", Password: "correct horse battery staple",
 		}},
 		Registries: []config.Registry{{
-			Name: "docker.io", Aliases: []string{"index.docker.io"}, Strategy: balancer.Ordered, ClientAuth: "none",
+			Name: "docker.io", Aliases: []string{"index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"}, Strategy: balancer.Ordered, ClientAuth: "none",
 			Upstreams: []config.Upstream{{
 				Config: upstreams.Config{
 					Name: "hub", URL: "https://registry-1.docker.io", Authoritative: &yes, Trust: upstreams.TrustResolve,
@@ -125,7 +125,7 @@ func TestDefault(t *testing.T) {
 		}
 	}
 	want := map[string][]string{
-		"docker.io": {"index.docker.io", "registry-1.docker.io"}, "ghcr.io": nil, "quay.io": nil, "gcr.io": nil,
+		"docker.io": {"registry-1.docker.io", "index.docker.io", "registry.hub.docker.com"}, "ghcr.io": nil, "quay.io": nil, "gcr.io": nil,
 		"registry.k8s.io": {"k8s.gcr.io"}, "mcr.microsoft.com": nil, "nvcr.io": nil, "docker.elastic.co": nil, "public.ecr.aws": nil,
 	}
 	if d := cmp.Diff(want, got); d != "" {
@@ -164,6 +164,8 @@ func TestTrustDefaults(t *testing.T) {
 		{"docker.io", "https://registry-1.docker.io/", true},
 		{"docker.io", "https://REGISTRY-1.docker.io:443/v2", true},
 		{"docker.io", "https://docker.io", true},
+		{"docker.io", "https://registry-1.docker.io/v2/", true},
+		{"docker.io", "https://registry-1.docker.io/v2/library", false},
 		{"docker.io", "https://docker.io.example.com", false},
 		{"docker.io", "https://mirror.gcr.io", false},
 		{"docker.io", "https://relay.example.workers.dev", false},
