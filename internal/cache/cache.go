@@ -13,7 +13,7 @@ import (
 // Options are what a Cache is made of.
 type Options struct {
 	Store        *blobstore.Store // required; the caller closes it, after the Cache
-	TagTTL       time.Duration    // how long a tag is believed; 0: DefaultTagTTL
+	TagTTL       *time.Duration   // how long a tag is believed; nil: DefaultTagTTL, 0: it is always asked for
 	StaleIfError time.Duration    // how long after that, when no upstream can say; 0: DefaultStaleIfError
 	Log          *slog.Logger     // nil discards
 }
@@ -59,7 +59,9 @@ func New(o Options) *Cache {
 }
 
 // SetTimes changes how long tags are believed, as [Options] has it.
-func (c *Cache) SetTimes(tagTTL, staleIfError time.Duration) { c.times.set(tagTTL, staleIfError) }
+func (c *Cache) SetTimes(tagTTL *time.Duration, staleIfError time.Duration) {
+	c.times.set(tagTTL, staleIfError)
+}
 
 // Close ends what is done in the background and waits for it. Blobs that are
 // not finished are kept for the next start. Requests after it fail.

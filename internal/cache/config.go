@@ -15,7 +15,7 @@ type Config struct {
 	Enabled      *bool          `toml:"enabled"`        // true if unset
 	Dir          string         `toml:"dir"`            // [DefaultDir] if unset
 	MaxSize      blobstore.Size `toml:"max_size"`       // 0: the store's own rule
-	TagTTL       time.Duration  `toml:"tag_ttl"`        // how long a tag is believed; 0: DefaultTagTTL
+	TagTTL       *time.Duration `toml:"tag_ttl"`        // how long a tag is believed; nil: DefaultTagTTL, 0: it is always asked for
 	StaleIfError time.Duration  `toml:"stale_if_error"` // how long it may be served when no upstream can say; 0: DefaultStaleIfError
 }
 
@@ -38,7 +38,7 @@ func (c Config) Validate() error {
 	if c.MaxSize != 0 && c.MaxSize < minSize {
 		errs = append(errs, fmt.Errorf("max_size: %v is less than %v", c.MaxSize, blobstore.Size(minSize)))
 	}
-	if c.TagTTL < 0 {
+	if c.TagTTL != nil && *c.TagTTL < 0 {
 		errs = append(errs, errors.New("tag_ttl: must not be negative"))
 	}
 	if c.StaleIfError < 0 {

@@ -117,7 +117,7 @@ func TestStaleHasAnEnd(t *testing.T) {
 		if a := r.do(byTag(alpine, "3.20")); a.err != errDown {
 			t.Errorf("after a week: %s %v", a.result, a.err)
 		}
-		r.cache.SetTimes(0, 30*24*time.Hour)
+		r.cache.SetTimes(nil, 30*24*time.Hour)
 		r.want(r.do(byTag(alpine, "3.20")), stale, d)
 	})
 }

@@ -35,6 +35,28 @@ func TestTagIsFreshForTagTTL(t *testing.T) {
 	})
 }
 
+// A tag_ttl of 0 is a wish, and not a setting that is missing: every request for a
+// tag asks, by HEAD where its manifest is here, and a digest is here for good.
+func TestTagIsAlwaysAskedFor(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		r.cache.SetTimes(new(time.Duration), 0)
+		d, _ := r.up.image("one")
+		r.up.tag("library/alpine:3.20", d)
+		r.want(r.do(byTag(alpine, "3.20")), miss, d)
+		r.asked(getManifest)
+		for range 3 {
+			r.want(r.do(byTag(alpine, "3.20")), hit, d)
+			r.asked(headManifest)
+		}
+		r.want(r.do(byDigest(alpine, d)), hit, d)
+		r.asked()
+
+		r.cache.SetTimes(nil, 0)
+		r.want(r.do(byTag(alpine, "3.20")), hit, d)
+		r.asked()
+	})
+}
+
 func TestTagIsRefreshedByHead(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		d, _ := r.up.image("one")

@@ -11,14 +11,15 @@ type times struct {
 	staleIfError atomic.Int64 // time.Duration
 }
 
-func (t *times) set(tagTTL, staleIfError time.Duration) {
-	if tagTTL == 0 {
-		tagTTL = DefaultTagTTL
+func (t *times) set(tagTTL *time.Duration, staleIfError time.Duration) {
+	fresh := DefaultTagTTL
+	if tagTTL != nil {
+		fresh = *tagTTL
 	}
 	if staleIfError == 0 {
 		staleIfError = DefaultStaleIfError
 	}
-	t.tagTTL.Store(int64(tagTTL))
+	t.tagTTL.Store(int64(fresh))
 	t.staleIfError.Store(int64(staleIfError))
 }
 

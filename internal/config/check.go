@@ -70,13 +70,13 @@ func (c *checker) sameListener(admin place) {
 	c.doc.blame(admin.child("listen"), "is where [server] listens; the operator's plane has a listener of its own")
 }
 
-// cache checks [cache]. A 0 in the Config means "not set", for which the room takes
-// its default. A 0 that stands in the file was meant, and would silently become that
-// default.
+// cache checks [cache]. Here a 0 in the Config means "not set", for which the room
+// takes its default. A 0 that stands in the file was meant, and would silently become
+// that default.
 func (c *checker) cache(at place) {
 	c.room(at, c.cfg.Cache.Validate())
 	for key, n := range map[string]int64{
-		"max_size": int64(c.cfg.Cache.MaxSize), "tag_ttl": int64(c.cfg.Cache.TagTTL), "stale_if_error": int64(c.cfg.Cache.StaleIfError),
+		"max_size": int64(c.cfg.Cache.MaxSize), "stale_if_error": int64(c.cfg.Cache.StaleIfError),
 	} {
 		if here := at.child(key); n == 0 && c.doc.has(here) { // the room would take its default
 			c.doc.blame(here, "must be more than 0")

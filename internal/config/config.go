@@ -157,8 +157,9 @@ func (c *Config) fillCache() {
 		on := true
 		c.Cache.Enabled = &on
 	}
-	if c.Cache.TagTTL == 0 {
-		c.Cache.TagTTL = cache.DefaultTagTTL
+	if c.Cache.TagTTL == nil {
+		ttl := cache.DefaultTagTTL
+		c.Cache.TagTTL = &ttl
 	}
 	if c.Cache.StaleIfError == 0 {
 		c.Cache.StaleIfError = cache.DefaultStaleIfError

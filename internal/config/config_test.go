@@ -39,7 +39,7 @@ func full() *config.Config {
 			AllowedHosts: []string{"admin.example.com"},
 		},
 		Cache: cache.Config{
-			Enabled: &no, Dir: "/var/lib/pullchain/cache", MaxSize: 50 << 30, TagTTL: 2 * time.Minute, StaleIfError: 24 * time.Hour,
+			Enabled: &no, Dir: "/var/lib/pullchain/cache", MaxSize: 50 << 30, TagTTL: new(2 * time.Minute), StaleIfError: 24 * time.Hour,
 		},
 		Log: config.Log{Level: "debug", Format: "json"},
 		Egress: map[string]egress.Config{"clash": {
@@ -134,7 +134,7 @@ func TestDefault(t *testing.T) {
 	if cfg.Server.Listen != "127.0.0.1:5151" || cfg.Admin.Listen != "127.0.0.1:5152" || cfg.Server.DrainTimeout != 25*time.Second {
 		t.Errorf("listeners %q and %q, drain %v", cfg.Server.Listen, cfg.Admin.Listen, cfg.Server.DrainTimeout)
 	}
-	if c := cfg.Cache; !c.On() || c.Dir != "" || c.MaxSize != 0 || c.TagTTL != time.Minute || c.StaleIfError != 7*24*time.Hour {
+	if c := cfg.Cache; !c.On() || c.Dir != "" || c.MaxSize != 0 || *c.TagTTL != time.Minute || c.StaleIfError != 7*24*time.Hour {
 		t.Errorf("the cache is %+v, want it on, where and as large as the machine says, with its times", c)
 	}
 	if len(cfg.Warnings) > 0 {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -107,6 +108,29 @@ func TestAddressesAsPeopleWriteThem(t *testing.T) {
 		told := len(cfg.Warnings) == 1 && strings.HasPrefix(cfg.Warnings[0], "x.toml:6:1: ") && strings.Contains(cfg.Warnings[0], tt.want)
 		if changed := tt.url != tt.want; told != changed || !changed && len(cfg.Warnings) > 0 {
 			t.Errorf("%s: warnings %q, changed %t", tt.url, cfg.Warnings, changed)
+		}
+	}
+}
+
+// A time of 0 for tags is a wish: it stays 0, through being shown as well.
+func TestTagTTLOfZero(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]time.Duration{
+		"":                               time.Minute,
+		"[cache]\ntag_ttl = \"0s\"\n":    0,
+		"[cache]\ntag_ttl = \"250ms\"\n": 250 * time.Millisecond,
+	} {
+		cfg, err := config.Parse("x.toml", []byte(text), nil)
+		if err != nil {
+			t.Fatalf("%q: %v", text, err)
+		}
+		var shown strings.Builder
+		if err := cfg.Show(&shown, false); err != nil {
+			t.Fatal(err)
+		}
+		again, err := config.Parse("x.toml", []byte(shown.String()), nil)
+		if err != nil || *cfg.Cache.TagTTL != want || *again.Cache.TagTTL != want {
+			t.Errorf("%q: %v, and %v when it is shown and read again; want %v (%v)", text, *cfg.Cache.TagTTL, *again.Cache.TagTTL, want, err)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"reflect"
 	"time"
 
 	"github.com/pullchain/pullchain"
@@ -110,7 +111,7 @@ func (s *storage) reload(cfg cache.Config) {
 	if s.cache == nil {
 		return
 	}
-	if cfg.TagTTL != s.cfg.TagTTL || cfg.StaleIfError != s.cfg.StaleIfError {
+	if !reflect.DeepEqual(cfg.TagTTL, s.cfg.TagTTL) || cfg.StaleIfError != s.cfg.StaleIfError {
 		s.cache.SetTimes(cfg.TagTTL, cfg.StaleIfError)
 	}
 	if cfg.MaxSize != s.cfg.MaxSize {

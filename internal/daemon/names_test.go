@@ -1,6 +1,7 @@
 package daemon_test
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 
@@ -36,4 +37,24 @@ func TestAProjectBehindV2(t *testing.T) {
 		layer, content := image.Layer(1)
 		r.wantBytes(image.BlobPath(layer.Digest), content)
 	}
+}
+
+// A tag_ttl of 0 asks for the tag each time, with what no quota counts, also when
+// only a reload says so.
+func TestATagIsAlwaysAskedFor(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	p := newPair(t, func(c *rigConfig) { c.Cache = cacheIn(dir) + "\ntag_ttl = \"1h\"" })
+	p.manifest()
+	p.manifest()
+	p.wantAsked("a", http.MethodHead, simnet.Manifests, 0)
+	p.rewrite(`tag_ttl = "1h"`, `tag_ttl = "0s"`)
+	if err := p.hangup(); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 3 {
+		p.manifest()
+		p.wantAsked("a", http.MethodHead, simnet.Manifests, n+1)
+	}
+	p.wantAsked("a", http.MethodGet, simnet.Manifests, 1)
 }
