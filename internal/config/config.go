@@ -35,6 +35,7 @@ type Config struct {
 	Registries []Registry               `toml:"registry"`
 
 	File     string   `toml:"-"` // where it was read from; "embedded" for the default
+	Implied  bool     `toml:"-"` // it names no registry, so those of the embedded configuration are served
 	Warnings []string `toml:"-"` // what is allowed but should not be so
 }
 
@@ -86,6 +87,7 @@ func Default() *Config {
 	if err != nil {
 		panic(fmt.Sprintf("the embedded configuration: %v", err)) // a test reads it
 	}
+	c.Implied = true
 	return c
 }
 
@@ -137,7 +139,7 @@ func (c *Config) fill() {
 		c.Server.DrainTimeout = front.DefaultDrainTimeout
 	}
 	if len(c.Registries) == 0 {
-		c.Registries = Default().Registries
+		c.Registries, c.Implied = Default().Registries, true
 	}
 	c.ownAliases()
 	for name, e := range c.Egress {

@@ -25,6 +25,7 @@ import (
 // [pullchain.Body] in what it wraps (TestBodyContractAtEveryJoint holds that).
 type chain struct {
 	registries []registry
+	implied    bool // no file names these registries
 	paths      map[pathID]*path
 	egresses   map[string]*gate
 	events     *balancer.Events // of all registries; those of the chain before go on
@@ -67,7 +68,7 @@ type gate struct {
 // over with all that it has learnt; old is not touched, so that nothing is lost
 // when build fails.
 func build(cfg *config.Config, old *chain) (*chain, error) {
-	c := &chain{paths: map[pathID]*path{}, egresses: map[string]*gate{}, stop: func() {}}
+	c := &chain{implied: cfg.Implied, paths: map[pathID]*path{}, egresses: map[string]*gate{}, stop: func() {}}
 	if old != nil {
 		c.events = old.events
 	} else {

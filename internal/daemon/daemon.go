@@ -253,6 +253,13 @@ func (d *Daemon) Reload(cfg *config.Config) error {
 // rebuild builds the chain of cfg for the listener that we have: that stays,
 // whatever the new file says of it, and decides which clients can use an upstream's login.
 func (d *Daemon) rebuild(cfg *config.Config, old *chain) (*chain, error) {
+	// Editors empty a file before they write it, and a file that is moved away for a
+	// moment reads as none at all: a mirror of some registries would become one of
+	// others, with every login and proxy gone, by a SIGHUP that comes too early.
+	if cfg.Implied && !old.implied {
+		return nil, fmt.Errorf("%s names no [[registry]], and the configuration in force does: "+
+			"if it is meant so, restart; a reload does not empty a mirror", cfg.File)
+	}
 	// Before Listen there is no address but the file's, which loading has checked.
 	if d.data != nil {
 		if err := cfg.CheckLogins(d.Addr()); err != nil {

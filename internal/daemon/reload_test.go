@@ -11,6 +11,7 @@ import (
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/config"
+	"github.com/pullchain/pullchain/internal/daemon"
 	"github.com/pullchain/pullchain/internal/simnet"
 )
 
@@ -79,6 +80,74 @@ func TestF37_BadFileKeepsTheOld(t *testing.T) {
 			}
 			p.wantAsked("a", "", simnet.Manifests, 1)
 		})
+	}
+}
+
+// A reload does not empty a mirror: editors truncate a file before they write it.
+// What was there at the start, with registries or without, stays possible.
+func TestReloadDoesNotEmptyAMirror(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{
+		"an empty file":     "",
+		"comments alone":    "# [[registry]]\n",
+		"without registry":  "[log]\nlevel = \"debug\"\n",
+		"nothing but space": "\n\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPair(t, nil)
+			whole, err := os.ReadFile(p.path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			write := func(text string) {
+				if err := os.WriteFile(p.path, []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			write(text)
+			if err := p.hangup(); err == nil {
+				t.Fatal("the configuration was taken")
+			}
+			const says = "names no [[registry]]"
+			if s := p.Daemon.Snapshot().Config; s.LastReloadOK || !strings.Contains(s.LastReloadError, says) || !strings.Contains(p.log.String(), says) {
+				t.Errorf("the state of the configuration is %+v, want a failed reload that says %q, and so in the log", s, says)
+			}
+			p.manifest()
+			write(string(whole))
+			if err := p.hangup(); err != nil {
+				t.Errorf("the whole file: %v", err)
+			}
+		})
+	}
+}
+
+// A mirror that was started without any registry of its own may be given some, and
+// go on without when its file still names none.
+func TestReloadOfAnImpliedMirror(t *testing.T) {
+	t.Parallel()
+	empty := config.Default()
+	empty.Server.Listen, empty.Admin.Listen, empty.Cache.Enabled = "127.0.0.1:0", "127.0.0.1:0", new(bool)
+	d, err := daemon.New(empty, daemon.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := config.Parse("x.toml", []byte("[log]\nlevel = \"debug\"\n"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Reload(again); err != nil {
+		t.Errorf("from none to none: %v", err)
+	}
+	own, err := config.Parse("x.toml", []byte("[[registry]]\nname = \"ghcr.io\"\n[[registry.upstream]]\nname = \"ghcr\"\nurl = \"https://ghcr.io\"\n"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Reload(own); err != nil {
+		t.Errorf("from none to one: %v", err)
+	}
+	if err := d.Reload(config.Default()); err == nil {
+		t.Error("a file that went away has emptied the mirror")
 	}
 }
 
