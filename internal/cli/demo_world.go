@@ -123,7 +123,7 @@ func (w *world) start(at addresses) error {
 // there is no cache, because that would answer where the story is about which upstream does.
 func (w *world) toml(at addresses) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "[server]\nlisten = %q\ndrain_timeout = \"2s\"\n\n[admin]\nlisten = %q\n\n[cache]\nenabled = false # or it would answer what the upstreams are to be asked\n\n[[registry]]\nname = \"docker.io\"\n", at.data, at.admin)
+	fmt.Fprintf(&b, "[server]\nlisten = %q\ndrain = \"refuse\"\ndrain_timeout = \"2s\"\n\n[admin]\nlisten = %q\n\n[cache]\nenabled = false # or it would answer what the upstreams are to be asked\n\n[[registry]]\nname = \"docker.io\"\n", at.data, at.admin)
 	for i, u := range w.chain() {
 		fmt.Fprintf(&b, "\n[[registry.upstream]]\nname = %q\nurl = %q\nauthoritative = %t\ntrust = \"resolve\"\nca_file = \"ca.pem\"\nallow_private = true\n", u.name, u.url, i == 0)
 		b.WriteString("[registry.upstream.probe]\ninterval = \"1s\"\nidle_interval = \"1s\"\n")

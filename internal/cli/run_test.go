@@ -135,6 +135,43 @@ func drain(t *testing.T, c *child, hub *simnet.Hub, content *simnet.Content) {
 	}
 }
 
+// A second signal ends a drain at once, however much is under way.
+func TestASecondSignalEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	_, hub := hubOf(t)
+	content := small.Build()
+	c := startChild(t, file(t, "pullchain.toml", strings.Replace(configOf(hub.URL(), ""), "[admin]", "drain_timeout = \"1h\"\n[admin]", 1)))
+	layer, _ := content.Layer(0)
+	hub.Inject(simnet.Fault{On: simnet.Blobs, BytesPerSec: 16 << 10}) // a minute
+	resp, err := http.Get(c.listen + content.BlobPath(layer.Digest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.ReadFull(resp.Body, make([]byte, 1000)); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.cmd.Process.Signal(syscall.SIGTERM)
+	c.await(t, "draining")
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		c.end(t)
+	}()
+	// The signal's default action is back a moment after the first one.
+	for again := time.NewTicker(20 * time.Millisecond); ; {
+		select {
+		case <-ended:
+			if how := c.cmd.ProcessState.Sys().(syscall.WaitStatus); !how.Signaled() || how.Signal() != syscall.SIGTERM {
+				t.Errorf("it ended by %v, want the signal", c.cmd.ProcessState)
+			}
+			return
+		case <-again.C:
+			_ = c.cmd.Process.Signal(syscall.SIGTERM)
+		}
+	}
+}
+
 // TestRunBanner starts it as a person does: text, and four lines that say where
 // everything is.
 func TestRunBanner(t *testing.T) {

@@ -135,6 +135,9 @@ func (c *Config) fill() {
 	fillString(&c.Admin.Listen, admin.DefaultListen)
 	fillString(&c.Log.Level, "info")
 	fillString(&c.Log.Format, "auto")
+	if c.Server.Drain == "" {
+		c.Server.Drain = front.DrainServe
+	}
 	if c.Server.DrainTimeout == 0 {
 		c.Server.DrainTimeout = front.DefaultDrainTimeout
 	}

@@ -30,6 +30,7 @@ func full() *config.Config {
 			Listen:            "0.0.0.0:5151",
 			AllowedHosts:      []string{"mirror.example.com", "*.mirror.example.com"},
 			TrustedProxies:    []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")},
+			Drain:             front.DrainServe,
 			DrainTimeout:      20 * time.Second,
 			MaxInFlight:       500,
 			MaxConnsPerClient: 100,

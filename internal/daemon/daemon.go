@@ -134,17 +134,21 @@ func (d *Daemon) Addr() string { return d.data.Addr().String() }
 // AdminAddr returns the address of the operator's plane.
 func (d *Daemon) AdminAddr() string { return d.operator.Addr().String() }
 
-// lameDuck is how long a load balancer gets to see that we are no longer ready
-// before we stop accepting (docs/faults.md F36). A loopback has no load balancer.
+// lameDuck is how long a load balancer gets at least to see that we are no longer
+// ready before we stop accepting (docs/faults.md F36). A loopback has no load balancer.
 const lameDuck = 5 * time.Second
 
 // minClose is what the cache gets to close when the pulls have taken all of
 // drain_timeout.
 const minClose = time.Second
 
-// Run serves and probes until ctx is done, then drains: not ready at once, no
-// new connections a little later, what is under way finished within
-// drain_timeout. It returns nil after an orderly end.
+// quiet is how long no request must have been under way for a drain that serves to
+// be over: more than a client takes between two requests of one pull.
+const quiet = time.Second
+
+// Run serves and probes until ctx is done, then drains: not ready at once, what is
+// under way and what comes finished within drain_timeout. It returns nil after an
+// orderly end.
 func (d *Daemon) Run(ctx context.Context) error {
 	// Not derived from ctx: while we drain, the pulls that are under way still need
 	// lanes whose state is known.
@@ -179,20 +183,36 @@ func (d *Daemon) Run(ctx context.Context) error {
 }
 
 // drain ends serving in order: it says "not ready" first, gives load balancers the
-// time to see that, and only then accepts no more. The operator's plane goes last,
-// so that it can be watched.
+// time to see that, serves what comes all the same, and only then accepts no more.
+// The operator's plane goes last, so that it can be watched.
 func (d *Daemon) drain() {
 	d.draining.Store(true)
 	if in := d.handler.InFlight(); in > 0 {
 		d.log.Info("draining", "in_flight", in, "timeout", d.cfg.Server.DrainTimeout)
 	}
+	ctx := context.Background()
+	if d.cfg.Server.Drain != front.DrainRefuse {
+		// The time is counted from here: an orchestrator that kills after its own
+		// patience counts from the signal (30 s in Kubernetes).
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, d.cfg.Server.DrainTimeout)
+		defer cancel()
+	}
 	// A load balancer learns of it by its next check of /-/readyz, and sends new
 	// connections until then: to refuse them at once would fail pulls that another
 	// replica could serve.
 	if !isLoopback(d.data.Addr()) {
-		time.Sleep(lameDuck)
+		select {
+		case <-time.After(lameDuck):
+		case <-ctx.Done():
+		}
 	}
-	if err := d.server.Shutdown(context.Background()); err != nil {
+	// An image is many requests. A client that has begun with its first layers comes
+	// back for the others, and would fail at a listener that is closed.
+	if d.cfg.Server.Drain != front.DrainRefuse {
+		d.handler.Quiet(ctx, quiet)
+	}
+	if err := d.server.Shutdown(ctx); err != nil {
 		d.log.Warn("drained", "error", err)
 	}
 	d.admin.Close()

@@ -28,6 +28,7 @@ type rigConfig struct {
 	Top      string // TOML tables that stand before the registry, as [egress.x]
 	More     string // TOML keys of [server]
 	Drain    string // drain_timeout; unset: 1s
+	Serving  bool   // drain = "serve"; else every test would end with its quiet moment
 	Cache    string // TOML keys of [cache]; unset: there is none, so that the ledger holds every request
 }
 
@@ -143,8 +144,12 @@ func writeConfig(t testing.TB, cfg rigConfig) string {
 	if cfg.Cache == "" {
 		cfg.Cache = "enabled = false"
 	}
+	drain := "refuse"
+	if cfg.Serving {
+		drain = "serve"
+	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "[server]\nlisten = \"127.0.0.1:0\"\ndrain_timeout = %q\n%s\n[admin]\nlisten = \"127.0.0.1:0\"\n[cache]\n%s\n%s\n", cmp.Or(cfg.Drain, "1s"), cfg.More, cfg.Cache, cfg.Top)
+	fmt.Fprintf(&b, "[server]\nlisten = \"127.0.0.1:0\"\ndrain = %q\ndrain_timeout = %q\n%s\n[admin]\nlisten = \"127.0.0.1:0\"\n[cache]\n%s\n%s\n", drain, cmp.Or(cfg.Drain, "1s"), cfg.More, cfg.Cache, cfg.Top)
 	fmt.Fprintf(&b, "[[registry]]\nname = \"docker.io\"\nstrategy = %q\n", cfg.Strategy)
 	for _, l := range cfg.Chain {
 		b.WriteString(l.toml(ca))

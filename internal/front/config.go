@@ -17,6 +17,17 @@ const (
 	DefaultMaxConnsPerClient = 256
 )
 
+// Drain is what a drain does with new requests.
+type Drain string
+
+// The ways to drain. A client in the middle of an image cannot know that it should
+// go elsewhere, and on loopback there is no elsewhere: so it is served, until no
+// request has been under way for a moment or the time is up.
+const (
+	DrainServe  Drain = "serve"
+	DrainRefuse Drain = "refuse" // connections are refused at once
+)
+
 // Config is the [server] table. Its zero value serves plain HTTP/1.1 on
 // 127.0.0.1:5151.
 type Config struct {
@@ -43,9 +54,13 @@ type Config struct {
 	// whose connections are not counted against MaxConnsPerClient.
 	TrustedProxies []netip.Prefix `toml:"trusted_proxies"`
 
-	// DrainTimeout is how long Shutdown lets answers finish before it cuts
+	// DrainTimeout is how long a drain lets answers finish before it cuts
 	// them; 0 is DefaultDrainTimeout.
 	DrainTimeout time.Duration `toml:"drain_timeout"`
+
+	// Drain says what happens to requests that come during a drain; empty is
+	// DrainServe.
+	Drain Drain `toml:"drain"`
 
 	// MaxInFlight is how many requests are served at once; more get 503. 0 is
 	// DefaultMaxInFlight.
@@ -87,6 +102,11 @@ func (c Config) Validate() error {
 	}
 	if c.DrainTimeout < 0 {
 		add("drain_timeout: %s is negative", c.DrainTimeout)
+	}
+	switch c.Drain {
+	case "", DrainServe, DrainRefuse:
+	default:
+		add("drain: %q is neither %q nor %q", c.Drain, DrainServe, DrainRefuse)
 	}
 	if c.MaxInFlight < 0 {
 		add("max_in_flight: %d is negative", c.MaxInFlight)

@@ -22,6 +22,7 @@ tls_key = "/etc/pullchain/key.pem"
 http2 = true
 allowed_hosts = ["mirror.example.com", "*.cluster.local"]
 trusted_proxies = ["10.0.0.0/8", "fd00::/8"]
+drain = "refuse"
 drain_timeout = "1m30s"
 max_in_flight = 64
 max_conns_per_client = 32
@@ -33,7 +34,7 @@ max_conns_per_client = 32
 		Listen: "0.0.0.0:5151", TLSCert: "/etc/pullchain/cert.pem", TLSKey: "/etc/pullchain/key.pem", HTTP2: true,
 		AllowedHosts:   []string{"mirror.example.com", "*.cluster.local"},
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")},
-		DrainTimeout:   90 * time.Second, MaxInFlight: 64, MaxConnsPerClient: 32,
+		Drain:          DrainRefuse, DrainTimeout: 90 * time.Second, MaxInFlight: 64, MaxConnsPerClient: 32,
 	}
 	if diff := cmp.Diff(want, c, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 		t.Errorf("config (-want +got):\n%s", diff)
@@ -58,6 +59,7 @@ func TestConfigValidate(t *testing.T) {
 		{"a star alone", Config{AllowedHosts: []string{"*."}}, []string{"allowed_hosts"}},
 		{"a star inside", Config{AllowedHosts: []string{"a.*.example"}}, []string{"allowed_hosts"}},
 		{"a prefix that is none", Config{TrustedProxies: []netip.Prefix{{}}}, []string{"trusted_proxies"}},
+		{"a way to drain that is none", Config{Drain: "wait"}, []string{"drain"}},
 		{"everything at once", Config{Listen: "x", DrainTimeout: -1, MaxInFlight: -1, MaxConnsPerClient: -1},
 			[]string{"listen", "drain_timeout", "max_in_flight", "max_conns_per_client"}},
 	}

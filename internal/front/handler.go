@@ -1,6 +1,7 @@
 package front
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -22,6 +23,8 @@ type Handler struct {
 	pace        time.Duration // paceTime but in tests
 
 	inFlight atomic.Int64
+	born     time.Time
+	ended    atomic.Int64 // when the last request was over, in time since born; 0 before that
 	routes   atomic.Pointer[Routes]
 }
 
@@ -35,6 +38,7 @@ func New(c Config, log *slog.Logger) *Handler {
 		proxies:     trustedProxies(c.TrustedProxies),
 		maxInFlight: c.maxInFlight(),
 		pace:        paceTime,
+		born:        time.Now(),
 	}
 }
 
@@ -45,6 +49,27 @@ func (h *Handler) SetRoutes(routes *Routes) { h.routes.Store(routes) }
 // InFlight returns how many requests are being served.
 func (h *Handler) InFlight() int { return int(h.inFlight.Load()) }
 
+// Quiet waits until no request has been under way for d, or until ctx is done.
+// Between two requests of one pull there is none either, so d has to be more than a
+// client takes from the one to the next.
+func (h *Handler) Quiet(ctx context.Context, d time.Duration) {
+	look := time.NewTicker(d / 20)
+	defer look.Stop()
+	for h.busyWithin(d) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+		}
+	}
+}
+
+// busyWithin reports whether a request is under way, or was not long ago.
+func (h *Handler) busyWithin(d time.Duration) bool {
+	ended := time.Duration(h.ended.Load())
+	return h.inFlight.Load() > 0 || ended > 0 && time.Since(h.born)-ended < d
+}
+
 // ServeHTTP answers one request and logs one line for it.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := newExchange(h, w, r)
@@ -54,7 +79,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer x.log()
 
 	n := h.inFlight.Add(1)
-	defer h.inFlight.Add(-1)
+	defer func() {
+		h.ended.Store(int64(time.Since(h.born)))
+		h.inFlight.Add(-1)
+	}()
 	if n > h.maxInFlight {
 		x.refuse(problem{
 			status:     http.StatusServiceUnavailable,
