@@ -12,7 +12,7 @@ import (
 )
 
 // lineRoom is how many attributes a line can have.
-const lineRoom = 20
+const lineRoom = 21
 
 // lineRooms keeps 0.9 KB of garbage out of every request: without it a warm manifest
 // takes 22.6 µs of CPU time instead of 20.8, which is 1.39 instead of 1.32 times what
@@ -71,6 +71,9 @@ func (x *exchange) log() {
 func (x *exchange) appendTrace(attrs []slog.Attr) []slog.Attr {
 	if !x.req.Range.Whole() {
 		attrs = append(attrs, slog.String("range", wire.FormatRange(x.req.Range)))
+	}
+	if x.parts != nil {
+		attrs = append(attrs, slog.Int("parts", len(x.parts)))
 	}
 	if x.resp.Cache != "" {
 		attrs = append(attrs, slog.String("cache", string(x.resp.Cache)))

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/wire"
 )
@@ -23,7 +25,8 @@ type exchange struct {
 	form     form
 	ns       string
 	req      pullchain.Request
-	ranged   bool // the client asked for a range that makes sense
+	ranged   bool              // the client asked for a range that makes sense
+	parts    []pullchain.Range // what it asked for, if that is several; see multirange
 
 	resp     pullchain.Response  // what the chain gave; the zero value until it has
 	attempts []pullchain.Attempt // of a chain that failed
@@ -81,15 +84,17 @@ func (x *exchange) cutShort() bool {
 	return errors.Is(context.Cause(x.r.Context()), errShutdown)
 }
 
-// wantedRange reads Range and If-Range. What cannot be read, and a range of
-// something else than what we have, is the whole (RFC 9110 13.1.5, 14.2).
-func (x *exchange) wantedRange(req pullchain.Request) (pullchain.Range, bool) {
-	if tag := x.r.Header.Get("If-Range"); tag != "" && tag != etag(req.Digest) {
-		return pullchain.Range{}, false
-	}
-	values := x.r.Header.Values("Range")
+// wantedRanges reads Range and If-Range. What cannot be read, and a range of
+// something else than the content d, is the whole, for which there is none here
+// (RFC 9110 13.1.5, 14.2).
+func (x *exchange) wantedRanges(d digest.Digest) []pullchain.Range {
+	values := x.r.Header["Range"]
 	if len(values) != 1 {
-		return pullchain.Range{}, false
+		return nil
 	}
-	return wire.ParseRange(values[0])
+	if tag := x.r.Header.Get("If-Range"); tag != "" && tag != etag(d) {
+		return nil
+	}
+	ranges, _ := wire.ParseRanges(values[0], maxParts)
+	return ranges
 }

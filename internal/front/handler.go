@@ -181,13 +181,23 @@ func (x *exchange) request(req pullchain.Request) pullchain.Request {
 	}
 	// Range has a meaning for GET only (RFC 9110 14.2).
 	if req.Op == pullchain.Blob && !req.Head {
-		req.Range, x.ranged = x.wantedRange(req)
+		switch ranges := x.wantedRanges(req.Digest); len(ranges) {
+		case 0:
+		case 1:
+			req.Range, x.ranged = ranges[0], true
+		default:
+			x.parts = ranges
+		}
 	}
 	return req
 }
 
 // read fetches and answers.
 func (x *exchange) read() {
+	if x.parts != nil {
+		(&multirange{exchange: x}).read()
+		return
+	}
 	var err error
 	if x.resp, err = x.registry.Fetcher.Fetch(x.r.Context(), x.req); err != nil {
 		x.fail(err)

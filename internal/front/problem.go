@@ -77,10 +77,7 @@ func (x *exchange) send(p problem) {
 // take the empty 200 that net/http makes of silence for the content.
 func (x *exchange) fail(err error) {
 	x.err = err
-	e, ok := errors.AsType[*pullchain.Error](err)
-	if !ok {
-		e = &pullchain.Error{Reason: pullchain.ReasonOf(err), Err: err}
-	}
+	e := errorOf(err)
 	if len(e.Attempts) > 0 {
 		x.attempts = e.Attempts
 	}
@@ -107,6 +104,14 @@ func (x *exchange) fail(err error) {
 		h.Set("Content-Range", wire.UnsatisfiedRange(e.Size))
 	}
 	x.send(p)
+}
+
+// errorOf returns err as what a chain should return.
+func errorOf(err error) *pullchain.Error {
+	if e, ok := errors.AsType[*pullchain.Error](err); ok {
+		return e
+	}
+	return &pullchain.Error{Reason: pullchain.ReasonOf(err), Err: err}
 }
 
 // problemOf puts the last word of a chain into the client's terms. What each

@@ -18,10 +18,42 @@ import (
 // with 206. A range that no size can satisfy ("bytes=-0", a start beyond int64)
 // is ok too and starts at [math.MaxInt64], so that [ResolveRange] refuses it.
 func ParseRange(header string) (r pullchain.Range, ok bool) {
-	unit, spec, found := strings.Cut(header, "=")
-	if !found || !strings.EqualFold(strings.TrimSpace(unit), "bytes") {
+	spec, ok := rangeSet(header)
+	if !ok {
 		return r, false
 	}
+	return parseRange(spec)
+}
+
+// ParseRanges reads a Range header that may ask for several ranges, in the order in
+// which they stand. ok is false for what [ParseRange] says, and for more than most:
+// then the whole is served, as RFC 9110 14.2 allows.
+func ParseRanges(header string, most int) (ranges []pullchain.Range, ok bool) {
+	set, ok := rangeSet(header)
+	if !ok {
+		return nil, false
+	}
+	for spec := range strings.SplitSeq(set, ",") {
+		if strings.Trim(spec, " \t") == "" { // a list may have empty elements (RFC 9110 5.6.1.2)
+			continue
+		}
+		r, ok := parseRange(spec)
+		if !ok || len(ranges) == most {
+			return nil, false
+		}
+		ranges = append(ranges, r)
+	}
+	return ranges, len(ranges) > 0
+}
+
+// rangeSet cuts off the unit, which has to be bytes.
+func rangeSet(header string) (set string, ok bool) {
+	unit, set, found := strings.Cut(header, "=")
+	return set, found && strings.EqualFold(strings.TrimSpace(unit), "bytes")
+}
+
+// parseRange reads one range of a set.
+func parseRange(spec string) (r pullchain.Range, ok bool) {
 	first, last, found := strings.Cut(strings.Trim(spec, " \t"), "-")
 	if !found {
 		return r, false

@@ -3,6 +3,8 @@ package wire
 import (
 	"errors"
 	"math"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/pullchain/pullchain"
@@ -52,6 +54,38 @@ func TestParseRange(t *testing.T) {
 		got, ok := ParseRange(tt.header)
 		if got != tt.want || ok != tt.ok {
 			t.Errorf("ParseRange(%q) = %v, %t; want %v, %t", tt.header, got, ok, tt.want, tt.ok)
+		}
+	}
+}
+
+func TestParseRanges(t *testing.T) {
+	t.Parallel()
+	a, b, tail := pullchain.Range{From: 0, To: 100}, pullchain.Range{From: 200}, pullchain.Range{From: -5}
+	many := "bytes=0-99" + strings.Repeat(",200-", 99)
+	tests := []struct {
+		header string
+		want   []pullchain.Range // nil: refused
+	}{
+		{"bytes=0-99", []pullchain.Range{a}},
+		{"bytes=0-99,200-,-5", []pullchain.Range{a, b, tail}},
+		{"bytes=-5, 200- ,\t0-99", []pullchain.Range{tail, b, a}}, // the order is the client's
+		{"Bytes=0-99,,200-,", []pullchain.Range{a, b}},
+		{"bytes=0-99,0-99", []pullchain.Range{a, a}},
+		{"bytes=0-,200-", []pullchain.Range{{}, b}},
+		{many, append([]pullchain.Range{a}, slices.Repeat([]pullchain.Range{b}, 99)...)},
+		{many + ",0-1", nil},
+		{"bytes=0-99,5-3", nil},
+		{"bytes=0-99,x", nil},
+		{"bytes=0-99;200-", nil},
+		{"items=0-1,2-3", nil},
+		{"bytes=,", nil},
+		{"bytes=", nil},
+		{"", nil},
+	}
+	for _, tt := range tests {
+		got, ok := ParseRanges(tt.header, 100)
+		if !slices.Equal(got, tt.want) || ok != (tt.want != nil) {
+			t.Errorf("ParseRanges(%.40q) = %v, %t; want %v", tt.header, got, ok, tt.want)
 		}
 	}
 }
