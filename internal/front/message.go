@@ -20,16 +20,18 @@ const maxWarning = 1024
 
 // message tells a person what went wrong with each upstream and where to look,
 // as in: docker.io/library/alpine:3.20: no upstream could answer: docker-hub
-// http_429_quota (retry in 14m), cf-worker conn_refused; see …
-func (x *exchange) message(words string, e *pullchain.Error, attempts []pullchain.Attempt) string {
-	s := x.req.Image() + ": " + reasons(words, e, attempts)
-	return clip(s, maxMessage-len(x.advice(e))) + x.advice(e)
+// http_429_quota (retry in 14m), cf-worker conn_refused; see … What an upstream said
+// itself is quoted where it decides: of a 4xx.
+func (x *exchange) message(words, quote string, e *pullchain.Error, attempts []pullchain.Attempt, code wire.ErrorCode) string {
+	advice := x.advice(e, code)
+	s := x.req.Image() + ": " + reasons(words, e, attempts) + quote
+	return clip(s, maxMessage-len(advice)) + advice
 }
 
 // shortMessage is the message for where there is little room: without what the
 // client knows, and without an address that may not be its own machine's.
-func shortMessage(words string, e *pullchain.Error, attempts []pullchain.Attempt) string {
-	return clip(reasons(words, e, attempts), maxStatusText-len(adviceStatus)) + adviceStatus
+func shortMessage(words, quote string, e *pullchain.Error, attempts []pullchain.Attempt) string {
+	return clip(reasons(words, e, attempts)+quote, maxStatusText-len(adviceStatus)) + adviceStatus
 }
 
 const adviceStatus = `; run "pullchain status"`
@@ -45,12 +47,16 @@ func reasons(words string, e *pullchain.Error, attempts []pullchain.Attempt) str
 }
 
 // advice is the end of a message: what to do.
-func (x *exchange) advice(e *pullchain.Error) string {
+func (x *exchange) advice(e *pullchain.Error, code wire.ErrorCode) string {
 	switch e.Reason {
-	case pullchain.NotFound, pullchain.Invalid:
+	case pullchain.NotFound, pullchain.Invalid, pullchain.Denied:
+		if e.Reason == pullchain.Denied && speaksOfAccess(e, code) {
+			return "; a private image needs a login in the upstream's configuration"
+		}
+		if x.hasTwoV2() {
+			return "; the path has /v2/ before the registry's name and after it: set override_path = true for this mirror in hosts.toml"
+		}
 		return ""
-	case pullchain.Denied:
-		return "; a private image needs a login in the upstream's configuration"
 	}
 	if x.h.adminURL == "" {
 		return adviceStatus

@@ -1,6 +1,7 @@
 package front
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"strconv"
@@ -79,7 +80,7 @@ func (x *exchange) fail(err error) {
 	x.err = err
 	e := errorOf(err)
 	if len(e.Attempts) > 0 {
-		x.attempts = e.Attempts
+		x.attempts = once(e.Attempts)
 	}
 	switch {
 	case x.cutShort():
@@ -114,13 +115,38 @@ func errorOf(err error) *pullchain.Error {
 	return &pullchain.Error{Reason: pullchain.ReasonOf(err), Err: err}
 }
 
-// problemOf puts the last word of a chain into the client's terms. What each
-// code makes the clients do is in docs/protocol.md 4.3 and 6: a 429 makes containerd
-// ask five times at once, and TOOMANYREQUESTS and DENIED make the Docker engine
-// give up, so those are kept for when they are true.
+// problemOf puts the last word of a chain into the client's terms.
 func (x *exchange) problemOf(e *pullchain.Error) problem {
-	p := problem{status: e.Reason.HTTPStatus(), code: wire.CodeUnavailable}
-	var words string
+	attempts := x.trace()
+	code, text := said(decisive(e, attempts))
+	p, words := x.lastWords(e, code)
+	var quote string
+	if _, ok := keptStatus(e); ok || e.Reason == pullchain.Denied || e.Reason == pullchain.Refused {
+		quote = quoted(text) + settingOf(e, text)
+	}
+	p.message = x.message(words, quote, e, attempts, code)
+	if p.status >= http.StatusInternalServerError {
+		p.statusText = shortMessage(words, quote, e, attempts)
+	}
+	p.detail = newDetail(x.id(), x.req.Image(), attempts)
+	return p
+}
+
+// lastWords is the status and the code of an error answer, and what happened in a
+// few words. code is the registry's own, if it gave one. What each makes the clients do
+// is in docs/protocol.md 4.3 and 6: a 429 makes containerd ask five times at once, and
+// TOOMANYREQUESTS and DENIED make the Docker engine give up, so those are kept for
+// when they are true.
+func (x *exchange) lastWords(e *pullchain.Error, code wire.ErrorCode) (p problem, words string) {
+	p = problem{status: e.Reason.HTTPStatus(), code: wire.CodeUnavailable}
+	if x.isAbsentEndpoint(e) {
+		// Not NAME_UNKNOWN, which says that there is no such repository: on that oras
+		// does not go to the tag. It is for the registry to say.
+		return problem{status: http.StatusNotFound, code: cmp.Or(code, wire.CodeUnsupported)}, "no list of referrers"
+	}
+	if own, ok := keptStatus(e); ok {
+		return x.keptWords(e.Status, cmp.Or(code, own, unknownCode(x.req.Op)))
+	}
 	switch e.Reason {
 	case pullchain.NotFound:
 		p.code, words = unknownCode(x.req.Op), "not found"
@@ -132,6 +158,9 @@ func (x *exchange) problemOf(e *pullchain.Error) problem {
 		// either: docker gives up on DENIED as on UNAUTHORIZED, podman goes to its next
 		// mirror, and so does containerd, after one GET more (docs/protocol.md 4.3 and 6).
 		p.code, words = wire.CodeDenied, "access denied"
+		if !speaksOfAccess(e, code) {
+			p.code, words = cmp.Or(code, wire.CodeDenied), "the upstream refuses it"
+		}
 	case pullchain.Corrupt, pullchain.Refused:
 		p.code, words = wire.CodeUnknown, "no upstream gave a usable answer"
 		if e.Code == pullchain.CodeTooLarge { // docs/faults.md F25
@@ -139,26 +168,31 @@ func (x *exchange) problemOf(e *pullchain.Error) problem {
 		}
 	case pullchain.Invalid:
 		p.code, words = invalidCode(x.req.Op), "the request cannot be right"
-		if e.Status == http.StatusRequestedRangeNotSatisfiable {
-			p.status, p.code, words = e.Status, codeRangeInvalid, "the range is beyond the end"
-		}
 	default: // Unavailable, Limited, Egress; Canceled by something other than the client
 		p.status, words = http.StatusServiceUnavailable, "no upstream could answer"
 		p.retryAfter = retryAfter(e)
 		switch {
-		case e.Reason == pullchain.Limited && e.Status == http.StatusTooManyRequests:
+		case e.Reason == pullchain.Limited && e.Status == http.StatusTooManyRequests && reallyLimited(e.Attempts):
 			p.status, p.code, words = e.Status, wire.CodeTooManyRequests, "every upstream is rate limited"
 		case budgetSpent(e):
 			p.status, p.retryAfter, words = http.StatusGatewayTimeout, 0, "no upstream answered in time"
 		}
 	}
-	attempts := x.trace()
-	p.message = x.message(words, e, attempts)
-	if p.status >= http.StatusInternalServerError {
-		p.statusText = shortMessage(words, e, attempts)
+	return p, words
+}
+
+// keptWords is lastWords for a status that is told as it is.
+func (x *exchange) keptWords(status int, code wire.ErrorCode) (p problem, words string) {
+	words = "the upstream refuses it"
+	switch status {
+	case http.StatusGone:
+		words = "gone"
+	case http.StatusRequestedRangeNotSatisfiable:
+		code, words = codeRangeInvalid, "the range is beyond the end"
+	case http.StatusUnavailableForLegalReasons:
+		words = "unavailable for legal reasons"
 	}
-	p.detail = newDetail(x.id(), x.req.Image(), attempts)
-	return p
+	return problem{status: status, code: code}, words
 }
 
 // budgetSpent reports whether the time for a first byte ran out before the

@@ -103,7 +103,7 @@ func errorAnswers() []errorAnswer {
 			404, "MANIFEST_UNKNOWN", "", "docker.io/library/alpine:3.20: not found: docker-hub http_404"},
 		{"blob not found", blobPath, missing, 404, "BLOB_UNKNOWN", "", "docker.io/library/alpine@" + layerDigest.String() + ": not found: http_404"},
 		{"repository not found", tagsPath, missing, 404, "NAME_UNKNOWN", "", "docker.io/library/alpine: not found: http_404"},
-		{"referrers not supported", "/v2/alpine/referrers/" + layerDigest.String(), missing, 404, "NAME_UNKNOWN", "", "docker.io/library/alpine@" + layerDigest.String() + ": not found: http_404"},
+		{"referrers not supported", "/v2/alpine/referrers/" + layerDigest.String(), missing, 404, "UNSUPPORTED", "", "docker.io/library/alpine@" + layerDigest.String() + ": no list of referrers: http_404"},
 		{"denied", manifestPath, &pullchain.Error{Reason: pullchain.Denied, Code: pullchain.CodeForbidden, Status: 403},
 			403, "DENIED", "", "docker.io/library/alpine:3.20: access denied: http_403; a private image needs a login in the upstream's configuration"},
 		{"unauthorized", manifestPath, &pullchain.Error{Reason: pullchain.Denied, Code: pullchain.CodeUnauthorized, Status: 401},
