@@ -1,5 +1,5 @@
 // Package admin is the operator's plane: health, readiness, the snapshot as
-// JSON and as a table, and what an operator does to the cache. It reads values
+// JSON and as a table, and what an operator does to the cache and to upstreams. It reads values
 // that the daemon took, and has no listener of its own.
 package admin
 
@@ -18,8 +18,8 @@ import (
 // New returns the handler of the operator's plane. snapshot is called for each
 // request that needs one, by several goroutines at once. kept is nil when there
 // is no cache.
-func New(cfg Config, snapshot func() Snapshot, kept Cache) http.Handler {
-	return &handler{cfg: cfg, snapshot: snapshot, cache: kept, hosts: newHostList(cfg)}
+func New(cfg Config, snapshot func() Snapshot, kept Cache, upstreams Upstreams) http.Handler {
+	return &handler{cfg: cfg, snapshot: snapshot, cache: kept, upstreams: upstreams, hosts: newHostList(cfg)}
 }
 
 // A handler is the operator's plane. It has no state but its configuration.
@@ -29,6 +29,8 @@ type handler struct {
 	cache    Cache
 	hosts    hostList
 	foreign  http.CrossOriginProtection // tells the requests that pages of others make
+
+	upstreams Upstreams
 }
 
 // ServeHTTP decides whether a request is answered. Where there is a token, it is

@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
-	"mime"
 	"net/http"
 	"strconv"
 
@@ -102,48 +100,13 @@ func (h *handler) hasCache(w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
-// actions are what POSTs do.
-var actions = map[string]func(*handler, http.ResponseWriter, *http.Request, CacheRequest){
-	"/api/v1/cache:evict":  (*handler).evict,
-	"/api/v1/cache:pin":    (*handler).pin,
-	"/api/v1/cache:verify": (*handler).verify,
-	"/api/v1/cache:gc":     (*handler).gc,
-}
-
-// maxRequest is how long the body of a POST may be.
-const maxRequest = 64 << 10
-
-// act answers a request for one of the actions. A page of another site could
-// have a browser send a form here: it cannot give it the type of JSON without
-// asking us first, and browsers say where a request comes from (docs/faults.md 6).
-func (h *handler) act(w http.ResponseWriter, r *http.Request) {
-	mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	switch {
-	case r.Method != http.MethodPost:
-		w.Header().Set("Allow", "POST")
-		problem(w, r, http.StatusMethodNotAllowed, "method_not_allowed", "only POST")
-		return
-	case h.foreign.Check(r) != nil:
-		problem(w, r, http.StatusForbidden, "cross_origin", "this request comes from a page of another site")
-		return
-	case mediaType != "application/json":
-		problem(w, r, http.StatusUnsupportedMediaType, "not_json", "send JSON, with Content-Type: application/json")
-		return
-	}
-	var ask CacheRequest
-	body := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest))
-	// A misspelt key is a mistake, and not one that was left out.
-	body.DisallowUnknownFields()
-	if err := body.Decode(&ask); err != nil {
-		problem(w, r, http.StatusBadRequest, "bad_request", "the body is not what is expected here: "+err.Error())
-		return
-	}
-	if _, err := body.Token(); !errors.Is(err, io.EOF) {
-		problem(w, r, http.StatusBadRequest, "bad_request", "something follows the JSON object")
-		return
-	}
-	if h.hasCache(w, r) {
-		actions[r.URL.Path](h, w, r, ask)
+// cacheAction is an action on the cache, whose body is a CacheRequest.
+func cacheAction(do func(*handler, http.ResponseWriter, *http.Request, CacheRequest)) action {
+	return func(h *handler, w http.ResponseWriter, r *http.Request) {
+		var ask CacheRequest
+		if decode(w, r, &ask) && h.hasCache(w, r) {
+			do(h, w, r, ask)
+		}
 	}
 }
 

@@ -76,7 +76,7 @@ func post(cfg admin.Config, f *fakeCache, target, body string, header ...string)
 		}
 	}
 	w := httptest.NewRecorder()
-	admin.New(cfg, snapshot, f).ServeHTTP(w, r)
+	admin.New(cfg, snapshot, f, nil).ServeHTTP(w, r)
 	return w
 }
 
@@ -171,7 +171,7 @@ func TestCacheOff(t *testing.T) {
 	r := httptest.NewRequest("POST", "/api/v1/cache:gc", strings.NewReader("{}"))
 	r.Host, r.Header = "127.0.0.1", http.Header{"Content-Type": {"application/json"}}
 	w := httptest.NewRecorder()
-	admin.New(admin.Config{}, func() admin.Snapshot { return off }, nil).ServeHTTP(w, r)
+	admin.New(admin.Config{}, func() admin.Snapshot { return off }, nil, nil).ServeHTTP(w, r)
 	if w.Code != 404 || !strings.Contains(w.Body.String(), "cache_off") {
 		t.Errorf("gc: %d %s", w.Code, w.Body)
 	}
@@ -187,7 +187,7 @@ func TestCacheObjects(t *testing.T) {
 		r := httptest.NewRequest("GET", target, nil)
 		r.Host = "localhost"
 		w := httptest.NewRecorder()
-		admin.New(admin.Config{}, snapshot, f).ServeHTTP(w, r)
+		admin.New(admin.Config{}, snapshot, f, nil).ServeHTTP(w, r)
 		return w
 	}
 	for target, want := range map[string]int{"/api/v1/cache/objects": 3, "/api/v1/cache/objects?q=alp%2Fine&limit=2": 2, "/api/v1/cache/objects?limit=3": 3} {
@@ -260,7 +260,7 @@ func TestCacheVerifyOutlivesTheTimeouts(t *testing.T) {
 		const short = 100 * time.Millisecond
 		ended := make(chan error, 1)
 		slow := &slowCache{ended: ended, wait: 5 * short}
-		s := &http.Server{Handler: admin.New(admin.Config{}, snapshot, slow), ReadTimeout: short, WriteTimeout: short}
+		s := &http.Server{Handler: admin.New(admin.Config{}, snapshot, slow, nil), ReadTimeout: short, WriteTimeout: short}
 		line := make(pipeListener, 1)
 		go s.Serve(line)
 		defer s.Close()

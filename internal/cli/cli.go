@@ -31,12 +31,13 @@ type Program struct {
 type grammar struct {
 	globals
 
-	Run     runCmd     `cmd:"" help:"${help_run}"`
-	Demo    demoCmd    `cmd:"" help:"${help_demo}"`
-	Status  statusCmd  `cmd:"" help:"${help_status}"`
-	Cache   cacheCmd   `cmd:"" help:"${help_cache}"`
-	Config  configCmd  `cmd:"" help:"${help_config}"`
-	Version versionCmd `cmd:"" help:"${help_version}"`
+	Run      runCmd      `cmd:"" help:"${help_run}"`
+	Demo     demoCmd     `cmd:"" help:"${help_demo}"`
+	Status   statusCmd   `cmd:"" help:"${help_status}"`
+	Cache    cacheCmd    `cmd:"" help:"${help_cache}"`
+	Upstream upstreamCmd `cmd:"" help:"${help_upstream}"`
+	Config   configCmd   `cmd:"" help:"${help_config}"`
+	Version  versionCmd  `cmd:"" help:"${help_version}"`
 }
 
 // globals are the flags of every command.

@@ -29,7 +29,7 @@ func adminOf(t *testing.T, cfg admin.Config, registries ...admin.Registry) strin
 		s := admin.Snapshot{Schema: admin.Schema, Version: "1.2.3", Now: time.Now(), Registries: registries}
 		s.Summary = admin.Summarize(s.Chains(), s.Cache, s.Now)
 		return s
-	}, nil))
+	}, nil, nil))
 	t.Cleanup(s.Close)
 	return strings.TrimPrefix(s.URL, "http://")
 }

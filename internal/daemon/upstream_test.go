@@ -1,0 +1,68 @@
+package daemon_test
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/balancer"
+	"github.com/pullchain/pullchain/internal/admin"
+	"github.com/pullchain/pullchain/internal/simnet"
+)
+
+// reset does what `pullchain upstream reset` does.
+func (r *rig) reset(registry, upstream string) (int, string) {
+	r.t.Helper()
+	body := strings.NewReader(`{"registry":"` + registry + `","upstream":"` + upstream + `"}`)
+	resp, err := r.client.Post("http://"+r.Daemon.AdminAddr()+"/api/v1/upstream:reset", "application/json", body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return resp.StatusCode, string(text)
+}
+
+// An operator that has put an upstream right has it asked again at once, whatever was
+// learnt of it: a time that it named itself, and bytes that proved wrong.
+func TestUpstreamReset(t *testing.T) {
+	t.Parallel()
+	if _, ok := any((*balancer.Lane)(nil)).(interface{ Reset() }); !ok {
+		t.Skip("lanes forget nothing yet")
+	}
+	p := newPair(t, nil)
+	undo := p.a.Inject(limited())
+	p.manifest()
+	p.wantGate("a", "manifest", "cooldown", pullchain.CodeQuota)
+	undo()
+	if got := p.manifest(); got.servedBy() != "b" {
+		t.Errorf("served by %q, want b: a has named a time", got.servedBy())
+	}
+	if status, text := p.reset("docker.io", "a"); status != http.StatusOK || !strings.Contains(text, `"state": "serving"`) {
+		t.Fatalf("%d %s", status, text)
+	}
+	p.wantOpen("a", "manifest")
+	if got := p.manifest(); got.servedBy() != "a" {
+		t.Errorf("served by %q, want a", got.servedBy())
+	}
+	p.wantAsked("a", "", simnet.Manifests, 2)
+}
+
+func TestUpstreamResetOfNone(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, nil)
+	for _, name := range [][2]string{{"docker.io", "c"}, {"ghcr.io", "a"}, {"", "a"}} {
+		if _, err := p.Daemon.ResetUpstream(name[0], name[1]); !errors.Is(err, admin.ErrNoUpstream) {
+			t.Errorf("%s/%s: %v", name[0], name[1], err)
+		}
+	}
+	if status, text := p.reset("docker.io", "c"); status != http.StatusNotFound || !strings.Contains(text, "unknown_upstream") {
+		t.Errorf("%d %s", status, text)
+	}
+}
