@@ -58,7 +58,10 @@ func snapshot() admin.Snapshot {
 		Config: admin.ConfigState{Source: "/etc/pullchain/pullchain.toml", LoadedAt: now.Add(-time.Hour), LastReloadOK: false,
 			LastReloadAt: in(-time.Minute), LastReloadError: "pullchain.toml:3:1: server: unknown key \"lisen\""},
 		Registries: []admin.Registry{
-			{Snapshot: docker, Probes: []healthcheck.TargetSnapshot{{Name: "docker-hub", Known: true, Up: true, History: passed(20)}, {Name: "cf-worker", Known: true, Up: true, Falling: 1, Fall: 3, History: append(passed(3), healthcheck.Result{Error: "no"})}}},
+			{Snapshot: docker, Served: []admin.Served{
+				{Class: "manifest", Upstream: "cf-worker", Requests: 42, Minutes: 10}, {Class: "manifest", Requests: 7, Minutes: 10},
+				{Class: "blob", Upstream: "docker-hub", Requests: 120, Minutes: 10},
+			}, Probes: []healthcheck.TargetSnapshot{{Name: "docker-hub", Known: true, Up: true, History: passed(20)}, {Name: "cf-worker", Known: true, Up: true, Falling: 1, Fall: 3, History: append(passed(3), healthcheck.Result{Error: "no"})}}},
 			{Snapshot: chain("ghcr.io", true, ghcr)},
 			{Snapshot: chain("quay.io", false, quay), Probes: []healthcheck.TargetSnapshot{{Name: "quay", Known: true, Rising: 1, Rise: 2, History: []healthcheck.Result{{Error: "no"}, {}}}}},
 		},

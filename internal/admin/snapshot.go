@@ -41,10 +41,20 @@ type ConfigState struct {
 	LastReloadError string     `json:"last_reload_error"`
 }
 
-// A Registry is a chain and the probes of its upstreams.
+// A Registry is a chain, the probes of its upstreams, and which of them clients were
+// served by.
 type Registry struct {
 	balancer.Snapshot
 	Probes []healthcheck.TargetSnapshot `json:"probes"`
+	Served []Served                     `json:"served"` // by class, the most first; without those that served nothing
+}
+
+// Served counts the answers of one class that clients got from one upstream.
+type Served struct {
+	Class    string `json:"class"`    // "manifest" or "blob"
+	Upstream string `json:"upstream"` // empty: the cache, without an upstream's word
+	Requests uint64 `json:"requests"` // in the last Minutes
+	Minutes  int    `json:"minutes"`
 }
 
 // Probe returns what is known of the probes of an upstream.

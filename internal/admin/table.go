@@ -44,6 +44,7 @@ func WriteTable(w io.Writer, s Snapshot, o TableOptions) error {
 	}
 	t.summary()
 	t.chains()
+	t.served()
 	t.quotas()
 	t.cache()
 	t.failovers()

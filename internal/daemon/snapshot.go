@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/pullchain/pullchain/internal/admin"
+	"github.com/pullchain/pullchain/internal/front"
 )
 
 // Snapshot returns the daemon as it stands, for people to read. It is made anew for
@@ -41,9 +42,21 @@ func (d *Daemon) Snapshot() admin.Snapshot {
 		s.Config.LastReloadError = reload.err.Error()
 	}
 	for _, r := range d.chain.Load().registries {
-		s.Registries = append(s.Registries, admin.Registry{Snapshot: r.balancer.Snapshot(), Probes: r.checker.Snapshot()})
+		s.Registries = append(s.Registries, admin.Registry{Snapshot: r.balancer.Snapshot(), Probes: r.checker.Snapshot(), Served: d.served(r.name)})
 	}
 	s.Cache = d.storage.snapshot()
 	s.Summary = admin.Summarize(s.Chains(), s.Cache, now)
 	return s
+}
+
+// served is which upstreams have served a registry lately.
+func (d *Daemon) served(registry string) []admin.Served {
+	out := []admin.Served{} // and never null in JSON
+	if d.handler == nil {   // before Listen
+		return out
+	}
+	for _, s := range d.handler.Served(registry) {
+		out = append(out, admin.Served{Class: s.Class.String(), Upstream: s.Upstream, Requests: s.Requests, Minutes: front.ServedMinutes})
+	}
+	return out
 }

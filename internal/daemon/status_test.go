@@ -2,10 +2,14 @@ package daemon_test
 
 import (
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/admin"
 	"github.com/pullchain/pullchain/internal/simnet"
 )
 
@@ -139,5 +143,29 @@ func TestF13_NothingButFailures(t *testing.T) {
 		if got.Header.Get("Retry-After") == "" {
 			t.Error("no Retry-After")
 		}
+	}
+}
+
+// The snapshot tells who has really served, by class.
+func TestSnapshotTellsWhoServed(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, nil)
+	p.a.Inject(limited())
+	for range 3 {
+		p.manifest()
+	}
+	p.blob(0)
+	s := p.Daemon.Snapshot()
+	want := []admin.Served{
+		{Class: "manifest", Upstream: "b", Requests: 3, Minutes: 10},
+		{Class: "blob", Upstream: "a", Requests: 1, Minutes: 10},
+	}
+	// The line of a request is written, and it counted, when its answer has gone out.
+	p.eventually("all are counted", func() bool {
+		s = p.Daemon.Snapshot()
+		return cmp.Equal(want, s.Find("docker.io").Served)
+	})
+	if status, table := p.admin("/"); status != 200 || !strings.Contains(table, "docker.io, last 10 min: manifests by b 3; blobs by a 1\n") {
+		t.Errorf("%d\n%s", status, table)
 	}
 }

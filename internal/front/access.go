@@ -19,7 +19,7 @@ const lineRoom = 21
 // net/http alone takes (BenchmarkManifestHit, HEAD and GET, median of several).
 var lineRooms = sync.Pool{New: func() any { return new([lineRoom]slog.Attr) }}
 
-// log writes the access-log line of the request: everything from outside goes
+// log counts what was served, and writes the access-log line of the request: everything from outside goes
 // into attributes, which the log handlers quote.
 func (x *exchange) log() {
 	status := x.rec.status
@@ -29,12 +29,16 @@ func (x *exchange) log() {
 	case status == 0: // the handler panicked; net/http logs why and hangs up
 		status = http.StatusInternalServerError
 	}
+	now := time.Now()
+	trace := x.trace()
+	if x.registry != nil && x.err == nil && status < 400 {
+		x.h.tally.count(tallyKey{x.req.Registry, x.server(trace), x.req.Class()}, now)
+	}
 	// A handler of slog does not look at whether the context is canceled.
 	ctx, level := x.r.Context(), levelOf(status, x.err)
 	if !x.h.log.Enabled(ctx, level) {
 		return
 	}
-	now := time.Now()
 	room := lineRooms.Get().(*[lineRoom]slog.Attr)
 	defer lineRooms.Put(room)
 	attrs := append(room[:0],
@@ -58,7 +62,7 @@ func (x *exchange) log() {
 	if x.form != "" {
 		attrs = append(attrs, slog.String("form", string(x.form)))
 	}
-	attrs = x.appendTrace(attrs)
+	attrs = x.appendTrace(attrs, trace)
 	attrs = append(attrs, slog.String("id", x.id()))
 	// What LogAttrs does, without looking up its caller, and without a copy: the
 	// attributes of a group without a name stand for themselves (see slog.Handler).
@@ -68,7 +72,7 @@ func (x *exchange) log() {
 }
 
 // appendTrace appends how the answer came about.
-func (x *exchange) appendTrace(attrs []slog.Attr) []slog.Attr {
+func (x *exchange) appendTrace(attrs []slog.Attr, trace []pullchain.Attempt) []slog.Attr {
 	if !x.req.Range.Whole() {
 		attrs = append(attrs, slog.String("range", wire.FormatRange(x.req.Range)))
 	}
@@ -81,7 +85,6 @@ func (x *exchange) appendTrace(attrs []slog.Attr) []slog.Attr {
 	if x.resp.Cache == pullchain.CacheStale {
 		attrs = append(attrs, slog.Int64("age_s", seconds(x.resp.Age)))
 	}
-	trace := x.trace()
 	if server := x.server(trace); server != "" {
 		attrs = append(attrs, slog.String("upstream", server))
 	}

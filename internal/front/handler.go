@@ -26,6 +26,7 @@ type Handler struct {
 	born     time.Time
 	ended    atomic.Int64 // when the last request was over, in time since born; 0 before that
 	routes   atomic.Pointer[Routes]
+	tally    tally
 }
 
 // New returns a Handler that serves no registry until [Handler.SetRoutes]. The
