@@ -27,7 +27,7 @@ func (t *table) served() {
 	}
 }
 
-// servedBy lists who has served a class, with how much.
+// servedBy lists the upstreams that have served a class, with how much.
 func (t *table) servedBy(r *Registry, class string) string {
 	var by []string
 	for _, s := range r.Served {

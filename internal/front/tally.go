@@ -87,5 +87,5 @@ func (t *tally) of(registry string, now time.Time) []Served {
 	return out
 }
 
-// Served returns who has served a registry lately.
+// Served returns which upstreams have served a registry lately.
 func (h *Handler) Served(registry string) []Served { return h.tally.of(registry, time.Now()) }
