@@ -1,6 +1,7 @@
 package front
 
 import (
+	"cmp"
 	"errors"
 	"math/rand/v2"
 	"net/http"
@@ -161,18 +162,19 @@ func (m *multirange) part() error {
 	if resp.Status != http.StatusPartialContent || resp.Size != m.total || m.total >= 0 && want > 0 && resp.Range.To != min(want, m.total) {
 		return &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeWrongRange, Err: errors.New("a part that does not fit the others")}
 	}
-	var unsent error // of what stands before the part
-	err := answer{m.exchange}.sendBody(func() {
-		head := m.partHead(resp.Range, m.rec.status == 0)
-		if m.rec.status == 0 {
+	// Only the first part's head goes with the headers, which wait for its first byte.
+	var unsent error
+	if m.rec.status == 0 {
+		err := answer{m.exchange}.sendBody(func() {
 			m.sendHeader()
-		}
-		_, unsent = m.rec.writePaced([]byte(head))
-	})
-	if err == nil {
-		err = unsent
+			_, unsent = m.rec.writePaced([]byte(m.partHead(resp.Range, true)))
+		})
+		return cmp.Or(err, unsent)
 	}
-	return err
+	if _, unsent = m.rec.writePaced([]byte(m.partHead(resp.Range, false))); unsent != nil {
+		return unsent
+	}
+	return answer{m.exchange}.sendBody(func() {})
 }
 
 // partHead is what stands before the bytes of a part.
