@@ -78,7 +78,7 @@ var (
 	namedTest = regexp.MustCompile("`([a-z0-9]+\\.(?:Test|Fuzz|Benchmark|Example)\\w+)`")
 
 	// testLine matches what the section of tests says of one row.
-	testLine = regexp.MustCompile(`^- \*\*(F\d\d)\*\* (.*)$`)
+	testLine = regexp.MustCompile(`^- \*\*(F\d\d)\*\*(?: (.*))?$`)
 )
 
 // rowsOf returns the rows that a test is named after: F11, F12 and F13 of

@@ -2,6 +2,6 @@
 
 package fill
 
-// defaultSchedules is how many schedules TestFillProperty runs where nobody says.
+// defaultSchedules is how many schedules TestFillProperty runs where none is asked for.
 // Under the race detector each takes many times as long.
 const defaultSchedules = 40

@@ -2,5 +2,5 @@
 
 package fill
 
-// defaultSchedules is how many schedules TestFillProperty runs where nobody says.
+// defaultSchedules is how many schedules TestFillProperty runs where none is asked for.
 const defaultSchedules = 200
