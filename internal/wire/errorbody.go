@@ -91,6 +91,16 @@ func ParseError(body []byte) (code ErrorCode, message string) {
 	return "", Clip(text)
 }
 
+// IsErrorBody reports whether body is an error in a registry's own words: a JSON
+// object with a list "errors" that has an entry (distribution-spec, "Error Codes").
+// What routers, web servers and object stores write is none.
+func IsErrorBody(body []byte) bool {
+	var doc struct {
+		Errors []json.RawMessage `json:"errors"`
+	}
+	return json.Unmarshal(body[:min(len(body), MaxError)], &doc) == nil && len(doc.Errors) > 0
+}
+
 func parseJSONError(text string) (ErrorCode, string) {
 	var body struct {
 		Errors      []json.RawMessage `json:"errors"`

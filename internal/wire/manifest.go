@@ -58,6 +58,9 @@ func ParseManifest(contentType string, body []byte) (mediaTypeInside string, lin
 	return mediaTypeInside, links, err
 }
 
+// errNoObject is a body that is no JSON object at all.
+var errNoObject = errors.New("not a JSON object")
+
 // document holds the top-level values of a manifest that decide what it is.
 // A value of JSON null counts as absent, except in has.
 type document struct {
@@ -80,7 +83,7 @@ func readDocument(body []byte) (*document, error) {
 	}
 	dec := json.NewDecoder(bytes.NewReader(body))
 	if open, err := dec.Token(); err != nil || open != json.Delim('{') {
-		return nil, errors.New("not a JSON object")
+		return nil, errNoObject
 	}
 	doc := &document{has: make(map[string]bool)}
 	for dec.More() {

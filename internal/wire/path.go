@@ -22,7 +22,7 @@ import (
 const (
 	MaxManifest = 8 << 20  // a manifest or index; the spec's floor is 4 MB
 	MaxError    = 64 << 10 // an error body; the rest is not read
-	MaxTags     = 1 << 20  // one page of a tags list
+	MaxTags     = 8 << 20  // one page of a tags list; Artifact Registry adds the manifests: 2.7 MB for 9000 tags
 	maxName     = 255      // a repository name, as most clients have it
 	maxTag      = 128      // distribution-spec, "Pulling manifests"
 )
