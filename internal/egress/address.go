@@ -3,10 +3,15 @@ package egress
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"code.dny.dev/ssrf"
 )
+
+// fakeIPs is the range of benchmarking, RFC 2544, from which Clash, mihomo and other TUN
+// proxies make up an address for every name (fake-ip; docs/faults.md 10).
+var fakeIPs = netip.MustParsePrefix("198.18.0.0/15")
 
 // Ranges that AllowPrivate opens.
 var (
@@ -16,7 +21,7 @@ var (
 		netip.MustParsePrefix("172.16.0.0/12"),  // RFC 1918
 		netip.MustParsePrefix("192.168.0.0/16"), // RFC 1918
 		netip.MustParsePrefix("100.64.0.0/10"),  // shared address space, RFC 6598; Tailscale
-		netip.MustParsePrefix("198.18.0.0/15"),  // benchmarking, RFC 2544; fake-ip of Clash and mihomo (docs/faults.md 10)
+		fakeIPs,
 	}
 	privateV6 = []netip.Prefix{
 		netip.MustParsePrefix("::1/128"),  // loopback, RFC 4291 2.5.3
@@ -65,7 +70,26 @@ func (g *Guard) checkAddr(addr netip.Addr) error {
 			return fmt.Errorf("%s is in %s, which is never dialled", addr, p)
 		}
 	}
-	return g.ranges.SafeAddr(addr)
+	if err := g.ranges.SafeAddr(addr); err != nil {
+		if fakeIPs.Contains(addr) {
+			return fmt.Errorf("%s is a fake-ip of a TUN proxy%s", addr, g.hint())
+		}
+		for _, p := range slices.Concat(privateV4, privateV6) {
+			if p.Contains(addr) {
+				return fmt.Errorf("%s is a private address%s", addr, g.hint())
+			}
+		}
+		return err
+	}
+	return nil
+}
+
+// hint names the setting that would allow what is refused, where there is one.
+func (g *Guard) hint() string {
+	if g.private {
+		return ""
+	}
+	return ": set allow_private for this upstream if it is to be asked"
 }
 
 // plain strips what disguises an address: the zone, the mapping of IPv4 into

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net"
+	"net/netip"
 	"net/url"
 	"time"
 )
@@ -17,6 +18,7 @@ type dialer struct {
 	roots     *x509.CertPool
 	handshake time.Duration // limit for a proxy's TLS, and again for its SOCKS or CONNECT
 	open      *net.Dialer
+	typed     *net.Dialer // as open; the guard learns from it
 	guarded   *net.Dialer
 	memory    *addressMemory
 }
@@ -27,7 +29,8 @@ const happyEyeballs = 250 * time.Millisecond
 
 func newDialer(c TransportConfig, r route) *dialer {
 	open := net.Dialer{Timeout: c.ConnectTimeout, FallbackDelay: happyEyeballs, Resolver: c.resolver}
-	guarded := open
+	typed, guarded := open, open
+	typed.Control = c.Guard.learn
 	guarded.Control = c.Guard.control
 	return &dialer{
 		guard:     c.Guard,
@@ -35,6 +38,7 @@ func newDialer(c TransportConfig, r route) *dialer {
 		roots:     c.RootCAs,
 		handshake: c.TLSTimeout,
 		open:      &open,
+		typed:     &typed,
 		guarded:   &guarded,
 		memory:    newAddressMemory(),
 	}
@@ -48,9 +52,18 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 		return d.dialProxy(ctx, network, proxy)
 	}
 	if d.guard.trusts(address) {
-		return d.memory.dial(ctx, d.open, network, address)
+		if isLiteral(address) { // no name service has told it: it says nothing of names
+			return d.memory.dial(ctx, d.open, network, address)
+		}
+		return d.memory.dial(ctx, d.typed, network, address)
 	}
 	return d.memory.dial(ctx, d.guarded, network, address)
+}
+
+// isLiteral reports whether host:port has an IP address for its host.
+func isLiteral(address string) bool {
+	_, err := netip.ParseAddrPort(address)
+	return err == nil
 }
 
 // dialProxy connects to a proxy, by TLS if its URL says so, and sets the time

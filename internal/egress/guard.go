@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"code.dny.dev/ssrf"
@@ -44,6 +45,7 @@ type Guard struct {
 	private bool
 	http    bool
 	ranges  *ssrf.Guardian
+	fakeIP  atomic.Bool // a typed name resolves to an address of a TUN proxy's, so others may
 }
 
 // NewGuard returns the Guard for c, or an error that names the entry of c that
@@ -83,9 +85,15 @@ func NewGuard(c GuardConfig) (*Guard, error) {
 // resolved address too.
 func (g *Guard) Check(u, from *url.URL) error {
 	if err := g.orStrict().check(u, from); err != nil {
-		return &pullchain.Error{Reason: pullchain.Refused, Code: pullchain.CodeRedirectBlocked, Err: err}
+		return refused(err)
 	}
 	return nil
+}
+
+// refused is our own policy's no. It judges this request and nothing else: the next may
+// well lead elsewhere (docs/faults.md 0.2).
+func refused(err error) error {
+	return &pullchain.Error{Reason: pullchain.Refused, Code: pullchain.CodeRedirectBlocked, Reach: pullchain.ReachRequest, Err: err}
 }
 
 func (g *Guard) check(u, from *url.URL) error {
@@ -131,7 +139,7 @@ func (g *Guard) checkScheme(u, from *url.URL, trusted bool) error {
 func (g *Guard) checkPort(port string) error {
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || !g.private && !g.ports[uint16(n)] {
-		return fmt.Errorf("port %s is not allowed", wire.Quote(port))
+		return fmt.Errorf("port %s is not allowed%s", wire.Quote(port), g.hint())
 	}
 	return nil
 }
@@ -152,24 +160,36 @@ func (g *Guard) checkHost(host string) error {
 		return fmt.Errorf("%s is a metadata service", wire.Quote(host))
 	}
 	if !g.private && isPrivateName(name) {
-		return fmt.Errorf("%s is a name of private networks", wire.Quote(host))
+		return fmt.Errorf("%s is a name of private networks%s", wire.Quote(host), g.hint())
 	}
 	return nil
 }
 
 // control is for net.Dialer.Control, which runs once an address has been
 // chosen and before anything is sent to it: a name that resolves to another
-// address the second time it is asked gains nothing.
+// address the second time it is asked gains nothing. An address that stands in a URL
+// itself has been refused by Check before.
 func (g *Guard) control(_, address string, _ syscall.RawConn) error {
 	target, err := netip.ParseAddrPort(address)
-	if err == nil {
+	if err == nil && !(g.fakeIP.Load() && fakeIPs.Contains(plain(target.Addr()))) {
 		err = g.checkAddr(target.Addr())
 	}
 	if err == nil {
 		err = g.checkPort(strconv.Itoa(int(target.Port())))
 	}
 	if err != nil {
-		return &pullchain.Error{Reason: pullchain.Refused, Code: pullchain.CodeRedirectBlocked, Err: err}
+		return refused(err)
+	}
+	return nil
+}
+
+// learn is for net.Dialer.Control where a typed name is dialled. If that name itself is
+// at an address of a TUN proxy's, all names are: the proxy answers every question so and
+// maps the address back when it is dialled (Clash, mihomo, sing-box: fake-ip). Nothing
+// of a private network can be reached at such an address.
+func (g *Guard) learn(_, address string, _ syscall.RawConn) error {
+	if target, err := netip.ParseAddrPort(address); err == nil && fakeIPs.Contains(plain(target.Addr())) {
+		g.fakeIP.Store(true)
 	}
 	return nil
 }
