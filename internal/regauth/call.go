@@ -38,7 +38,7 @@ func (s *Source) call(w way, k key) <-chan singleflight.Result {
 		if t, ok := s.tokens.GetIfPresent(k); ok && t.usable() && !t.ageing() {
 			return t, nil // another call has ended since its absence was seen
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), callTimeout) // it outlives the request that asked first
+		ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Timeout) // it outlives the request that asked first
 		defer cancel()
 		t, err := s.fetch(ctx, w, k)
 		if err != nil {

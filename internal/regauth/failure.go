@@ -56,10 +56,15 @@ func (s *Source) noteRefusal(w way, k key, err error) {
 	}
 }
 
+// fail makes an error. What the token server says, or that it says nothing, is in the
+// way of requests that need a new token. What our own policy refuses is no fault of it,
+// and judges the one request (docs/faults.md 0.2).
 func (s *Source) fail(reason pullchain.Reason, code pullchain.Code, status int, err error) *pullchain.Error {
-	return &pullchain.Error{
-		Reason: reason, Code: code, Upstream: s.cfg.Upstream, Status: status, Reach: pullchain.ReachToken, Err: err,
+	reach := pullchain.ReachToken
+	if reason == pullchain.Refused {
+		reach = pullchain.ReachRequest
 	}
+	return &pullchain.Error{Reason: reason, Code: code, Upstream: s.cfg.Upstream, Status: status, Reach: reach, Err: err}
 }
 
 func (s *Source) failJunk(at *url.URL, err error) error {

@@ -152,8 +152,8 @@ func header(t *testing.T, s *Source, repo string) string {
 	return h.Reveal()
 }
 
-// checkError asserts err's Reason, Code, Status and that its Scope is the
-// token's.
+// checkError asserts err's Reason, Code, Status and that its Reach is the token's, or
+// the request's where our own policy said no.
 func checkError(t *testing.T, what string, err error, reason pullchain.Reason, code pullchain.Code, status int) {
 	t.Helper()
 	e, ok := err.(*pullchain.Error)
@@ -161,7 +161,11 @@ func checkError(t *testing.T, what string, err error, reason pullchain.Reason, c
 		t.Errorf("%s: %T %v; want a *pullchain.Error", what, err, err)
 		return
 	}
-	if e.Reason != reason || e.Code != code || e.Status != status || e.Reach != pullchain.ReachToken || e.Upstream != "hub" {
+	reach := pullchain.ReachToken
+	if reason == pullchain.Refused {
+		reach = pullchain.ReachRequest
+	}
+	if e.Reason != reason || e.Code != code || e.Status != status || e.Reach != reach || e.Upstream != "hub" {
 		t.Errorf("%s: %v (status %d, scope %d, upstream %q); want %v %s, status %d", what, e, e.Status, e.Reach, e.Upstream, reason, code, status)
 	}
 	if strings.Contains(err.Error(), canary) || strings.Contains(err.Error(), basic.Reveal()[6:]) {

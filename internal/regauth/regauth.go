@@ -26,9 +26,11 @@ import (
 	"github.com/pullchain/pullchain/internal/egress"
 )
 
-// callTimeout is what a token call may take, redirects included: as long as a
-// manifest's headers may (docs/faults.md 6: 10 s).
-const callTimeout = 10 * time.Second
+// DefaultTimeout is what a token call may take, redirects included. It is no measure of
+// patience: each request waits as long as its own context lets it, and the call goes on
+// for the next. Some token servers take a quarter of a minute when they are busy, and
+// then there is nobody else to ask (docs/faults.md 0).
+const DefaultTimeout = time.Minute
 
 // Config is what a Source knows of its upstream.
 type Config struct {
@@ -40,6 +42,7 @@ type Config struct {
 	AuthHosts []string                    // "host" or "host:port" that may be sent the login, beside the origin's domain
 	Headers   map[string]pullchain.Secret // the upstream's own; sent to a token server on the very same origin only
 	Guard     *egress.Guard               // judges realms and redirects; nil for the strictest. Private AuthHosts must be trusted there
+	Timeout   time.Duration               // of one token call; 0: DefaultTimeout
 	Client    *http.Client                // goes through the upstream's egress; its redirects are not used. nil: a direct one
 }
 
@@ -79,6 +82,9 @@ func (k key) String() string { return k.realm + "\n" + k.service + "\n" + k.scop
 
 // New returns a Source that knows nothing yet. It makes no requests.
 func New(cfg Config) *Source {
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = DefaultTimeout
+	}
 	return &Source{
 		cfg:      cfg,
 		client:   newClient(cfg),

@@ -169,22 +169,50 @@ func TestFailuresOfTheTokenServer(t *testing.T) {
 	}
 }
 
-func TestTokenCallTimesOut(t *testing.T) {
+// TestPatienceIsTheRequests: a slow token server is waited for as long as the request
+// itself lets one wait, and its answer serves the next request.
+func TestPatienceIsTheRequests(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		hang := roundTrip(func(req *http.Request) (*http.Response, error) {
-			<-req.Context().Done()
-			return nil, req.Context().Err()
-		})
-		s := source(t, hub, nil, func(c *Config) { c.Client = &http.Client{Transport: hang} })
+		n := granting(300)
+		grant := n.answer
+		n.answer = func(req *http.Request) *http.Response {
+			time.Sleep(15 * time.Second)
+			return grant(req)
+		}
+		s := source(t, hub, n, nil)
 		learn(t, s, "", hubAuth)
-		begin := time.Now()
-		_, err := s.Header(t.Context(), "a/b")
-		checkError(t, "hanging token server", err, pullchain.Unavailable, pullchain.CodeToken, 0)
-		if took := time.Since(begin); took != callTimeout {
-			t.Errorf("gave up after %v; want %v", took, callTimeout)
+		short, cancel := context.WithTimeout(t.Context(), 12*time.Second)
+		defer cancel()
+		_, err := s.Header(short, "a/b")
+		checkError(t, "a request of 12 s", err, pullchain.Unavailable, pullchain.CodeToken, 0)
+		if got := header(t, s, "a/b"); got != "Bearer t1" || n.calls() != 1 {
+			t.Errorf("%q after %d calls; want the first call's token", got, n.calls())
+		}
+		if got := header(t, s, "c/d"); got != "Bearer t2" {
+			t.Errorf("a patient request: %q", got)
 		}
 	})
+}
+
+func TestTokenCallTimesOut(t *testing.T) {
+	t.Parallel()
+	for setting, want := range map[time.Duration]time.Duration{0: DefaultTimeout, 5 * time.Second: 5 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			hang := roundTrip(func(req *http.Request) (*http.Response, error) {
+				<-req.Context().Done()
+				return nil, req.Context().Err()
+			})
+			s := source(t, hub, nil, func(c *Config) { c.Client, c.Timeout = &http.Client{Transport: hang}, setting })
+			learn(t, s, "", hubAuth)
+			begin := time.Now()
+			_, err := s.Header(t.Context(), "a/b")
+			checkError(t, "hanging token server", err, pullchain.Unavailable, pullchain.CodeToken, 0)
+			if took := time.Since(begin); took != want {
+				t.Errorf("gave up after %v; want %v", took, want)
+			}
+		})
+	}
 }
 
 type roundTrip func(*http.Request) (*http.Response, error)
