@@ -15,10 +15,11 @@ import (
 	"github.com/pullchain/pullchain/internal/wire"
 )
 
-// An attempt is one request to the upstream: at most one replay after a
-// challenge, one after a presigned URL that had expired, and the redirects. That is
-// as much as one attempt may be: whether to try again is for the balancer to say,
-// which knows of other upstreams, and counts (docs/faults.md 9).
+// An attempt is one request to the upstream: at most one replay after a challenge, one
+// after a presigned URL that had expired, the redirects, and a step down where the way
+// that it was put is refused (stepdown.go). That is as much as one attempt may be:
+// whether to try again is for the balancer to say, which knows of other upstreams, and
+// counts (docs/faults.md 9).
 //
 // Its context governs the body too, and its cause tells why a body ended: a stall of
 // the far end, or the end of the request.
@@ -28,16 +29,39 @@ type attempt struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 
-	login     pullchain.Secret // the Authorization that was sent last
-	offOrigin bool             // the answer in hand came from where a redirect led
+	as    manner // how the request is put now
+	steps steps  // what of it has been refused so far
+
+	told       []pullchain.Secret // every Authorization that was sent
+	redirected bool               // the answer in hand came from where a redirect led,
+	offOrigin  bool               // and that is, or was on the way, another origin
 }
 
-// run asks the registry and turns its answer into a Response. Whatever fails after
-// the headers closes the answer's body here: above, there is no body beside an error.
+// run asks the registry until an answer is of use, or there is no lesser way to put the
+// request.
 func (a *attempt) run() (pullchain.Response, error) {
-	resp, err := a.send()
+	a.as = a.u.skills.manner(a.req)
+	for {
+		got, err := a.once()
+		if err == nil {
+			a.u.skills.learn(a.req, &a.steps)
+			return got, nil
+		}
+		if !a.stepDown(err) {
+			return pullchain.Response{}, err
+		}
+	}
+}
+
+// once asks and turns the answer into a Response. Whatever fails after the headers
+// closes the answer's body here: above, there is no body beside an error.
+func (a *attempt) once() (pullchain.Response, error) {
+	resp, err := a.ask()
 	if err != nil {
 		return pullchain.Response{}, err
+	}
+	if resp.StatusCode >= 300 {
+		return pullchain.Response{}, a.refusal(resp)
 	}
 	got, err := a.respond(resp)
 	if err != nil {
@@ -47,38 +71,14 @@ func (a *attempt) run() (pullchain.Response, error) {
 	return got, nil
 }
 
-// send returns the answer with a status below 400, whatever hops it took. A
-// CDN that refuses a presigned URL gets one more chance with a fresh one: the
-// URL had expired, which is no fault of the registry (docs/faults.md F14).
-func (a *attempt) send() (*http.Response, error) {
-	var refused *pullchain.Error
-	for range 2 {
-		resp, err := a.ask()
-		if err != nil {
-			return nil, err
-		}
-		resp, err = a.follow(resp)
-		if err != nil {
-			return nil, err
-		}
-		if resp.StatusCode < 300 {
-			return resp, nil
-		}
-		refused = a.refusal(resp)
-		if refused.Code != pullchain.CodeSignedURL {
-			break
-		}
-	}
-	return nil, refused
-}
-
-// ask sends the request to the upstream's own origin, logged in. A challenge is
-// answered once; a second 401 is the upstream's last word, and so is the first
-// to a token that was fetched for this very request (docs/faults.md F15).
+// ask sends the request to the upstream's own origin, logged in, and follows the
+// redirects. A challenge of that origin is answered once; a second 401 is the
+// upstream's last word, and so is the first to a token that was fetched for this very
+// request (docs/faults.md F15).
 func (a *attempt) ask() (*http.Response, error) {
-	a.offOrigin = false // a second ask begins where the first did
-	repo := a.u.prefix + a.req.Repo
+	repo := a.u.repo(a.req)
 	for replay := false; ; replay = true {
+		a.redirected, a.offOrigin = false, false
 		fresh, wanted := a.u.auth.NeedsToken(repo), a.u.auth.Wanted(repo)
 		login, err := a.u.auth.Header(a.ctx, repo)
 		if err != nil {
@@ -94,7 +94,10 @@ func (a *attempt) ask() (*http.Response, error) {
 			a.u.redirects.Store(false)
 			continue
 		}
-		if resp.StatusCode != http.StatusUnauthorized || replay {
+		if resp, err = a.follow(resp, login); err != nil {
+			return nil, err
+		}
+		if resp.StatusCode != http.StatusUnauthorized || replay || a.offOrigin {
 			return resp, nil
 		}
 		if login != "" { // no other request is to be refused for it
@@ -115,7 +118,7 @@ func (a *attempt) ask() (*http.Response, error) {
 // itself after all. One that is small may come as it does.
 func (a *attempt) blobOverHTTP2(resp *http.Response) bool {
 	large := resp.ContentLength < 0 || resp.ContentLength > maxOverHTTP2
-	return a.req.Op == pullchain.Blob && !a.req.Head && resp.StatusCode < 300 && resp.ProtoMajor > 1 && large
+	return a.req.Op == pullchain.Blob && !a.as.head && resp.StatusCode < 300 && resp.ProtoMajor > 1 && large
 }
 
 // maxOverHTTP2 is up to what size a blob is taken over HTTP/2. Ranges of a large one
@@ -123,50 +126,63 @@ func (a *attempt) blobOverHTTP2(resp *http.Response) bool {
 const maxOverHTTP2 = 256 << 10
 
 // url returns where the upstream keeps what req asks for. A client's query goes on
-// only where the specification has one: paging, and the filter of referrers. "ns" is
-// for us alone.
+// only where the specification has one: paging, and the filter of referrers. A client's
+// "ns" is for us alone; an upstream that serves several registries gets one of ours, by
+// which it tells them apart as a client of it would (docs/protocol.md 4.5).
 func (u *Upstream) url(req pullchain.Request) *url.URL {
-	req.Repo = u.prefix + req.Repo
+	registry := req.Registry
+	req.Repo = u.repo(req)
 	at := *u.origin
 	at.Path = u.base + strings.TrimPrefix(wire.Path(req), "/v2")
 	if req.Op == pullchain.Tags || req.Op == pullchain.Referrers {
 		at.RawQuery = req.Query
 	}
+	if u.cfg.NS && registry != "" {
+		if at.RawQuery != "" {
+			at.RawQuery += "&"
+		}
+		at.RawQuery += "ns=" + url.QueryEscape(registry)
+	}
 	return &at
 }
 
-// hop makes one HTTP request. The login and the upstream's own headers go to
-// its origin alone; a hop that a redirect led to gets the allow-list of
-// docs/faults.md 6: Accept, Range, User-Agent.
+// repo returns the name that the upstream has for the repository of req.
+func (u *Upstream) repo(req pullchain.Request) string { return u.prefix + u.cfg.rewritten(req.Repo) }
+
+// hop makes one HTTP request. The upstream's own headers go to its origin alone, and so
+// does its login; login is for to and for nothing that to leads to. A hop that a
+// redirect led elsewhere gets the allow-list of docs/faults.md 6: Accept, Range,
+// User-Agent.
 func (a *attempt) hop(to *url.URL, login pullchain.Secret) (*http.Response, error) {
 	method := http.MethodGet
-	if a.req.Head {
+	if a.as.head {
 		method = http.MethodHead
 	}
 	// Built from scratch: what a client has sent, above all its Authorization, is for us
 	// (moby#42022: docker sends its Hub login to whatever mirror is configured).
 	r, err := http.NewRequestWithContext(a.ctx, method, to.String(), nil)
 	if err != nil {
-		return nil, &pullchain.Error{Reason: pullchain.Invalid, Code: pullchain.CodeInvalid, Err: err}
+		return nil, &pullchain.Error{Reason: pullchain.Invalid, Code: pullchain.CodeInvalid, Reach: pullchain.ReachRequest, Err: err}
 	}
 	r.Header.Set("User-Agent", egress.UserAgent)
 	r.Header.Set("Accept-Encoding", "identity") // a re-encoded body has another digest (docs/protocol.md 4.4)
 	if a.req.Op != pullchain.Blob {
 		r.Header["Accept"] = []string{accept(a.req)}
 	}
-	if a.req.Op == pullchain.Blob && !a.req.Head && !a.req.Range.Whole() {
-		r.Header.Set("Range", wire.FormatRange(a.req.Range))
+	if !a.as.head && !a.as.part.Whole() {
+		r.Header.Set("Range", wire.FormatRange(a.as.part))
 	}
 	if !a.offOrigin {
 		for name, value := range a.u.cfg.Headers {
 			r.Header.Set(name, value.Reveal())
 		}
-		a.login = login
-		if login != "" {
-			r.Header.Set("Authorization", login.Reveal())
-		}
 	}
-	return roundTrip(a.u.transport(a.req.Class(), !a.offOrigin), r)
+	if login != "" {
+		a.told = append(a.told, login)
+		r.Header.Set("Authorization", login.Reveal())
+	}
+	t := a.u.transport(a.req.Class(), !a.redirected)
+	return roundTrip(t, r, a.u.headerTime(t))
 }
 
 // accept returns the media types to ask for: the client's, or all that there
@@ -195,17 +211,17 @@ func (a *attempt) refusal(resp *http.Response) *pullchain.Error {
 	limit.Stop()
 	resp.Body.Close()
 	e := classifyStatus(answer{
-		status:    resp.StatusCode,
-		header:    resp.Header,
-		body:      []byte(a.redact(string(body))),
-		offOrigin: a.offOrigin,
-		blob:      a.req.Op == pullchain.Blob,
+		status:     resp.StatusCode,
+		header:     resp.Header,
+		body:       []byte(a.redact(string(body))),
+		op:         a.req.Op,
+		pinned:     a.req.Digest != "",
+		known:      a.u.seen.lately(),
+		redirected: a.redirected,
+		offOrigin:  a.offOrigin,
 	})
 	if e.Quota != nil {
 		e.Quota = a.quota(resp.Header, e.Quota.At)
-	}
-	if e.Reason == pullchain.NotFound && a.offOrigin { // a CDN that lacks it is not the registry's word
-		e.Final = false
 	}
 	return e
 }
@@ -240,7 +256,8 @@ const discardTime = 100 * time.Millisecond
 // errTooManyHops ends a chase of redirects.
 var errTooManyHops = errors.New("more than 5 redirects")
 
-// blocked refuses a redirect by our own policy.
+// blocked refuses a redirect by our own policy. It judges this request: another image's
+// may lead elsewhere.
 func blocked(code pullchain.Code, format string, args ...any) error {
-	return &pullchain.Error{Reason: pullchain.Refused, Code: code, Err: fmt.Errorf(format, args...)}
+	return &pullchain.Error{Reason: pullchain.Refused, Code: code, Reach: pullchain.ReachRequest, Err: fmt.Errorf(format, args...)}
 }

@@ -1,6 +1,7 @@
 package upstreams
 
 import (
+	"bytes"
 	"compress/gzip"
 	"context"
 	"errors"
@@ -11,7 +12,6 @@ import (
 	"time"
 
 	"github.com/pullchain/pullchain"
-	"github.com/pullchain/pullchain/internal/wire"
 )
 
 var errStalled = errors.New("no byte arrived in time")
@@ -70,16 +70,19 @@ func (b *body) Close() error {
 // the context's own error; the cause tells which of the reasons it was.
 func (b *body) explain(err error) error {
 	name := b.a.u.cfg.Name
+	// A line that is cut or silent is so for all of its kind: blobs come over other
+	// connections than manifests, and often from another host.
+	const class = pullchain.ReachClass
 	switch cause := context.Cause(b.a.ctx); {
 	case errors.Is(cause, errStalled):
-		return &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeStall, Upstream: name,
+		return &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeStall, Reach: class, Upstream: name,
 			Err: fmt.Errorf("%w: %v", errStalled, b.a.u.limits.stall)}
 	case errors.Is(cause, context.DeadlineExceeded): // the caller's time is spent: slow, and not gone
-		return &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeHeaderTimeout, Upstream: name, Err: cause}
+		return &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeHeaderTimeout, Reach: class, Upstream: name, Err: cause}
 	case cause != nil:
-		return &pullchain.Error{Reason: pullchain.Canceled, Code: pullchain.CodeCanceled, Upstream: name, Err: cause}
+		return &pullchain.Error{Reason: pullchain.Canceled, Code: pullchain.CodeCanceled, Reach: pullchain.ReachRequest, Upstream: name, Err: cause}
 	case errors.Is(err, io.ErrUnexpectedEOF): // less than Content-Length, or no last chunk
-		return &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeTruncated, Upstream: name, Err: err}
+		return &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeTruncated, Reach: class, Upstream: name, Err: err}
 	}
 	e := classifyTransport(err, b.a.offOrigin)
 	b.a.u.h2.observe(e)
@@ -94,35 +97,91 @@ const maxInflation = 200
 
 // encoded reports whether resp has a Content-Encoding, although identity was asked for.
 func encoded(resp *http.Response) bool {
-	switch strings.ToLower(resp.Header.Get("Content-Encoding")) {
+	switch encoding(resp) {
 	case "", "identity":
 		return false
 	}
 	return true
 }
 
-// decoded returns rc without the Content-Encoding that some CDN put around it
-// although identity was asked for. The digest, which the caller checks, decides
-// whether that was right. It closes rc when it fails.
-func decoded(resp *http.Response, rc *body) (io.ReadCloser, error) {
-	if !encoded(resp) {
-		return rc, nil
+func encoding(resp *http.Response) string {
+	return strings.ToLower(strings.Join(resp.Header.Values("Content-Encoding"), ","))
+}
+
+// saysGzip reports whether gzip is among the encodings that resp names.
+func saysGzip(resp *http.Response) bool {
+	for name := range strings.SplitSeq(encoding(resp), ",") {
+		if name = strings.TrimSpace(name); name == "gzip" || name == "x-gzip" {
+			return true
+		}
 	}
-	encoding := strings.ToLower(resp.Header.Get("Content-Encoding"))
-	if encoding != "gzip" && encoding != "x-gzip" {
+	return false
+}
+
+// isGzip reports whether content begins as gzip does (RFC 1952 2.3.1).
+func isGzip(content []byte) bool { return bytes.HasPrefix(content, []byte{0x1f, 0x8b}) }
+
+// unpacked returns content as it came if that is right, else what it holds if it is
+// gzip's, whatever its label says (docs/faults.md 0.1). What is right neither way is
+// returned as it came.
+func unpacked(content []byte, limit int64, right func([]byte) bool) ([]byte, error) {
+	if right(content) || !isGzip(content) {
+		return content, nil
+	}
+	in := &counted{r: bytes.NewReader(content)}
+	zr, err := gzip.NewReader(in)
+	if err != nil {
+		return content, nil
+	}
+	inside, err := io.ReadAll(io.LimitReader(&inflated{zr: zr, in: in}, limit+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case int64(len(inside)) > limit:
+		return nil, odd(pullchain.CodeEncoded, "inflates to more than %d bytes", limit)
+	case !right(inside):
+		return content, nil
+	}
+	return inside, nil
+}
+
+// plain returns the content of resp, and its size if that is known. Which bytes are
+// right, those that came or what they hold, only the digest at their end can tell: so
+// the label is a hint, and the length that the manifest gives, and the first bytes, are
+// more than that. A layer is gzip itself, as a rule, and some storage labels it so.
+// What is encoded in a way that we do not know goes as it came: aws-chunked is what S3
+// keeps of an upload, and says nothing of the bytes.
+func (a *attempt) plain(resp *http.Response) (io.ReadCloser, int64, error) {
+	rc := a.stream(resp)
+	if !saysGzip(resp) || a.req.Size > 0 && resp.ContentLength == a.req.Size {
+		return rc, resp.ContentLength, nil
+	}
+	begin := make([]byte, 2)
+	n, err := io.ReadFull(rc, begin)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		rc.Close()
-		return nil, corrupt(pullchain.CodeEncoded, "Content-Encoding %s", wire.Quote(encoding))
+		return nil, 0, err
 	}
-	in := &counted{r: rc}
+	again := io.MultiReader(bytes.NewReader(begin[:n]), rc)
+	if !isGzip(begin[:n]) {
+		return &joined{again, rc}, resp.ContentLength, nil
+	}
+	in := &counted{r: again}
 	zr, err := gzip.NewReader(in)
 	if err != nil {
 		rc.Close()
 		if _, ok := errors.AsType[*pullchain.Error](err); ok {
-			return nil, err
+			return nil, 0, err
 		}
-		return nil, corrupt(pullchain.CodeEncoded, "labelled gzip, but: %w", err)
+		return nil, 0, odd(pullchain.CodeEncoded, "labelled gzip, but: %w", err)
 	}
-	return &inflated{zr: zr, in: in, closer: rc}, nil
+	return &inflated{zr: zr, in: in, closer: rc}, -1, nil // the length was that of the encoded body
+}
+
+// joined reads what was read ahead and then the rest.
+type joined struct {
+	io.Reader
+	io.Closer
 }
 
 // counted is a reader that knows how much it has read.
@@ -151,11 +210,11 @@ func (i *inflated) Read(p []byte) (int, error) {
 	n, err := i.zr.Read(p)
 	i.out += int64(n)
 	if i.out > maxInflation*max(i.in.n, 1<<10) {
-		return 0, corrupt(pullchain.CodeEncoded, "inflates more than %d times", maxInflation)
+		return 0, odd(pullchain.CodeEncoded, "inflates more than %d times", maxInflation)
 	}
 	if err != nil && err != io.EOF {
 		if _, ok := errors.AsType[*pullchain.Error](err); !ok {
-			err = corrupt(pullchain.CodeEncoded, "%w", err)
+			err = odd(pullchain.CodeEncoded, "%w", err)
 		}
 	}
 	return n, err

@@ -2,40 +2,44 @@ package upstreams
 
 import (
 	"cmp"
-	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/pullchain/pullchain"
-	"github.com/pullchain/pullchain/internal/egress"
 	"github.com/pullchain/pullchain/internal/wire"
 )
 
 // An answer is what classifyStatus judges by: all there is of it, no I/O.
 type answer struct {
-	status    int
-	header    http.Header
-	body      []byte // at most 64 KiB of it
-	offOrigin bool   // it came from where a redirect led
-	blob      bool
-	now       time.Time // zero: time.Now
+	status     int
+	header     http.Header
+	body       []byte // at most 64 KiB of it
+	op         pullchain.Op
+	pinned     bool      // it was asked for by digest
+	known      bool      // the host has lately answered as a registry
+	redirected bool      // it came from where a redirect led, be it to the same host
+	offOrigin  bool      // and that is another origin
+	now        time.Time // zero: time.Now
 }
 
-// classifyStatus says what an answer of 300 or more means. It is the one place
-// where a status becomes a Reason (docs/faults.md 7). The order of the cases matters: the
-// more an answer says of itself, the earlier it is looked at, so that a Worker that
-// has spent its quota is not taken for a server error, nor an expired link of a CDN
-// for a registry that denies.
+// optional reports whether the endpoint is one that registries need not have, or have
+// for people: what it says is no word on images.
+func (a answer) optional() bool { return a.op == pullchain.Tags || a.op == pullchain.Referrers }
+
+// classifyStatus says what an answer of 300 or more means. It is the one place where a
+// status becomes a Reason and a Reach (docs/faults.md 7 and 0.2). The order of the cases
+// matters: the more an answer says of itself, the earlier it is looked at, so that a
+// Worker that has spent its quota is not taken for a server error, nor an expired link
+// of a CDN for a registry that denies.
+//
+// Each case names its reach as if the upstream's own host had answered for an image.
+// What a foreign host says (where a redirect led), and what an optional endpoint says,
+// reaches no further than the request.
 func classifyStatus(a answer) *pullchain.Error {
 	if a.now.IsZero() {
 		a.now = time.Now()
@@ -49,42 +53,114 @@ func classifyStatus(a answer) *pullchain.Error {
 		e.Err = fmt.Errorf("%s %q", cmp.Or(string(code), "it says"), message)
 	}
 	switch {
-	case workerQuotaSpent(a):
+	case a.op == pullchain.Referrers && noReferrers(a):
+		// No API of that name: the client looks for the tag instead (distribution-spec,
+		// "Unavailable Referrers API").
+		e.Reason, e.Code, e.Reach = pullchain.NotFound, pullchain.CodeUnexpected, pullchain.ReachRequest
+		e.RetryAfter = 0
+	case a.status >= 500 || a.status == http.StatusTooManyRequests:
+		classifyLater(a, e)
+	case a.status == http.StatusProxyAuthRequired: // of a proxy that forwards plain http (egress.NewTransport)
+		e.Reason, e.Code, e.Reach = pullchain.Egress, pullchain.CodeEgressAuth, pullchain.ReachLane
+		return e // it is the egress's, whichever host was asked
+	case a.status >= 400:
+		classifyNo(a, e)
+	default: // a redirect without a place to go, a 304 to nothing: an odd answer to one request
+		e.Reason, e.Code, e.Reach = pullchain.Unavailable, pullchain.CodeUnexpected, pullchain.ReachRequest
+	}
+	if a.offOrigin || a.optional() {
+		e.Reach = pullchain.ReachRequest
+	}
+	return e
+}
+
+// noReferrers reports whether the answer means that there is no such API here, rather
+// than that the registry has no time or the subject is not for us: what web servers say
+// to a path that they do not know, and whatever the web page says to which a redirect
+// led.
+func noReferrers(a answer) bool {
+	switch a.status {
+	case http.StatusNotFound, http.StatusGone: // which say so themselves
+		return false
+	case http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotAcceptable, http.StatusNotImplemented:
+		return true
+	}
+	return a.offOrigin || a.status < 500 && a.status >= 400 && isHTML(a) && a.status != http.StatusTooManyRequests
+}
+
+// classifyLater is for answers that say "not now".
+func classifyLater(a answer, e *pullchain.Error) {
+	switch {
+	case workerQuotaSpent(a): // of the relay's account, whatever it is asked for
 		e.Reason, e.Code, e.Reach = pullchain.Limited, pullchain.CodeWorkerQuota, pullchain.ReachLane
 		e.RetryAfter = untilMidnightUTC(a.now)
 	case a.status == http.StatusTooManyRequests:
 		classifyLimit(a, e)
-	case a.status == http.StatusServiceUnavailable && e.RetryAfter > 0: // it is well enough to ask for a pause
-		e.Reason, e.Code = pullchain.Limited, pullchain.CodeServerError
-	case a.offOrigin && (a.status == 400 || a.status == 401 || a.status == 403):
-		e.Reason, e.Code = pullchain.Unavailable, pullchain.CodeSignedURL // S3 says 400 or 403 of an expired link
-	case a.status == http.StatusNotFound || a.status == http.StatusGone:
-		e.Reason, e.Code = pullchain.NotFound, pullchain.CodeNotFound
-		e.Final = !isHTML(a) // a parked host's 404 page says nothing of the registry
-	case a.status == http.StatusProxyAuthRequired: // of a proxy that forwards plain http (egress.NewTransport)
-		e.Reason, e.Code, e.Reach = pullchain.Egress, pullchain.CodeEgressAuth, pullchain.ReachLane
-	case a.status == http.StatusUnauthorized: // after logging in as configured: see attempt.ask
-		e.Reason, e.Code = pullchain.Denied, pullchain.CodeUnauthorized
-	case a.status == http.StatusRequestedRangeNotSatisfiable && a.blob:
-		e.Reason, e.Code = pullchain.Invalid, pullchain.CodeWrongRange
+	case a.status == http.StatusServiceUnavailable && e.RetryAfter > 0:
+		// It is well enough to ask for a pause, and asks it of those that want this image:
+		// one that is being maintained for an hour is not the registry.
+		e.Reason, e.Code, e.Reach = pullchain.Limited, pullchain.CodeServerError, pullchain.ReachContent
+	case a.status >= 520 && a.status <= 530: // Cloudflare has no way to the upstream's own host
+		e.Reason, e.Code, e.Reach = pullchain.Unavailable, pullchain.CodeOriginDown, pullchain.ReachLane
+	default: // it may be one image's fault: the balancer counts those of different contents
+		e.Reason, e.Code, e.Reach = pullchain.Unavailable, pullchain.CodeServerError, pullchain.ReachClass
+	}
+}
+
+// classifyNo is for answers of 400 to 499 that are no limit.
+func classifyNo(a answer, e *pullchain.Error) {
+	// It has looked at what was asked for, and its word is on that.
+	e.Reason, e.Code, e.Reach = pullchain.Denied, pullchain.CodeUnexpected, pullchain.ReachContent
+	switch a.status {
+	case http.StatusNotFound, http.StatusGone:
+		classifyMissing(a, e)
+	case http.StatusRequestedRangeNotSatisfiable:
+		if a.op != pullchain.Blob {
+			return
+		}
+		// The client's mistake, or what stands before the blob knows no ranges.
+		e.Reason, e.Code, e.Reach = pullchain.Invalid, pullchain.CodeWrongRange, pullchain.ReachRequest
 		if got, err := wire.ParseContentRange(a.header.Get("Content-Range")); errors.Is(err, wire.ErrUnsatisfied) {
 			e.Size = max(got.Total, 0)
 		}
-	case a.status >= 520 && a.status <= 530:
-		e.Reason, e.Code, e.Reach = pullchain.Unavailable, pullchain.CodeOriginDown, reachOf(a.offOrigin)
-	// Of the 4xx these three say nothing of what was asked for (RFC 9110 15.5.9, RFC 8470
-	// 5.2, RFC 6585 5): another upstream may well answer.
-	case a.status >= 500, a.status == http.StatusRequestTimeout, a.status == http.StatusTooEarly,
-		a.status == http.StatusRequestHeaderFieldsTooLarge:
-		e.Reason, e.Code = pullchain.Unavailable, pullchain.CodeServerError
-	case a.status == http.StatusForbidden:
-		e.Reason, e.Code = pullchain.Denied, pullchain.CodeForbidden
-	case a.status >= 400: // it has looked at the request, and does not want it
-		e.Reason, e.Code = pullchain.Denied, pullchain.CodeUnexpected
-	default: // a redirect without a place to go, a 304 to nothing
-		e.Reason, e.Code = pullchain.Unavailable, pullchain.CodeUnexpected
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusRequestHeaderFieldsTooLarge:
+		// These say nothing of what was asked for (RFC 9110 15.5.9, RFC 8470 5.2, RFC 6585
+		// 5), and no more of the next request: another upstream may well answer.
+		e.Reason, e.Code, e.Reach = pullchain.Unavailable, pullchain.CodeServerError, pullchain.ReachRequest
+	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden:
+		switch {
+		case a.redirected: // S3 says 400 or 403 of an expired link, and so it does of one that is for GET alone
+			e.Reason, e.Code, e.Reach = pullchain.Unavailable, pullchain.CodeSignedURL, pullchain.ReachRequest
+		case isPage(a):
+			notRegistryHere(e)
+		case a.status == http.StatusUnauthorized: // after logging in as configured: see attempt.ask
+			e.Code = pullchain.CodeUnauthorized
+		case a.status == http.StatusForbidden:
+			e.Code = pullchain.CodeForbidden
+		}
 	}
-	return e
+}
+
+// classifyMissing tells a registry's "not found" from a router's, a web server's or a
+// CDN's (docs/faults.md 0.5). It takes an error in the registry's own words, or its mark
+// on an answer that is no page; a bare 404 for a digest from a host that is known for a
+// registry counts, but is not final.
+func classifyMissing(a answer, e *pullchain.Error) {
+	e.Reason, e.Code, e.Reach = pullchain.NotFound, pullchain.CodeNotFound, pullchain.ReachContent
+	switch own := !a.offOrigin; {
+	case wire.IsErrorBody(a.body), isVersioned(a.header) && !isHTML(a):
+		e.Final = own // else it is no word of this registry, which has just said that it is there
+	case a.pinned && (a.known && !isHTML(a) || !own && a.op == pullchain.Blob):
+	case a.op == pullchain.Referrers:
+	default:
+		notRegistryHere(e)
+	}
+}
+
+// notRegistryHere is for what stands where a registry should. Whether one is there at all
+// is the probe's to find out: a page may stand in one image's place alone.
+func notRegistryHere(e *pullchain.Error) {
+	e.Reason, e.Code, e.Reach, e.Final = pullchain.Unavailable, pullchain.CodeNotRegistry, pullchain.ReachRequest, false
 }
 
 // minBan is the least time to leave an upstream alone that has called us
@@ -96,7 +172,9 @@ const minBan = time.Minute
 // and both speak of everything; GHCR asks for milliseconds (docs/protocol.md 4.1).
 // One that says nothing at all is taken for the mildest (docs/faults.md F07).
 func classifyLimit(a answer, e *pullchain.Error) {
-	e.Reason = pullchain.Limited
+	// Even the abuse limit may be for blobs alone, at one of the registry's servers: where it
+	// is for all, the other class finds out, or the probe.
+	e.Reason, e.Reach = pullchain.Limited, pullchain.ReachClass
 	if e.RetryAfter == 0 {
 		e.RetryAfter = untilReset(a)
 	}
@@ -114,7 +192,7 @@ func classifyLimit(a answer, e *pullchain.Error) {
 	case len(a.body) == 0 && !strings.HasPrefix(a.header.Get("Content-Type"), "text/"): // a HEAD's answer has its type alone
 		e.Code = pullchain.CodeThrottle
 	default: // plain text or a page, from what stands before the registry
-		e.Code, e.Reach = pullchain.CodeAbuse, reachOf(a.offOrigin)
+		e.Code = pullchain.CodeAbuse
 		e.RetryAfter = max(e.RetryAfter, minBan)
 	}
 	e.RetryAfter = wire.ClampRetryAfter(e.RetryAfter)
@@ -163,77 +241,6 @@ func isHTML(a answer) bool {
 	return strings.HasPrefix(strings.ToLower(a.header.Get("Content-Type")), "text/html") || looksLikeHTML(a.body)
 }
 
-// reachOf says how much a failure of a host means: the upstream's own host is
-// in the way of everything, a CDN only of the class it serves.
-func reachOf(offOrigin bool) pullchain.Reach {
-	if offOrigin {
-		return pullchain.ReachClass
-	}
-	return pullchain.ReachLane
-}
-
-// classifyTransport says what a failure to get an answer at all means. Where net/http
-// has no type for an error, only its text is left to go by: of HTTP/2 above all, whose
-// errors are those of a package inside net/http. The proxy is looked at first: an
-// error of its own is wrapped in the same types as one of the far end.
-func classifyTransport(err error, offOrigin bool) *pullchain.Error {
-	if e, ok := errors.AsType[*pullchain.Error](err); ok {
-		return e
-	}
-	code, ok := egress.ProxyFailure(err)
-	if ok {
-		return &pullchain.Error{Reason: pullchain.Egress, Code: code, Reach: pullchain.ReachLane, Err: err}
-	}
-	e := &pullchain.Error{Reason: pullchain.Unavailable, Reach: reachOf(offOrigin), Err: err}
-	text := err.Error()
-	switch {
-	case code != "": // the proxy works, and says what is wrong with the far end
-		e.Code = code
-	case isType[*net.DNSError](err): // before isDial: it is wrapped in a dial's error
-		e.Code = pullchain.CodeDNS
-	case isCertificateError(err):
-		e.Code = pullchain.CodeTLSCert
-	case errors.Is(err, syscall.ECONNREFUSED):
-		e.Code = pullchain.CodeConnRefused
-	case isDial(err):
-		e.Code = pullchain.CodeConnTimeout // unreachable and silent alike: no way there
-	case isType[tls.RecordHeaderError](err), isType[tls.AlertError](err), strings.Contains(text, "tls: "), strings.Contains(text, "TLS handshake"):
-		e.Code = pullchain.CodeTLSHandshake
-	case strings.Contains(text, "ENHANCE_YOUR_CALM"): // RFC 9113 7: we make too much load, a 429 in HTTP/2's words
-		e.Reason, e.Code, e.RetryAfter = pullchain.Limited, pullchain.CodeThrottle, minBan
-	case strings.Contains(text, "http2: ") || strings.Contains(text, "stream error"):
-		e.Code, e.Reach = pullchain.CodeHTTP2, pullchain.ReachClass
-	case strings.Contains(text, "response headers exceeded"): // our limit of 64 KiB; Go's own is 10 MiB
-		e.Code, e.Reach = pullchain.CodeHeaderTooLarge, pullchain.ReachClass
-	case errors.Is(err, context.DeadlineExceeded), isTimeout(err): // connected, and then no headers
-		e.Code, e.Reach = pullchain.CodeHeaderTimeout, pullchain.ReachClass
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE),
-		strings.Contains(text, "connection closed"), strings.Contains(text, "server closed idle connection"):
-		e.Code, e.Reach = pullchain.CodeConnReset, pullchain.ReachClass
-	default:
-		e.Code, e.Reach = pullchain.CodeUnexpected, pullchain.ReachClass
-	}
-	return e
-}
-
-func isType[T error](err error) bool {
-	_, ok := errors.AsType[T](err)
-	return ok
-}
-
-func isCertificateError(err error) bool {
-	return isType[*tls.CertificateVerificationError](err) || isType[x509.UnknownAuthorityError](err) ||
-		isType[x509.HostnameError](err) || isType[x509.CertificateInvalidError](err)
-}
-
-// isDial reports whether no connection to the far end came about; a proxy's own have
-// the Op "proxyconnect" or "socks connect".
-func isDial(err error) bool {
-	op, ok := errors.AsType[*net.OpError](err)
-	return ok && op.Op == "dial"
-}
-
-func isTimeout(err error) bool {
-	t, ok := errors.AsType[net.Error](err)
-	return ok && t.Timeout()
-}
+// isPage reports whether the answer is for people: a block page, or a challenge that
+// wants a browser.
+func isPage(a answer) bool { return isHTML(a) || a.header.Get("Cf-Mitigated") != "" }

@@ -42,6 +42,8 @@ type Config struct {
 	AllowPrivate       bool                        `toml:"allow_private"`        // redirects and realms may point at private addresses
 	RedirectHosts      []string                    `toml:"redirect_hosts"`       // globs; empty: any public host
 	AuthHosts          []string                    `toml:"auth_hosts"`           // token servers that may see the login, besides the same domain
+	NS                 bool                        `toml:"ns"`                   // say by ?ns= which registry is meant: it serves several
+	Rewrite            []Rewrite                   `toml:"rewrite"`              // how it spells repositories otherwise; the first that fits counts
 	MaxConnections     int                         `toml:"max_connections"`      // to one host; 0: 256
 	Timeouts           Timeouts                    `toml:"timeouts"`
 }
@@ -62,6 +64,7 @@ type Timeouts struct {
 	Connect time.Duration `toml:"connect"` // TCP and TLS each; 0: 5s and 8s
 	Header  time.Duration `toml:"header"`  // request to response headers; 0: 10s for manifests, 20s for blobs
 	Stall   time.Duration `toml:"stall"`   // no byte of a body for so long; 0: 10s
+	Token   time.Duration `toml:"token"`   // one call of a token server, while a request waits for it; 0: 60s
 }
 
 // Defaults of docs/faults.md 6 and F21.
@@ -78,7 +81,7 @@ const (
 func (c Config) Validate() error {
 	var errs []error
 	bad := func(field, format string, args ...any) {
-		errs = append(errs, fmt.Errorf("%s: %s", field, fmt.Sprintf(format, args...)))
+		errs = append(errs, fmt.Errorf(field+": "+format, args...))
 	}
 	if c.Name == "" {
 		bad("name", "is required: it is what the dashboard, the log and the state are keyed by")
@@ -97,6 +100,11 @@ func (c Config) Validate() error {
 	if c.TokenFile != "" && c.PasswordFile != "" {
 		bad("token_file", "is an alternative to username and password_file: give one of them")
 	}
+	for _, r := range c.Rewrite {
+		if err := r.validate(); err != nil {
+			bad("rewrite", "%w", err)
+		}
+	}
 	for name := range c.Headers {
 		if forbiddenHeader(name) {
 			bad("headers", "%q is set by pullchain itself", name)
@@ -110,7 +118,7 @@ func (c Config) Validate() error {
 	if c.MaxConnections < 0 {
 		bad("max_connections", "must not be negative")
 	}
-	for name, d := range map[string]time.Duration{"connect": c.Timeouts.Connect, "header": c.Timeouts.Header, "stall": c.Timeouts.Stall} {
+	for name, d := range map[string]time.Duration{"connect": c.Timeouts.Connect, "header": c.Timeouts.Header, "stall": c.Timeouts.Stall, "token": c.Timeouts.Token} {
 		if d < 0 {
 			bad("timeouts."+name, "must not be negative")
 		}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"strings"
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/regauth"
@@ -42,19 +41,16 @@ func (a *attempt) ping() error {
 	if resp.StatusCode == http.StatusUnauthorized {
 		defer discard(resp)
 		if !isChallenge(resp) {
-			return corrupt(pullchain.CodeNotRegistry, "HTTP 401 without a registry's challenge")
+			return notRegistry("HTTP 401 without a registry's challenge")
 		}
+		a.u.seen.now()
 		return a.u.auth.Learn(resp, "")
 	}
-	if resp, err = a.follow(resp); err != nil {
+	if resp, err = a.follow(resp, ""); err != nil {
 		return err
 	}
 	if resp.StatusCode != http.StatusOK {
-		refused := a.refusal(resp)
-		if refused.Reason == pullchain.Denied && mediaType(resp) == "text/html" { // a block page (F26)
-			return corrupt(pullchain.CodeNotRegistry, "/v2/ answers HTTP %d with a web page", resp.StatusCode)
-		}
-		return refused
+		return a.refusal(resp)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(a.stream(resp), wire.MaxError))
@@ -62,7 +58,10 @@ func (a *attempt) ping() error {
 		return err
 	}
 	if !isRegistry(resp, body) {
-		return corrupt(pullchain.CodeNotRegistry, "/v2/ answers %s, which no registry does", wire.Quote(resp.Header.Get("Content-Type")))
+		return notRegistry("/v2/ answers %s, which no registry does", wire.Quote(resp.Header.Get("Content-Type")))
+	}
+	if !a.offOrigin {
+		a.u.seen.now()
 	}
 	return nil
 }
@@ -73,7 +72,7 @@ func isRegistry(resp *http.Response, body []byte) bool {
 	if mediaType(resp) == "text/html" || looksLikeHTML(body) {
 		return false
 	}
-	if strings.HasPrefix(resp.Header.Get("Docker-Distribution-Api-Version"), "registry/") {
+	if isVersioned(resp.Header) {
 		return true
 	}
 	text := bytes.TrimSpace(body)

@@ -33,12 +33,15 @@ func (a *attempt) redact(text string) string {
 	return text
 }
 
-// secrets are what the far end has been told: the login of this attempt in the
+// secrets are what the far ends have been told: the logins of this attempt in the
 // form that was sent, and what the configuration holds.
 func (a *attempt) secrets() []string {
-	_, login, _ := strings.Cut(a.login.Reveal(), " ") // without "Basic" or "Bearer"
 	cfg := &a.u.cfg
-	out := []string{login, cfg.Password.Reveal(), cfg.Token.Reveal()}
+	out := []string{cfg.Password.Reveal(), cfg.Token.Reveal()}
+	for _, login := range a.told {
+		_, value, _ := strings.Cut(login.Reveal(), " ") // without "Basic" or "Bearer"
+		out = append(out, value)
+	}
 	for _, value := range cfg.Headers {
 		out = append(out, value.Reveal())
 	}

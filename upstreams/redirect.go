@@ -1,9 +1,11 @@
 package upstreams
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"path"
+	"strings"
 
 	"github.com/pullchain/pullchain"
 )
@@ -14,18 +16,19 @@ const maxHops = 5
 // follow chases redirects by rules of our own, because those of http.Client
 // keep logins across ports and send custom headers and the Referer to every
 // hop (docs/faults.md 11.4): at most five, never to a place twice, never where the
-// guard or redirect_hosts forbid, never with the login, and always with the
-// method and the Range of the first request. It returns the first answer that
+// guard or redirect_hosts forbid, and always with the method and the Range of the first
+// request. The login stays on the origin (scheme, host and port) that it is for; once a
+// redirect has left that, none brings the login back. It returns the first answer that
 // is not a redirect.
-func (a *attempt) follow(resp *http.Response) (*http.Response, error) {
+func (a *attempt) follow(resp *http.Response, login pullchain.Secret) (*http.Response, error) {
 	seen := map[string]bool{resp.Request.URL.String(): true}
 	for hops := 0; isRedirect(resp.StatusCode); hops++ {
 		from := resp.Request.URL
-		to, err := from.Parse(resp.Header.Get("Location"))
+		to, err := location(resp)
 		discard(resp) // its connection is wanted again for the next blob
 		switch {
-		case err != nil || resp.Header.Get("Location") == "":
-			return nil, &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeUnexpected, Status: resp.StatusCode}
+		case err != nil: // an odd answer, which is no word on any other request
+			return nil, &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeUnexpected, Status: resp.StatusCode, Reach: pullchain.ReachRequest}
 		case hops == maxHops:
 			return nil, blocked(pullchain.CodeRedirectLoop, "%w", errTooManyHops)
 		case seen[to.String()]:
@@ -35,8 +38,14 @@ func (a *attempt) follow(resp *http.Response) (*http.Response, error) {
 		if err := a.mayFollow(from, to); err != nil {
 			return nil, err
 		}
-		a.offOrigin = true
-		if resp, err = a.hop(to, ""); err != nil {
+		a.redirected = true
+		a.offOrigin = a.offOrigin || !sameOrigin(to, a.u.origin)
+		if a.offOrigin {
+			resp, err = a.abroad(to)
+		} else {
+			resp, err = a.hop(to, login)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -46,6 +55,23 @@ func (a *attempt) follow(resp *http.Response) (*http.Response, error) {
 		a.u.redirects.Store(resp.Request.URL.Host != a.u.origin.Host)
 	}
 	return resp, nil
+}
+
+// location returns where a redirect leads. Some have a raw space in it, as the names of
+// their files do; browsers and curl escape it, and so do we.
+func location(resp *http.Response) (*url.URL, error) {
+	raw := strings.Trim(resp.Header.Get("Location"), " \t")
+	if raw == "" {
+		return nil, errNoLocation
+	}
+	return resp.Request.URL.Parse(strings.ReplaceAll(raw, " ", "%20"))
+}
+
+var errNoLocation = errors.New("a redirect without a Location")
+
+// sameOrigin compares scheme, host and port (RFC 6454 5).
+func sameOrigin(a, b *url.URL) bool {
+	return a.Scheme == b.Scheme && strings.EqualFold(hostPort(a), hostPort(b))
 }
 
 // mayFollow returns an error unless the upstream at from may send us to to. The guard

@@ -16,12 +16,9 @@ import (
 	"github.com/pullchain/pullchain/internal/wire"
 )
 
-// respond turns an answer of 200 or 206 into a Response, or says what is wrong
-// with it. On success the Response owns resp.Body.
+// respond turns an answer below 300 into a Response, or says what is wrong with it. On
+// success the Response owns resp.Body.
 func (a *attempt) respond(resp *http.Response) (pullchain.Response, error) {
-	if mediaType(resp) == "text/html" {
-		return pullchain.Response{}, corrupt(pullchain.CodeNotRegistry, "a web page instead of %s", a.req.Op)
-	}
 	out := pullchain.Response{
 		Status:    http.StatusOK,
 		MediaType: resp.Header.Get("Content-Type"),
@@ -34,126 +31,42 @@ func (a *attempt) respond(resp *http.Response) (pullchain.Response, error) {
 	}
 	var err error
 	switch {
+	case !carriesContent(resp.StatusCode): // a 204 would pass for an empty blob, or for a proof of access
+		err = odd(pullchain.CodeUnexpected, "HTTP %d for a %s", resp.StatusCode, a.req.Op)
+	case a.as.head && isVague(resp, a.req.Op):
+		err = odd(pullchain.CodeWrongType, "HEAD says %s", wire.Quote(out.MediaType))
 	case a.req.Op == pullchain.Blob:
 		err = a.blob(resp, &out)
-	case resp.StatusCode != http.StatusOK:
-		err = corrupt(pullchain.CodeUnexpected, "HTTP %d for a %s", resp.StatusCode, a.req.Op)
-	case a.req.Op == pullchain.Manifest && a.req.Head:
+	case a.req.Op == pullchain.Manifest && a.as.head:
 		err = a.manifestHead(resp, &out)
 	case a.req.Op == pullchain.Manifest:
 		err = a.manifest(resp, &out)
 	default:
 		err = a.list(resp, &out)
 	}
+	if err == nil && a.req.Head && !a.as.head { // a GET in its place
+		out.Body.Close()
+		out.Body, out.Links = pullchain.NoBody, nil
+	}
 	return out, err
 }
 
-// manifestHead checks what the headers of a manifest claim. They are all there is: a
-// client that has only asked for them is told of a digest which nothing has proved,
-// and the GET that follows proves it.
-func (a *attempt) manifestHead(resp *http.Response, out *pullchain.Response) error {
-	defer a.finish(resp)
-	out.Header = entityTag(resp)
-	if resp.ContentLength > wire.MaxManifest {
-		return a.tooLarge(wire.MaxManifest, resp.ContentLength)
-	}
-	if resp.Header.Get("Content-Encoding") != "" {
-		out.Size = -1 // the length is that of the encoded body
-	}
-	claimed, err := claimedDigest(resp)
-	if err != nil {
-		return err
-	}
-	if !wire.IsManifestType(mediaType(resp)) {
-		return oddDocument(claimed != "", "manifest of type %s", wire.Quote(out.MediaType))
-	}
-	if claimed == "" {
-		return nil
-	}
-	if a.req.Digest != "" && claimed.Algorithm() == a.req.Digest.Algorithm() && claimed != a.req.Digest {
-		return corrupt(pullchain.CodeDigestMismatch, "asked for %s, offered %s", a.req.Digest, claimed)
-	}
-	if a.req.Digest == "" {
-		out.Digest = claimed
-	}
-	return nil
+// carriesContent reports whether an answer's body is what was asked for. Whether it is
+// the whole or a part is for its headers and its length to tell, and for a digest: some
+// caches answer 206 to whatever they are asked, and 203 is what a proxy makes of 200
+// that it has changed something of (RFC 9110 15.3.4).
+func carriesContent(status int) bool {
+	return status == http.StatusOK || status == http.StatusNonAuthoritativeInfo || status == http.StatusPartialContent
 }
 
-// manifest reads the whole document and answers only for bytes that hash to
-// what was asked for. What the upstream says of the digest and the type is
-// compared, never believed (docs/faults.md F26-F28, GHSA-qv35).
-func (a *attempt) manifest(resp *http.Response, out *pullchain.Response) error {
-	body, err := a.readAll(resp, wire.MaxManifest)
-	if err != nil {
-		return err
+// isVague reports whether the headers alone do not say what is there, so that only the
+// document can: a manifest under a label that is no manifest's, a web page in the place
+// of anything, a part of a blob where no part was asked for.
+func isVague(resp *http.Response, op pullchain.Op) bool {
+	if op == pullchain.Manifest && wire.IsVagueType(resp.Header.Get("Content-Type")) {
+		return true
 	}
-	// Before the digest: a page in the place of a manifest is a portal, and says more
-	// than that the bytes are wrong.
-	if looksLikeHTML(body) {
-		return corrupt(pullchain.CodeNotRegistry, "a web page instead of a manifest")
-	}
-	claimed, err := claimedDigest(resp)
-	if err != nil {
-		return err
-	}
-	want, algorithm := a.req.Digest, digest.Canonical
-	// By a tag the registry's own algorithm is taken, so that the digest it names and
-	// ours are the same.
-	switch {
-	case want != "":
-		algorithm = want.Algorithm()
-	case claimed != "":
-		algorithm = claimed.Algorithm()
-	}
-	out.Digest = algorithm.FromBytes(body)
-	if want != "" && out.Digest != want {
-		return corrupt(pullchain.CodeDigestMismatch, "asked for %s, got %s", want, out.Digest)
-	}
-	if claimed != "" && claimed.Algorithm() == algorithm && claimed != out.Digest {
-		return corrupt(pullchain.CodeDigestMismatch, "its header says %s, its bytes are %s", claimed, out.Digest)
-	}
-	inside, links, err := wire.ParseManifest(mediaType(resp), body)
-	if err != nil && !errors.Is(err, wire.ErrMediaType) {
-		return oddDocument(want != "" || claimed != "", "%w", err)
-	}
-	if err != nil || !wire.IsManifestType(mediaType(resp)) {
-		// The bytes are proved right by the digest that was asked for; only the
-		// label is wrong, and the document carries its own (F27).
-		if want == "" || !wire.IsManifestType(inside) {
-			return oddDocument(want != "" || claimed != "", "manifest of type %s", wire.Quote(out.MediaType))
-		}
-		out.MediaType = inside
-	}
-	out.Header = entityTag(resp)
-	out.Links = links
-	out.Size = int64(len(body))
-	out.Body = pullchain.BytesBody(body)
-	return nil
-}
-
-// entityTag keeps the entity tag of a manifest, by which a registry that names no
-// digest in its answer to a HEAD can still be asked whether a tag has changed
-// (RFC 9110 8.8.3).
-func entityTag(resp *http.Response) http.Header {
-	tag := resp.Header.Get("Etag")
-	if tag == "" || len(tag) > maxEntityTag {
-		return nil
-	}
-	return http.Header{"Etag": {tag}}
-}
-
-// maxEntityTag is far beyond what any registry sends: most send the digest.
-const maxEntityTag = 256
-
-// oddDocument refuses a manifest for what it says or how it is labelled. Where a
-// digest names the bytes it is the image that is odd and not the upstream: else a
-// user that can push an image could take its registry out of service.
-func oddDocument(named bool, format string, args ...any) error {
-	e := &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeWrongType, Err: fmt.Errorf(format, args...)}
-	if named {
-		e.Reach = pullchain.ReachRequest
-	}
-	return e
+	return mediaType(resp) == "text/html" || resp.StatusCode != http.StatusOK
 }
 
 // list reads a page of tags or referrers. No digest proves it, so of its headers only
@@ -170,21 +83,44 @@ func (a *attempt) list(resp *http.Response, out *pullchain.Response) error {
 			out.Header[http.CanonicalHeaderKey(name)] = values
 		}
 	}
-	if a.req.Head {
+	if a.as.head {
 		a.finish(resp)
 		return nil
 	}
-	body, err := a.readAll(resp, limit)
+	raw, err := a.readAll(resp, limit)
 	if err != nil {
 		return err
 	}
-	if text := bytes.TrimSpace(body); len(text) == 0 || text[0] != '{' {
-		return corrupt(pullchain.CodeNotRegistry, "a %s list that is no JSON object", a.req.Op)
+	body, err := unpacked(raw, limit, func(b []byte) bool { return isObject(b) })
+	if err != nil {
+		return err
+	}
+	if !isObject(body) {
+		return a.noList(resp)
+	}
+	if mediaType(resp) == "text/html" {
+		out.MediaType = accept(a.req) // it is one all the same, and no page for a browser
 	}
 	out.Size = int64(len(body))
 	out.Body = pullchain.BytesBody(body)
 	return nil
 }
+
+// noList is what it means that something else came for a list: of tags, that no registry
+// has answered; of referrers, that there is no such API here.
+func (a *attempt) noList(resp *http.Response) error {
+	if a.req.Op == pullchain.Referrers {
+		return &pullchain.Error{
+			Reason: pullchain.NotFound, Code: pullchain.CodeNotRegistry, Status: resp.StatusCode, Reach: pullchain.ReachRequest,
+			Err: errNoReferrers,
+		}
+	}
+	return notRegistry("a %s list that is no JSON object", a.req.Op)
+}
+
+var errNoReferrers = errors.New("a referrers list that is no JSON object")
+
+func isObject(body []byte) bool { return bytes.HasPrefix(bytes.TrimSpace(body), []byte("{")) }
 
 // readAll reads a body that must fit into limit bytes, giving up when it stalls. The
 // declared length is looked at first, so that nothing of what is too large is read.
@@ -193,11 +129,7 @@ func (a *attempt) readAll(resp *http.Response, limit int64) ([]byte, error) {
 	if resp.ContentLength > limit {
 		return nil, a.tooLarge(limit, resp.ContentLength)
 	}
-	body, err := decoded(resp, a.stream(resp))
-	if err != nil {
-		return nil, err
-	}
-	content, err := io.ReadAll(io.LimitReader(body, limit+1))
+	content, err := io.ReadAll(io.LimitReader(a.stream(resp), limit+1))
 	if err != nil {
 		return nil, err
 	}
@@ -214,17 +146,14 @@ func (a *attempt) finish(resp *http.Response) {
 }
 
 // claimedDigest returns the Docker-Content-Digest of an answer, or "". It is checked
-// strictly, for paths and requests are built from digests (CVE-2024-3727).
-func claimedDigest(resp *http.Response) (digest.Digest, error) {
-	value := resp.Header.Get("Docker-Content-Digest")
-	if value == "" {
-		return "", nil
-	}
-	d, err := wire.CheckDigest(value)
+// strictly, for paths and requests are built from digests (CVE-2024-3727); one that is
+// none names nothing.
+func claimedDigest(resp *http.Response) digest.Digest {
+	d, err := wire.CheckDigest(resp.Header.Get("Docker-Content-Digest"))
 	if err != nil {
-		return "", &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeDigestMismatch, Err: err}
+		return ""
 	}
-	return d, nil
+	return d
 }
 
 // mediaType returns the Content-Type without parameters, in lower case. One that does
@@ -244,10 +173,26 @@ func looksLikeHTML(body []byte) bool {
 	return bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n\uFEFF"), []byte("<"))
 }
 
-// corrupt is an answer that is not what was asked for. What it is held against is for
-// its Code and Reach to say.
-func corrupt(code pullchain.Code, format string, args ...any) error {
-	return &pullchain.Error{Reason: pullchain.Corrupt, Code: code, Err: fmt.Errorf(format, args...)}
+// odd is an answer whose label, status or range is not what was asked for. It judges the
+// one request: what is labelled oddly may be one image alone, or a proxy's whim.
+func odd(code pullchain.Code, format string, args ...any) error {
+	return corrupt(pullchain.ReachRequest, code, format, args...)
+}
+
+// notRegistry is a page in the place of what was asked for. It judges the one request:
+// whether a registry is there at all, the probe finds out.
+func notRegistry(format string, args ...any) error {
+	return corrupt(pullchain.ReachRequest, pullchain.CodeNotRegistry, format, args...)
+}
+
+// wrongBytes is content that is not what its digest says. It is evidence of this content
+// on this upstream: one file may be wrong in its storage, and all others right.
+func wrongBytes(format string, args ...any) error {
+	return corrupt(pullchain.ReachContent, pullchain.CodeDigestMismatch, format, args...)
+}
+
+func corrupt(reach pullchain.Reach, code pullchain.Code, format string, args ...any) error {
+	return &pullchain.Error{Reason: pullchain.Corrupt, Code: code, Reach: reach, Err: fmt.Errorf(format, args...)}
 }
 
 // errTooLarge is a manifest or list beyond its limit.

@@ -8,17 +8,18 @@ import (
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/egress"
+	"github.com/pullchain/pullchain/internal/regauth"
 )
 
 // limits are cfg's time-outs with the defaults filled in.
 type limits struct {
-	connect, tls, manifestHeader, blobHeader, stall time.Duration
+	connect, tls, manifestHeader, blobHeader, stall, token time.Duration
 }
 
 // limits fills in the defaults. One setting is for TCP and TLS each, and one for the
 // headers of both classes, since what makes a line slow does so to all of them.
 func (c Config) limits() limits {
-	l := limits{defaultConnect, defaultTLS, defaultManifestHeader, defaultBlobHeader, DefaultStall}
+	l := limits{defaultConnect, defaultTLS, defaultManifestHeader, defaultBlobHeader, DefaultStall, regauth.DefaultTimeout}
 	if c.Timeouts.Connect > 0 {
 		l.connect, l.tls = c.Timeouts.Connect, c.Timeouts.Connect
 	}
@@ -27,6 +28,9 @@ func (c Config) limits() limits {
 	}
 	if c.Timeouts.Stall > 0 {
 		l.stall = c.Timeouts.Stall
+	}
+	if c.Timeouts.Token > 0 {
+		l.token = c.Timeouts.Token
 	}
 	return l
 }
@@ -48,8 +52,9 @@ func (u *Upstream) dial(proxy egress.Config, roots *x509.CertPool) error {
 		http1  bool
 		header time.Duration
 	}{
-		// HTTP/2 for what is small: all of it then shares one warm connection.
-		{&u.api, false, u.limits.manifestHeader},
+		// HTTP/2 for what is small: all of it then shares one warm connection, token calls
+		// among them, which have more time: see headerTime.
+		{&u.api, false, max(u.limits.manifestHeader, u.limits.token)},
 		{&u.http1, true, u.limits.manifestHeader},
 		{&u.blobs, true, u.limits.blobHeader},
 	} {
@@ -78,6 +83,21 @@ func (u *Upstream) transport(class pullchain.Class, firstHop bool) *http.Transpo
 	return u.api
 }
 
+// headerTime is how long a hop of a request over t waits for headers; 0 where t's own
+// limit is the one.
+func (u *Upstream) headerTime(t *http.Transport) time.Duration {
+	if t == u.api {
+		return u.limits.manifestHeader
+	}
+	return 0
+}
+
+// tokenClient is for calls of token servers, which have a limit of their own each. It
+// leaves redirects to regauth, which looks at each before it follows it.
+func (u *Upstream) tokenClient() *http.Client {
+	return &http.Client{Transport: u.api, CheckRedirect: keepRedirects}
+}
+
 // h2Health falls back to HTTP/1.1 when an upstream's HTTP/2 keeps failing:
 // three failures in a minute, for an hour (docs/faults.md F45).
 type h2Health struct {
@@ -104,6 +124,13 @@ func (h *h2Health) observe(e *pullchain.Error) {
 	if len(h.fails) >= 3 {
 		h.fails, h.until = nil, now.Add(time.Hour)
 	}
+}
+
+// reset gives HTTP/2 another chance.
+func (h *h2Health) reset() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.fails, h.until = nil, time.Time{}
 }
 
 // broken reports whether HTTP/1.1 is to be used for now.

@@ -10,9 +10,10 @@
 //
 // An attempt goes like this. It asks the upstream's own origin, logged in, and answers
 // one challenge (attempt.go); it follows redirects, without the login (redirect.go);
-// what is below 300 becomes a Response (respond.go, blob.go, body.go), and anything
-// else an Error (classify.go), whose text is free of secrets (redact.go). In passing
-// it learns what people want to know of the far end (facts.go).
+// what is below 300 becomes a Response (respond.go, manifest.go, blob.go, body.go), and
+// anything else an Error (classify.go), whose text is free of secrets (redact.go). Where
+// the way of asking is refused, it asks in a lesser one (stepdown.go). In passing it
+// learns what people want to know of the far end (facts.go).
 package upstreams
 
 import (
@@ -50,7 +51,10 @@ type Upstream struct {
 	login     func() string // see Login
 	facts     facts
 	h2        h2Health
-	redirects atomic.Bool // blobs were last redirected elsewhere, so their first hop is small
+	skills    skills       // how requests are best put to it
+	foreign   foreign      // tokens of other registries that its redirects lead to
+	seen      registrySeen // when its own host last answered as a registry
+	redirects atomic.Bool  // blobs were last redirected elsewhere, so their first hop is small
 	limits    limits
 }
 
@@ -99,7 +103,8 @@ func New(cfg Config, proxy egress.Config) (*Upstream, error) {
 		AuthHosts: cfg.AuthHosts,
 		Headers:   cfg.Headers,
 		Guard:     u.guard,
-		Client:    &http.Client{Transport: u.api, CheckRedirect: keepRedirects},
+		Timeout:   u.limits.token,
+		Client:    u.tokenClient(),
 	})
 	return u, nil
 }
@@ -115,10 +120,17 @@ func (u *Upstream) Close() {
 	}
 }
 
+// Reset forgets which ways of asking the upstream has refused, so that all are tried
+// again. What it knows of tokens and logins stays: that is no judgement.
+func (u *Upstream) Reset() {
+	u.skills.reset()
+	u.h2.reset()
+}
+
 // NeedsToken reports whether fetching req would first have to ask the token
 // server. It is how a lane knows that a cooling token server is in the way.
 func (u *Upstream) NeedsToken(req pullchain.Request) bool {
-	return u.auth.NeedsToken(u.prefix + req.Repo)
+	return u.auth.NeedsToken(u.repo(req))
 }
 
 // Fetch makes one attempt at req. Its Response is Private if the upstream has a
@@ -140,7 +152,7 @@ func (u *Upstream) Fetch(ctx context.Context, req pullchain.Request) (pullchain.
 // told apart first: whatever else its going has broken is no fault of the upstream.
 func (u *Upstream) explain(ctx context.Context, a *attempt, err error) error {
 	if ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled) {
-		return &pullchain.Error{Reason: pullchain.Canceled, Code: pullchain.CodeCanceled, Upstream: u.cfg.Name, Err: context.Cause(ctx)}
+		return &pullchain.Error{Reason: pullchain.Canceled, Code: pullchain.CodeCanceled, Reach: pullchain.ReachRequest, Upstream: u.cfg.Name, Err: context.Cause(ctx)}
 	}
 	var e *pullchain.Error
 	if !errors.As(err, &e) {

@@ -1,0 +1,116 @@
+package upstreams
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/wire"
+)
+
+// manifestHead checks what the headers of a manifest claim. They are all there is: a
+// client that has only asked for them is told of a digest which nothing has proved,
+// and the GET that follows proves it.
+func (a *attempt) manifestHead(resp *http.Response, out *pullchain.Response) error {
+	defer a.finish(resp)
+	out.Header = entityTag(resp)
+	if resp.ContentLength > wire.MaxManifest {
+		return a.tooLarge(wire.MaxManifest, resp.ContentLength)
+	}
+	if encoded(resp) {
+		out.Size = -1 // the length is that of the encoded body
+	}
+	claimed := claimedDigest(resp)
+	switch {
+	case a.req.Digest == "":
+		out.Digest = claimed
+	case claimed != "" && claimed.Algorithm() == a.req.Digest.Algorithm() && claimed != a.req.Digest:
+		return odd(pullchain.CodeDigestMismatch, "asked for %s, offered %s", a.req.Digest, claimed)
+	}
+	return nil
+}
+
+// manifest reads the whole document and answers only for what it is. Asked for by
+// digest, its bytes decide, whatever its headers say of length, encoding, type or digest;
+// asked for by tag, it says itself what it is (docs/faults.md 0.1, F26-F28, GHSA-qv35).
+func (a *attempt) manifest(resp *http.Response, out *pullchain.Response) error {
+	raw, err := a.readAll(resp, wire.MaxManifest)
+	if err != nil {
+		return err
+	}
+	named := a.req.Digest
+	if named == "" {
+		named = claimedDigest(resp)
+	}
+	body, err := unpacked(raw, wire.MaxManifest, func(b []byte) bool {
+		return named != "" && named.Algorithm().FromBytes(b) == named || named == "" && isObject(b)
+	})
+	if err != nil {
+		return err
+	}
+	// By a tag the registry's own algorithm is taken, so that the digest it names and
+	// ours are the same.
+	algorithm := digest.Canonical
+	if named != "" {
+		algorithm = named.Algorithm()
+	}
+	out.Digest = algorithm.FromBytes(body)
+	right := out.Digest == a.req.Digest
+	switch {
+	case !right && looksLikeHTML(body): // a portal, which says more than that the bytes are wrong
+		return notRegistry("a web page instead of a manifest")
+	case !right && a.req.Digest != "":
+		return wrongBytes("asked for %s, got %s", a.req.Digest, out.Digest)
+	case named != "" && out.Digest != named: // the label or the bytes: by a tag nothing tells which
+		return odd(pullchain.CodeDigestMismatch, "its header says %s, its bytes are %s", named, out.Digest)
+	}
+	if err := nameDocument(resp, body, right, out); err != nil {
+		return err
+	}
+	if !a.offOrigin {
+		a.u.seen.now()
+	}
+	out.Header = entityTag(resp)
+	out.Size = int64(len(body))
+	out.Body = pullchain.BytesBody(body)
+	return nil
+}
+
+// nameDocument says what a document is, and what it points at. Its own word outweighs
+// the label. A kind that we do not know passes as it came, by a tag only where something
+// names it; right says that a digest has proved it. What two readers could take for two
+// things goes to none (CVE-2021-41190).
+func nameDocument(resp *http.Response, body []byte, right bool, out *pullchain.Response) error {
+	inside, links, err := wire.ParseManifest(mediaType(resp), body)
+	if err == nil || errors.Is(err, wire.ErrMediaType) {
+		if inside != mediaType(resp) {
+			out.MediaType = inside
+		}
+		out.Links = links
+		return nil
+	}
+	kind, ok := wire.UnknownKind(out.MediaType, body)
+	if !ok || kind == "" && !right {
+		return odd(pullchain.CodeWrongType, "%w", err)
+	}
+	if kind != "" {
+		out.MediaType = kind
+	}
+	return nil
+}
+
+// entityTag keeps the entity tag of a manifest, by which a registry that names no
+// digest in its answer to a HEAD can still be asked whether a tag has changed
+// (RFC 9110 8.8.3).
+func entityTag(resp *http.Response) http.Header {
+	tag := resp.Header.Get("Etag")
+	if tag == "" || len(tag) > maxEntityTag {
+		return nil
+	}
+	return http.Header{"Etag": {tag}}
+}
+
+// maxEntityTag is far beyond what any registry sends: most send the digest.
+const maxEntityTag = 256
