@@ -2,6 +2,7 @@ package upstreams_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/egress"
 	"github.com/pullchain/pullchain/internal/simnet"
+	"github.com/pullchain/pullchain/internal/wire"
 	"github.com/pullchain/pullchain/upstreams"
 )
 
@@ -50,8 +52,8 @@ func TestCVE_2026_48978_RealmInward(t *testing.T) {
 	} {
 		r.hub.SetRealm(realm)
 		_, _, err := fetch(t, r.upstream(t, private(false)), r.tag())
-		if e := expectError(t, err, pullchain.Refused, pullchain.CodeAuthRealm); e.Reach != pullchain.ReachToken {
-			t.Errorf("%s: scope %v", realm, e.Reach)
+		if e := expectError(t, err, pullchain.Refused, pullchain.CodeAuthRealm); e.Reach != pullchain.ReachRequest {
+			t.Errorf("%s: reach %v: what our policy refuses judges the request alone", realm, e.Reach)
 		}
 	}
 	r.expectUntouched(t, "inside")
@@ -135,8 +137,14 @@ func TestCVE_2024_3727_DigestStrings(t *testing.T) {
 		r := newRig(t, simnet.HubConfig{Open: true})
 		lift := r.hub.Inject(simnet.Fault{On: simnet.Manifests, Header: map[string]string{"Docker-Content-Digest": bad}})
 		for _, req := range []pullchain.Request{r.tag(), r.head(r.tag()), r.pinned()} {
-			_, _, err := fetch(t, r.upstream(t, nil), req)
-			expectError(t, err, pullchain.Corrupt, pullchain.CodeDigestMismatch)
+			resp, _ := mustFetch(t, r.upstream(t, nil), req) // such a name names nothing, and nothing is made of it
+			want := r.img.Root.Digest
+			if req.Head {
+				want = ""
+			}
+			if resp.Digest != want || resp.Header.Get("Docker-Content-Digest") != "" {
+				t.Errorf("%q: %q, %v", bad, resp.Digest, resp.Header)
+			}
 		}
 		lift()
 		doc := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[{"mediaType":%q,"digest":%q,"size":2}]}`, simnet.TypeOCIIndex, simnet.TypeOCIManifest, bad)
@@ -270,15 +278,18 @@ func TestCVE_2021_41190_AmbiguousManifest(t *testing.T) {
 			r := newRig(t, simnet.HubConfig{Open: true})
 			defer r.hub.Inject(simnet.Fault{Respond: answering(200, map[string]string{"Content-Type": tt.contentType}, tt.doc)})()
 			_, _, err := fetch(t, r.upstream(t, nil), r.tag())
-			if e := expectError(t, err, pullchain.Corrupt, pullchain.CodeWrongType); e.Reach != pullchain.ReachClass {
-				t.Errorf("scope %v, want the class: no digest names these bytes", e.Reach)
+			relabelled := name == "index sent as manifest" // only its label is wrong: TestWrongLabel
+			// It is the image that is odd: else a user that can push one takes its registry
+			// out of service.
+			if !relabelled {
+				if e := expectError(t, err, pullchain.Corrupt, pullchain.CodeWrongType); e.Reach != pullchain.ReachRequest {
+					t.Errorf("reach %v, want this request", e.Reach)
+				}
 			}
-			// Where a digest does, it is the image that is odd: else a user that can
-			// push one takes its registry out of service.
 			req := r.tag()
 			req.Digest = digest.FromString(tt.doc)
 			resp, _, err := fetch(t, r.upstream(t, nil), req)
-			if name == "index sent as manifest" { // only its label is wrong: TestWrongLabel
+			if relabelled {
 				if err != nil || resp.MediaType != simnet.TypeOCIIndex {
 					t.Errorf("%q, %v", resp.MediaType, err)
 				}
@@ -291,21 +302,77 @@ func TestCVE_2021_41190_AmbiguousManifest(t *testing.T) {
 	}
 }
 
-// TestWrongLabel: where the digest proves the bytes, a wrong Content-Type is
-// put right from the document; where only a tag was asked, it is not (F27).
+// TestWrongLabel: a document says itself what it is, and its word outweighs the label,
+// asked for by digest or by tag, by GET or by HEAD (docs/faults.md 0.1, F27).
 func TestWrongLabel(t *testing.T) {
 	t.Parallel()
-	for _, label := range []string{"application/json", "text/plain; charset=utf-8", simnet.TypeOCIIndex, ""} {
-		r := newRig(t, simnet.HubConfig{Open: true})
-		defer r.hub.Inject(simnet.WrongType(label))()
-		u := r.upstream(t, nil)
-		resp, body := mustFetch(t, u, r.pinned())
-		sameBytes(t, body, r.img.Manifest())
-		if resp.MediaType != simnet.TypeOCIManifest {
-			t.Errorf("%q stayed %q", label, resp.MediaType)
+	for _, label := range []string{
+		"application/json", "text/plain; charset=utf-8", "application/octet-stream", "text/html; charset=utf-8", simnet.TypeOCIIndex, simnet.TypeDockerManifest, "",
+	} {
+		for _, digest := range []string{"", "with a digest header"} {
+			r := newRig(t, simnet.HubConfig{Open: true})
+			odd := map[string]string{"Content-Type": label}
+			if digest == "" {
+				odd["Docker-Content-Digest"] = ""
+			}
+			defer r.hub.Inject(simnet.Fault{Header: odd})()
+			u := r.upstream(t, nil)
+			reqs := []pullchain.Request{r.pinned(), r.tag()}
+			if wire.IsVagueType(label) { // else the label is all that HEAD has to go by
+				reqs = append(reqs, r.head(r.tag()))
+			}
+			for _, req := range reqs {
+				resp, body := mustFetch(t, u, req)
+				if !req.Head {
+					sameBytes(t, body, r.img.Manifest())
+				}
+				if resp.MediaType != simnet.TypeOCIManifest || resp.Digest != r.img.Root.Digest || resp.Size != r.img.Root.Size || req.Head && len(body)+len(resp.Links) != 0 {
+					t.Errorf("%q %s, HEAD %t: %+v", label, digest, req.Head, resp)
+				}
+			}
+			if n := r.count(simnet.Filter{Method: http.MethodHead}); n > 1 {
+				t.Errorf("%d HEADs", n)
+			}
 		}
-		_, _, err := fetch(t, u, r.tag())
-		expectError(t, err, pullchain.Corrupt, pullchain.CodeWrongType)
+	}
+}
+
+// TestUnknownKind: what we do not know passes as it came, by a tag only where something
+// names it; a page and an ambiguous document do not (docs/faults.md 0.1).
+func TestUnknownKind(t *testing.T) {
+	t.Parallel()
+	const artifact = "application/vnd.oci.artifact.manifest.v1+json"
+	for name, tt := range map[string]struct {
+		label, doc, byTag, byDigest string // the type it is served as; "" for not at all
+	}{
+		"an artifact":             {artifact, `{"mediaType":"` + artifact + `","blobs":[]}`, artifact, artifact},
+		"under a vague label":     {"text/plain", `{"mediaType":"` + artifact + `","blobs":[]}`, artifact, artifact},
+		"named by its label":      {"application/vnd.example+json", `{"x":1}`, "application/vnd.example+json", "application/vnd.example+json"},
+		"named by nothing":        {"application/json", `{"status":"ok"}`, "", "application/json"},
+		"no JSON":                 {"application/x-thing", `thing`, "", "application/x-thing"},
+		"a page by its digest":    {"text/html", `<!DOCTYPE html><p>a page</p>`, "", "text/html"},
+		"label and document part": {"application/vnd.example+json", `{"mediaType":"` + artifact + `","blobs":[]}`, "", ""},
+		"index and image at once": {"application/vnd.example+json", `{"mediaType":"application/vnd.example+json","layers":[],"manifests":[]}`, "", ""},
+	} {
+		r := newRig(t, simnet.HubConfig{Open: true})
+		defer r.hub.Inject(simnet.Fault{On: simnet.Manifests, Respond: answering(200, map[string]string{"Content-Type": tt.label}, tt.doc)})()
+		u := r.upstream(t, nil)
+		named := r.tag()
+		named.Digest = digest.FromString(tt.doc)
+		for _, ask := range []struct {
+			req  pullchain.Request
+			want string
+		}{{r.tag(), tt.byTag}, {named, tt.byDigest}} {
+			resp, body, err := fetch(t, u, ask.req)
+			switch {
+			case ask.want == "":
+				if e, ok := errors.AsType[*pullchain.Error](err); !ok || e.Reason != pullchain.Corrupt || e.Reach != pullchain.ReachRequest {
+					t.Errorf("%s, %s: %v %q, want it refused", name, ask.req.Reference(), err, body)
+				}
+			case err != nil || string(body) != tt.doc || resp.MediaType != ask.want || resp.Links != nil:
+				t.Errorf("%s, %s: %v %+v", name, ask.req.Reference(), err, resp)
+			}
+		}
 	}
 }
 
@@ -339,9 +406,14 @@ func TestGHSA_qv35_PinnedDigest(t *testing.T) {
 	defer r.hub.Inject(simnet.Fault{Respond: answering(200, evil, string(other.Manifest()))})()
 	_, _, err = fetch(t, u, r.head(req))
 	expectError(t, err, pullchain.Corrupt, pullchain.CodeDigestMismatch)
-	blob := r.blob()
-	_, _, err = fetch(t, u, blob) // a blob's header that names another is believed that far
-	expectError(t, err, pullchain.Corrupt, pullchain.CodeDigestMismatch)
+	// The label of the right bytes is no reason to refuse them.
+	r2 := newRig(t, simnet.HubConfig{Open: true})
+	defer r2.hub.Inject(simnet.WrongDigest())()
+	resp, body := mustFetch(t, r2.upstream(t, nil), req)
+	sameBytes(t, body, r.img.Manifest())
+	if resp.Digest != req.Digest {
+		t.Errorf("digest %s", resp.Digest)
+	}
 }
 
 // TestCVE_2025_48374 (zot; Harbor GO-2026-4876): errors hold no secret, no

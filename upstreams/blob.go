@@ -113,7 +113,7 @@ func (a *attempt) partial(resp *http.Response, out *pullchain.Response) error {
 		return a.unasked(resp, out, got, err)
 	}
 	if err != nil {
-		if got = a.supposed(resp.ContentLength); got.Range.Whole() {
+		if got = a.supposed(resp); got.Range.Whole() {
 			return odd(pullchain.CodeWrongRange, "%w", err)
 		}
 	}
@@ -142,11 +142,16 @@ func (a *attempt) partial(resp *http.Response, out *pullchain.Response) error {
 	return nil
 }
 
-// unasked takes a 206 to a request for the whole as the 200 that it should be, if that
-// is what its range says, or nothing else says otherwise.
+// unasked takes a 206 to a request for the whole as the 200 that it should be, where its
+// range says that it is the whole, or where nothing says otherwise.
 func (a *attempt) unasked(resp *http.Response, out *pullchain.Response, got wire.ContentRange, err error) error {
-	if err == nil && (got.Range.From != 0 || got.Total >= 0 && got.Range.To != got.Total) {
-		return odd(pullchain.CodeWrongRange, "HTTP 206 with %s to a request without a range", got)
+	whole := err == nil && got.Range.From == 0 && got.Range.To == got.Total
+	silent := resp.Header.Get("Content-Range") == "" && a.steps.part == nil
+	if !whole && !silent {
+		return odd(pullchain.CodeWrongRange, "HTTP 206 with %s to a request without a range", wire.Quote(resp.Header.Get("Content-Range")))
+	}
+	if whole && resp.ContentLength < 0 {
+		resp.ContentLength = got.Total
 	}
 	out.Size = resp.ContentLength
 	return nil
@@ -154,8 +159,11 @@ func (a *attempt) unasked(resp *http.Response, out *pullchain.Response, got wire
 
 // supposed returns the part that was asked for as what a 206 without a Content-Range
 // carries, if its length is the one that this part has.
-func (a *attempt) supposed(length int64) wire.ContentRange {
+func (a *attempt) supposed(resp *http.Response) wire.ContentRange {
 	got := wire.ContentRange{Range: a.as.part, Total: -1}
+	if resp.Header.Get("Content-Range") != "" {
+		return wire.ContentRange{} // it has one, which says something else
+	}
 	if a.req.Size > 0 {
 		abs, ok := wire.ResolveRange(a.as.part, a.req.Size)
 		if !ok {
@@ -163,7 +171,7 @@ func (a *attempt) supposed(length int64) wire.ContentRange {
 		}
 		got = wire.ContentRange{Range: abs, Total: a.req.Size}
 	}
-	if got.Range.From < 0 || got.Range.To-got.Range.From != length {
+	if got.Range.From < 0 || got.Range.To-got.Range.From != resp.ContentLength {
 		return wire.ContentRange{}
 	}
 	return got

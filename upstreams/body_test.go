@@ -74,19 +74,60 @@ func TestContentEncoding(t *testing.T) {
 		_, _, err = fetch(t, u, r.tag())
 		expectCorrupt(t, err, pullchain.CodeEncoded)
 	})
-	t.Run("range", func(t *testing.T) {
+	t.Run("range", func(t *testing.T) { // of the packed bytes, by its label: the whole is asked for
 		defer r.hub.Inject(simnet.Fault{Header: map[string]string{"Content-Encoding": "gzip"}})()
 		req := r.blob()
 		req.Range = pullchain.Range{From: 10, To: 20}
-		_, _, err := fetch(t, u, req)
-		expectCorrupt(t, err, pullchain.CodeEncoded)
+		u := r.upstream(t, nil)
+		resp, _ := mustFetch(t, u, req)
+		if resp.Status != 200 {
+			t.Errorf("status %d", resp.Status)
+		}
+		req.Size = int64(len(content)) // with it the range's total says that only the label is wrong
+		u = r.upstream(t, nil)
+		resp, body := mustFetch(t, u, req)
+		sameBytes(t, body, content[10:20])
+		if resp.Status != 206 {
+			t.Errorf("status %d", resp.Status)
+		}
 	})
-	for name, body := range map[string]string{"zstd": "x", "br": "x", "gzip": "not gzip at all", "gzip, gzip": "x"} {
-		t.Run(name, func(t *testing.T) {
+	for name, body := range map[string]string{"zstd": "x", "br": "x", "gzip": "not gzip at all", "gzip, gzip": "x", "aws-chunked": "x"} {
+		t.Run(name, func(t *testing.T) { // as it came: its digest will say
 			defer r.hub.Inject(encoding(name, body))()
-			for _, req := range []pullchain.Request{r.blob(), r.tag()} {
-				_, _, err := fetch(t, u, req)
-				expectCorrupt(t, err, pullchain.CodeEncoded)
+			_, got := mustFetch(t, u, r.blob())
+			sameBytes(t, got, []byte(body))
+			_, _, err := fetch(t, u, r.tag())
+			expectCorrupt(t, err, pullchain.CodeWrongType)
+		})
+	}
+	t.Run("aws-chunked,gzip", func(t *testing.T) {
+		defer r.hub.Inject(encoding("aws-chunked,gzip", zipped(content)))()
+		_, body := mustFetch(t, u, r.blob())
+		sameBytes(t, body, content)
+	})
+	t.Run("a layer that is gzip itself", func(t *testing.T) {
+		layer := zipped(content)
+		labelled := encoding("gzip", layer)
+		labelled.Header = map[string]string{"Content-Length": fmt.Sprint(len(layer))}
+		defer r.hub.Inject(labelled)()
+		req := r.blob()
+		req.Digest, req.Size = digest.FromString(layer), int64(len(layer))
+		resp, body := mustFetch(t, u, req)
+		sameBytes(t, body, []byte(layer))
+		if resp.Size != req.Size {
+			t.Errorf("size %d", resp.Size)
+		}
+	})
+	for label, packed := range map[string]bool{"aws-chunked": false, "deflate": false, "": true, "gzip": false, "identity": true} {
+		t.Run("manifest labelled "+label, func(t *testing.T) {
+			doc := string(r.img.Manifest())
+			if packed {
+				doc = zipped(r.img.Manifest())
+			}
+			defer r.hub.Inject(encoding(label, doc))()
+			for _, req := range []pullchain.Request{r.pinned(), r.tag()} {
+				_, body := mustFetch(t, u, req)
+				sameBytes(t, body, r.img.Manifest())
 			}
 		})
 	}
@@ -118,24 +159,28 @@ func TestPartial(t *testing.T) {
 		header map[string]string
 		n      int
 		code   pullchain.Code // "": it is taken
+		want   int            // as this status; 0: as it came
 	}{
 		"right":                    {in: asked, status: 206, header: contentRange(100, 199, layer.Size), n: 100},
 		"less than asked":          {in: asked, status: 206, header: contentRange(100, 149, layer.Size), n: 50},
 		"of unknown size":          {in: asked, status: 206, header: map[string]string{"Content-Range": "bytes 100-199/*"}, n: 100},
 		"ignored":                  {in: asked, status: 200, n: int(layer.Size)},
-		"unasked":                  {status: 206, header: contentRange(0, layer.Size-1, layer.Size), n: int(layer.Size), code: pullchain.CodeWrongRange},
+		"the whole, unasked":       {status: 206, header: contentRange(0, layer.Size-1, layer.Size), n: int(layer.Size), want: 200},
+		"the whole without a word": {status: 206, header: map[string]string{"Content-Length": fmt.Sprint(layer.Size)}, n: int(layer.Size), want: 200},
+		"a part, unasked":          {status: 206, header: contentRange(0, 99, layer.Size), n: 100, code: pullchain.CodeWrongRange},
 		"another start":            {in: asked, status: 206, header: contentRange(101, 200, layer.Size), n: 100, code: pullchain.CodeWrongRange},
 		"more than asked":          {in: asked, status: 206, header: contentRange(100, 299, layer.Size), n: 200, code: pullchain.CodeWrongRange},
-		"no Content-Range":         {in: asked, status: 206, n: 100, code: pullchain.CodeWrongRange},
+		"no Content-Range":         {in: asked, status: 206, n: 100}, // its length is that of the part
+		"no Content-Range, longer": {in: asked, status: 206, n: 101, code: pullchain.CodeWrongRange},
 		"junk":                     {in: asked, status: 206, header: map[string]string{"Content-Range": "bytes 100-199"}, n: 100, code: pullchain.CodeWrongRange},
 		"backwards":                {in: asked, status: 206, header: contentRange(100, 99, layer.Size), n: 0, code: pullchain.CodeWrongRange},
-		"length disagrees":         {in: asked, status: 206, header: contentRange(100, 199, layer.Size), n: 99, code: pullchain.CodeWrongSize},
+		"length disagrees":         {in: asked, status: 206, header: contentRange(100, 199, layer.Size), n: 99, code: pullchain.CodeWrongRange},
 		"multipart":                {in: asked, status: 206, header: map[string]string{"Content-Type": "multipart/byteranges; boundary=x"}, n: 300, code: pullchain.CodeWrongRange},
 		"suffix of unknown size":   {in: pullchain.Range{From: -10}, status: 206, header: map[string]string{"Content-Range": "bytes 0-9/*"}, n: 10, code: pullchain.CodeWrongRange},
 		"suffix from the start":    {in: pullchain.Range{From: -10}, status: 206, header: contentRange(0, 9, layer.Size), n: 10, code: pullchain.CodeWrongRange},
 		"no content":               {in: asked, status: 204, code: pullchain.CodeUnexpected},
 		"created":                  {in: asked, status: 201, n: 5, code: pullchain.CodeUnexpected},
-		"whole where one is asked": {in: pullchain.Range{From: 100}, status: 206, header: contentRange(0, layer.Size-1, layer.Size), n: int(layer.Size), code: pullchain.CodeWrongRange},
+		"whole where one is asked": {in: pullchain.Range{From: 100}, status: 206, header: contentRange(0, layer.Size-1, layer.Size), n: int(layer.Size), want: 200},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -149,7 +194,9 @@ func TestPartial(t *testing.T) {
 				expectCorrupt(t, err, tt.code)
 			case err != nil:
 				t.Error(err)
-			case resp.Status != tt.status || tt.status == 206 && (resp.Range != pullchain.Range{From: 100, To: 100 + int64(tt.n)}):
+			case tt.want != 0 && (resp.Status != tt.want || !resp.Range.Whole() || resp.Size != layer.Size):
+				t.Errorf("%+v", resp)
+			case tt.want == 0 && resp.Status != tt.status || resp.Status == 206 && (resp.Range != pullchain.Range{From: 100, To: 100 + int64(tt.n)}):
 				t.Errorf("%+v", resp)
 			}
 		})
@@ -169,10 +216,10 @@ func TestBlobHead(t *testing.T) {
 	}{
 		"right":          {status: 200, header: map[string]string{"Docker-Content-Digest": r.blob().Digest.String()}},
 		"no digest":      {status: 200},
-		"another digest": {status: 200, header: map[string]string{"Docker-Content-Digest": other}, code: pullchain.CodeDigestMismatch},
+		"another digest": {status: 200, header: map[string]string{"Docker-Content-Digest": other}}, // its first byte is there, whatever the label
 		"no content":     {status: 204, code: pullchain.CodeUnexpected},
 		"accepted":       {status: 202, code: pullchain.CodeUnexpected},
-		"a part":         {status: 206, header: contentRange(0, 9, 10), code: pullchain.CodeUnexpected},
+		"a part":         {status: 206, header: contentRange(0, 9, 10)}, // which is all of it
 		"a page":         {status: 200, header: map[string]string{"Content-Type": "text/html"}, code: pullchain.CodeNotRegistry},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package upstreams
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -236,9 +237,12 @@ func untilMidnightUTC(now time.Time) time.Duration {
 	return time.Date(y, m, d+1, 0, 0, 0, 0, time.UTC).Sub(now)
 }
 
-// isHTML reports whether the answer is a web page, whatever it is labelled.
+// isHTML reports whether the answer is a web page, whatever it is labelled. The XML of an
+// object store is none: it means what it says.
 func isHTML(a answer) bool {
-	return strings.HasPrefix(strings.ToLower(a.header.Get("Content-Type")), "text/html") || looksLikeHTML(a.body)
+	text := strings.ToLower(string(bytes.TrimLeft(a.body[:min(len(a.body), 512)], " \t\r\n\uFEFF")))
+	xml := strings.HasPrefix(text, "<?xml") || strings.HasPrefix(text, "<error>")
+	return strings.HasPrefix(strings.ToLower(a.header.Get("Content-Type")), "text/html") || looksLikeHTML(a.body) && !xml
 }
 
 // isPage reports whether the answer is for people: a block page, or a challenge that

@@ -24,12 +24,17 @@ const (
 	s3Expired    = `<?xml version="1.0" encoding="UTF-8"?><Error><Code>AccessDenied</Code><Message>Request has expired</Message><X-Amz-Expires>1200</X-Amz-Expires></Error>`
 	gcsExpired   = `<?xml version='1.0' encoding='UTF-8'?><Error><Code>ExpiredToken</Code><Message>Invalid argument.</Message><Details>The provided token has expired.</Details></Error>`
 	s3OneAuth    = `<?xml version="1.0" encoding="UTF-8"?><Error><Code>InvalidArgument</Code><Message>Only one auth mechanism allowed</Message></Error>`
+	s3NoKey      = `<?xml version="1.0" encoding="UTF-8"?><Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>`
 	unknownBody  = `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}`
 )
 
 var (
 	fromCloudflare = http.Header{"Server": {"cloudflare"}, "Cf-Ray": {"8f00000000000000-FRA"}, "Content-Type": {"text/html; charset=UTF-8"}}
 	fromJSON       = http.Header{"Content-Type": {"application/json"}}
+	versioned      = http.Header{"Docker-Distribution-Api-Version": {"registry/2.0"}}
+
+	// notHere is what a web server's answer means.
+	notHere = pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeNotRegistry, Reach: pullchain.ReachRequest}
 )
 
 // A statusTest is an answer and what it means. Err is not compared: its wording
@@ -47,6 +52,9 @@ func run(t *testing.T, tests map[string]statusTest) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			tt.in.now = statusNow
+			if tt.in.op == 0 {
+				tt.in.op = pullchain.Manifest
+			}
 			if tt.in.header == nil {
 				tt.in.header = http.Header{}
 			}
@@ -113,11 +121,11 @@ func TestClassifyLimit(t *testing.T) {
 		},
 		"Hub's abuse limit": {
 			answer{status: 429, header: http.Header{"Content-Type": {"text/plain"}}, body: []byte(hapBody)},
-			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeAbuse, Reach: pullchain.ReachLane, RetryAfter: time.Minute},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeAbuse, RetryAfter: time.Minute},
 		},
 		"abuse limit that asks for less than a minute": {
 			answer{status: 429, header: http.Header{"Retry-After": {"5"}}, body: []byte(hapBody)},
-			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeAbuse, Reach: pullchain.ReachLane, RetryAfter: time.Minute},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeAbuse, RetryAfter: time.Minute},
 		},
 		"bare 429": {
 			answer{status: 429},
@@ -128,16 +136,16 @@ func TestClassifyLimit(t *testing.T) {
 			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeThrottle, RetryAfter: 5 * time.Second},
 		},
 		"bare 429 of a CDN": {
-			answer{status: 429, offOrigin: true, blob: true},
-			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeThrottle},
+			answer{status: 429, redirected: true, offOrigin: true, op: pullchain.Blob},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeThrottle, Reach: pullchain.ReachRequest},
 		},
 		"abuse limit to a HEAD": {
 			answer{status: 429, header: http.Header{"Content-Type": {"text/plain"}}},
-			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeAbuse, Reach: pullchain.ReachLane, RetryAfter: time.Minute},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeAbuse, RetryAfter: time.Minute},
 		},
 		"Cloudflare 1015": {
 			answer{status: 429, header: fromCloudflare, body: []byte(cf1015Body)},
-			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeAbuse, Reach: pullchain.ReachLane, RetryAfter: time.Minute},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeAbuse, RetryAfter: time.Minute},
 		},
 		"Cloudflare 1027 with 429": {
 			answer{status: 429, header: fromCloudflare, body: []byte(cf1027Body)},
@@ -161,7 +169,7 @@ func TestClassifyLimit(t *testing.T) {
 		},
 		"503 for a year": {
 			answer{status: 503, header: http.Header{"Retry-After": {"31536000"}}},
-			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeServerError, RetryAfter: 6 * time.Hour},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeServerError, Reach: pullchain.ReachContent, RetryAfter: 6 * time.Hour},
 		},
 		"GHCR's millisecond": {
 			answer{status: 429, header: fromJSON, body: []byte(ghcrBody)},
@@ -180,70 +188,98 @@ func TestClassifyStatus(t *testing.T) {
 	run(t, map[string]statusTest{
 		"503 that says when": {
 			answer{status: 503, header: http.Header{"Retry-After": {"30"}}},
-			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeServerError, RetryAfter: 30 * time.Second},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeServerError, Reach: pullchain.ReachContent, RetryAfter: 30 * time.Second},
 		},
 		"503 with a Retry-After of the past": {
 			answer{status: 503, header: http.Header{"Retry-After": {"Sat, 21 Nov 2020 22:40:00 GMT"}}},
 			pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeServerError},
 		},
 		"S3 403 after a redirect": {
-			answer{status: 403, header: http.Header{"Content-Type": {"application/xml"}}, body: []byte(s3Expired), offOrigin: true, blob: true},
-			pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeSignedURL},
+			answer{status: 403, header: http.Header{"Content-Type": {"application/xml"}}, body: []byte(s3Expired), redirected: true, offOrigin: true, op: pullchain.Blob},
+			pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeSignedURL, Reach: pullchain.ReachRequest},
 		},
 		"GCS 400 after a redirect": {
-			answer{status: 400, body: []byte(gcsExpired), offOrigin: true, blob: true},
-			pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeSignedURL},
+			answer{status: 400, body: []byte(gcsExpired), redirected: true, offOrigin: true, op: pullchain.Blob},
+			pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeSignedURL, Reach: pullchain.ReachRequest},
 		},
 		"S3 401 after a redirect": {
-			answer{status: 401, body: []byte(s3OneAuth), offOrigin: true, blob: true},
-			pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeSignedURL},
+			answer{status: 401, body: []byte(s3OneAuth), redirected: true, offOrigin: true, op: pullchain.Blob},
+			pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeSignedURL, Reach: pullchain.ReachRequest},
 		},
 		"S3 403 of the upstream itself": {
-			answer{status: 403, body: []byte(s3Expired), blob: true},
-			pullchain.Error{Reason: pullchain.Denied, Code: pullchain.CodeForbidden},
+			answer{status: 403, body: []byte(s3Expired), op: pullchain.Blob},
+			pullchain.Error{Reason: pullchain.Denied, Code: pullchain.CodeForbidden, Reach: pullchain.ReachContent},
 		},
 		"404 in OCI words": {
 			answer{status: 404, header: fromJSON, body: []byte(unknownBody)},
-			pullchain.Error{Reason: pullchain.NotFound, Code: pullchain.CodeNotFound, Final: true},
+			pullchain.Error{Reason: pullchain.NotFound, Code: pullchain.CodeNotFound, Reach: pullchain.ReachContent, Final: true},
 		},
 		"404 without a body, as to HEAD": {
-			answer{status: 404},
-			pullchain.Error{Reason: pullchain.NotFound, Code: pullchain.CodeNotFound, Final: true},
+			answer{status: 404, header: versioned},
+			pullchain.Error{Reason: pullchain.NotFound, Code: pullchain.CodeNotFound, Reach: pullchain.ReachContent, Final: true},
 		},
+		"404 without any word": {answer{status: 404}, notHere},
+		"404 of a router": {
+			answer{status: 404, header: http.Header{"Content-Type": {"text/plain; charset=utf-8"}}, body: []byte("404 page not found\n"), known: true}, notHere,
+		},
+		"404 of an ingress": {answer{status: 404, body: []byte("default backend - 404")}, notHere},
 		"404 of a parked host": {
-			answer{status: 404, header: http.Header{"Content-Type": {"text/html"}}, body: []byte("<html><title>domain for sale</title></html>")},
-			pullchain.Error{Reason: pullchain.NotFound, Code: pullchain.CodeNotFound},
+			answer{status: 404, header: http.Header{"Content-Type": {"text/html"}}, body: []byte("<html><title>domain for sale</title></html>"), pinned: true, known: true}, notHere,
+		},
+		"404 of a web server with the mark": { // nginx, configured as Docker's documentation once showed
+			answer{status: 404, header: with(versioned, "Content-Type", "text/html"), body: []byte("<html><title>404 Not Found</title></html>")}, notHere,
+		},
+		"404 of an object store": {answer{status: 404, body: []byte(s3NoKey)}, notHere},
+		"bare 404 for a digest from a known registry": {
+			answer{status: 404, pinned: true, known: true},
+			pullchain.Error{Reason: pullchain.NotFound, Code: pullchain.CodeNotFound, Reach: pullchain.ReachContent},
+		},
+		"bare 404 for a digest from a stranger": {answer{status: 404, pinned: true}, notHere},
+		"404 of a CDN": {
+			answer{status: 404, body: []byte(s3NoKey), pinned: true, redirected: true, offOrigin: true, op: pullchain.Blob},
+			pullchain.Error{Reason: pullchain.NotFound, Code: pullchain.CodeNotFound, Reach: pullchain.ReachRequest},
+		},
+		"404 of another registry, after a redirect": {
+			answer{status: 404, header: fromJSON, body: []byte(unknownBody), redirected: true, offOrigin: true},
+			pullchain.Error{Reason: pullchain.NotFound, Code: pullchain.CodeNotFound, Reach: pullchain.ReachRequest},
 		},
 		"410": {
-			answer{status: 410, header: fromJSON},
-			pullchain.Error{Reason: pullchain.NotFound, Code: pullchain.CodeNotFound, Final: true},
+			answer{status: 410, header: fromJSON, body: []byte(unknownBody)},
+			pullchain.Error{Reason: pullchain.NotFound, Code: pullchain.CodeNotFound, Reach: pullchain.ReachContent, Final: true},
+		},
+		"403 of a block page": {answer{status: 403, header: http.Header{"Content-Type": {"text/html"}}, body: []byte("<html>blocked</html>")}, notHere},
+		"403 of a challenge":  {answer{status: 403, header: http.Header{"Cf-Mitigated": {"challenge"}}}, notHere},
+		"401 of a portal":     {answer{status: 401, header: http.Header{"Content-Type": {"text/html"}}}, notHere},
+		"451 in its own words": {
+			answer{status: 451, header: fromJSON, body: []byte(`{"errors":[{"code":"DENIED","message":"unavailable for legal reasons"}]}`)},
+			pullchain.Error{Reason: pullchain.Denied, Code: pullchain.CodeUnexpected, Reach: pullchain.ReachContent},
 		},
 		"401": {
 			answer{status: 401, header: fromJSON, body: []byte(`{"errors":[{"code":"UNAUTHORIZED"}]}`)},
-			pullchain.Error{Reason: pullchain.Denied, Code: pullchain.CodeUnauthorized},
+			pullchain.Error{Reason: pullchain.Denied, Code: pullchain.CodeUnauthorized, Reach: pullchain.ReachContent},
 		},
 		"403 of an allow-list": {
 			answer{status: 403, header: fromJSON, body: []byte(`{"errors":[{"code":"DENIED","message":"not in allowlist"}]}`)},
-			pullchain.Error{Reason: pullchain.Denied, Code: pullchain.CodeForbidden},
+			pullchain.Error{Reason: pullchain.Denied, Code: pullchain.CodeForbidden, Reach: pullchain.ReachContent},
 		},
 		"407 of a forwarding proxy": {
 			answer{status: 407},
 			pullchain.Error{Reason: pullchain.Egress, Code: pullchain.CodeEgressAuth, Reach: pullchain.ReachLane},
 		},
 		"416 with the size": {
-			answer{status: 416, header: http.Header{"Content-Range": {"bytes */1234"}}, blob: true},
-			pullchain.Error{Reason: pullchain.Invalid, Code: pullchain.CodeWrongRange, Size: 1234},
+			answer{status: 416, header: http.Header{"Content-Range": {"bytes */1234"}}, op: pullchain.Blob},
+			pullchain.Error{Reason: pullchain.Invalid, Code: pullchain.CodeWrongRange, Reach: pullchain.ReachRequest, Size: 1234},
 		},
 		"416 without the size": {
-			answer{status: 416, blob: true},
-			pullchain.Error{Reason: pullchain.Invalid, Code: pullchain.CodeWrongRange},
+			answer{status: 416, op: pullchain.Blob},
+			pullchain.Error{Reason: pullchain.Invalid, Code: pullchain.CodeWrongRange, Reach: pullchain.ReachRequest},
 		},
-		"416 for a manifest":     {answer{status: 416}, pullchain.Error{Reason: pullchain.Denied, Code: pullchain.CodeUnexpected}},
-		"400":                    {answer{status: 400}, pullchain.Error{Reason: pullchain.Denied, Code: pullchain.CodeUnexpected}},
-		"451":                    {answer{status: 451}, pullchain.Error{Reason: pullchain.Denied, Code: pullchain.CodeUnexpected}},
-		"408":                    {answer{status: 408}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeServerError}},
-		"425":                    {answer{status: 425}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeServerError}},
-		"431":                    {answer{status: 431}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeServerError}},
+		"416 for a manifest":     {answer{status: 416}, pullchain.Error{Reason: pullchain.Denied, Code: pullchain.CodeUnexpected, Reach: pullchain.ReachContent}},
+		"400":                    {answer{status: 400}, pullchain.Error{Reason: pullchain.Denied, Code: pullchain.CodeUnexpected, Reach: pullchain.ReachContent}},
+		"451":                    {answer{status: 451}, pullchain.Error{Reason: pullchain.Denied, Code: pullchain.CodeUnexpected, Reach: pullchain.ReachContent}},
+		"408":                    {answer{status: 408}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeServerError, Reach: pullchain.ReachRequest}},
+		"425":                    {answer{status: 425}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeServerError, Reach: pullchain.ReachRequest}},
+		"431":                    {answer{status: 431}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeServerError, Reach: pullchain.ReachRequest}},
 		"500":                    {answer{status: 500}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeServerError}},
 		"502":                    {answer{status: 502}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeServerError}},
 		"504":                    {answer{status: 504}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeServerError}},
@@ -251,12 +287,12 @@ func TestClassifyStatus(t *testing.T) {
 		"520":                    {answer{status: 520, header: fromCloudflare}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeOriginDown, Reach: pullchain.ReachLane}},
 		"524":                    {answer{status: 524, header: fromCloudflare}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeOriginDown, Reach: pullchain.ReachLane}},
 		"530 with 1016":          {answer{status: 530, header: fromCloudflare, body: []byte(cf530Body)}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeOriginDown, Reach: pullchain.ReachLane}},
-		"522 of a CDN":           {answer{status: 522, offOrigin: true, blob: true}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeOriginDown}},
+		"522 of a CDN":           {answer{status: 522, redirected: true, offOrigin: true, op: pullchain.Blob}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeOriginDown, Reach: pullchain.ReachRequest}},
 		"531":                    {answer{status: 531}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeServerError}},
-		"304 to nothing":         {answer{status: 304}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeUnexpected}},
-		"300 with choices":       {answer{status: 300}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeUnexpected}},
+		"304 to nothing":         {answer{status: 304}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeUnexpected, Reach: pullchain.ReachRequest}},
+		"300 with choices":       {answer{status: 300}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeUnexpected, Reach: pullchain.ReachRequest}},
 		"a status beyond 599":    {answer{status: 999}, pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeServerError}},
-		"a quota reading in 404": {answer{status: 404, header: quotaHeader}, pullchain.Error{Reason: pullchain.NotFound, Code: pullchain.CodeNotFound, Final: true, Quota: quotaSpent}},
+		"a quota reading in 404": {answer{status: 404, header: quotaHeader, body: []byte(unknownBody)}, pullchain.Error{Reason: pullchain.NotFound, Code: pullchain.CodeNotFound, Reach: pullchain.ReachContent, Final: true, Quota: quotaSpent}},
 	})
 }
 

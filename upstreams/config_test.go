@@ -42,7 +42,14 @@ func TestValidate(t *testing.T) {
 		"glob":               {func(c *Config) { c.RedirectHosts = []string{"*.docker.com", "[a"} }, []string{"redirect_hosts:"}},
 		"connections":        {func(c *Config) { c.MaxConnections = -1 }, []string{"max_connections:"}},
 		"negative time-outs": {func(c *Config) { c.Timeouts = Timeouts{Connect: -1} }, []string{"timeouts.connect:"}},
-		"several":            {func(c *Config) { c.Trust, c.MaxConnections = "x", -1 }, []string{"trust:", "max_connections:"}},
+		"rewrites": {func(c *Config) {
+			c.Rewrite = []Rewrite{{"coredns/coredns", "coredns"}, {"library/", ""}, {"a/", "b/c/"}}
+		}, nil},
+		"rewrite from none": {func(c *Config) { c.Rewrite = []Rewrite{{"", "x"}} }, []string{"rewrite: from: repository name is empty"}},
+		"rewrite to none":   {func(c *Config) { c.Rewrite = []Rewrite{{"x", ""}} }, []string{"rewrite: to: repository name is empty"}},
+		"rewrite upwards":   {func(c *Config) { c.Rewrite = []Rewrite{{"x", "../y"}} }, []string{"rewrite: to: repository name"}},
+		"rewrite of a part": {func(c *Config) { c.Rewrite = []Rewrite{{"x/", "y"}, {"x", "y/"}} }, []string{"rewrite: from and to are", "rewrite: from and to are"}},
+		"several":           {func(c *Config) { c.Trust, c.MaxConnections = "x", -1 }, []string{"trust:", "max_connections:"}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -112,8 +119,8 @@ func TestLimits(t *testing.T) {
 		in   Timeouts
 		want limits
 	}{
-		"defaults": {Timeouts{}, limits{5 * time.Second, 8 * time.Second, 10 * time.Second, 20 * time.Second, 10 * time.Second}},
-		"all set":  {Timeouts{1, 2, 3}, limits{1, 1, 2, 2, 3}},
+		"defaults": {Timeouts{}, limits{5 * time.Second, 8 * time.Second, 10 * time.Second, 20 * time.Second, 10 * time.Second, time.Minute}},
+		"all set":  {Timeouts{1, 2, 3, 4}, limits{1, 1, 2, 2, 3, 4}},
 	}
 	for name, tt := range tests {
 		got := Config{Timeouts: tt.in}.limits()
