@@ -24,7 +24,7 @@ func (a *attempt) blob(resp *http.Response, out *pullchain.Response) error {
 		}
 	}
 	if a.req.Head { // asked by GET in the place of HEAD: the size is all that is wanted
-		if mediaType(resp) == "text/html" {
+		if mediaType(resp) == "text/html" && out.Status == http.StatusOK { // no page has a first byte of a blob's size
 			return notRegistry("a web page instead of a blob")
 		}
 		if encoded(resp) && out.Status == http.StatusOK {

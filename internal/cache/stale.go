@@ -28,6 +28,8 @@ func excusable(err error, judges func(upstream string) bool) bool {
 		return false
 	case !ok:
 		return true
+	case e.Code == pullchain.CodeNotRegistry: // a router's 404 is no registry's word, whatever its number (docs/faults.md 0.5)
+		return judges == nil || !saidNo(e.Attempts, judges)
 	}
 	switch e.Status {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:

@@ -29,7 +29,7 @@ import (
 // DefaultTimeout is what a token call may take, redirects included. It is no measure of
 // patience: each request waits as long as its own context lets it, and the call goes on
 // for the next. Some token servers take a quarter of a minute when they are busy, and
-// then there is nobody else to ask (docs/faults.md 0).
+// there may be no other upstream to ask (docs/faults.md 0).
 const DefaultTimeout = time.Minute
 
 // Config is what a Source knows of its upstream.

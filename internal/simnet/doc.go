@@ -49,14 +49,16 @@
 //	*Server, part of everything that Add... returns:
 //	       Name, Addr, URL, NameURL, PublicURL, SetRTT(d), CloseConnections,
 //	       Inject(Fault) remove, Clear, Break(ConnFault), BreakNext(ConnFault, n), Mend
-//	Fault{On, Method, Match, Skip, Times | Delay, Drop, Garbage | Respond, Status, Body |
-//	      Header, HeaderBytes, DateSkew, IgnoreRange, RangeShift, TotalShift, LengthShift, NoLength, Gzip,
+//	Fault{On, Method, Match, Unless, Ranged, Skip, Times | Delay, Drop, Garbage | Respond, Status, Body |
+//	      Header, HeaderBytes, DateSkew, As, IgnoreRange, RangeShift, TotalShift, LengthShift, NoLength, Gzip,
 //	      Flip, FlipAt, Cut, CutAt, CutFraction, BytesPerSec, FirstByteWait}
 //	Ending: EndFIN, EndRST, EndStall, EndClean
 //	ConnFault: ConnRefused, ConnBlackhole, ConnSilent, ConnReset, ConnClose, ConnExpiredCert, ConnWrongHost,
 //	      ConnUnknownCA, ConnNotTLS, ConnRawSettings, ConnH2GoAway, ConnH2Refused, ConnH2Calm, ConnH2ResetMidway
 //	Ready-made faults: TooMany, TooManyAfter, HubQuota429, HAP429, GHCR429, Cloudflare, Cloudflare1015, Cloudflare1027,
 //	      HTML200, WrongType, WrongDigest, ExpiredURL, HugeManifest, HugeBody, RedirectTo, RedirectLoop, RedirectChain
+//
+//	Quirks() []Quirk{Name, What, Harmless, Play(*Hub) undo}, OddRepo: what the world's registries do to a pull
 //
 //	HubConfig{Origin, Images, Backend, Open, Auth, Realm, Direct, CDN, Quota, NoReferrers, AbsoluteLinks}
 //	*Hub{*Server, *Library, Auth, CDN}: SetQuota, Remaining, SetRemaining, SetRealm, RejectTokens

@@ -28,6 +28,8 @@ type Fault struct {
 	On     Class  // any of these classes; 0 is all
 	Method string // "" is all
 	Match  string // substring of the path and query
+	Unless string // not those with this substring in path and query
+	Ranged bool   // only those with a Range header
 	Skip   int    // let that many matching requests pass first
 	Times  int    // then apply to that many; 0 is all
 
@@ -45,12 +47,13 @@ type Fault struct {
 	Header        map[string]string // set; "" deletes
 	HeaderBytes   int               // add that many bytes of headers
 	DateSkew      time.Duration     // added to the Date header
+	As            int               // this status in the place of 200
 	IgnoreRange   bool              // answer 200 with everything
 	RangeShift    int64             // added to both ends of Content-Range; the bytes stay
 	TotalShift    int64             // added to the total of Content-Range
 	LengthShift   int64             // added to Content-Length
 	NoLength      bool              // chunked, without Content-Length
-	Gzip          bool              // Content-Encoding: gzip, really applied
+	Gzip          bool              // Content-Encoding: gzip, really applied; Header may label it otherwise
 	Flip          bool              // flip one bit of the byte at FlipAt
 	FlipAt        int64             // offset in the whole resource, also under a Range
 	Cut           Ending            // end the body early
@@ -74,7 +77,9 @@ func (a *armed) lift() { a.once.Do(func() { close(a.lifted) }) }
 func (a *armed) fits(rt route, r *http.Request) bool {
 	return (a.On == 0 || a.On&rt.class != 0) &&
 		(a.Method == "" || a.Method == r.Method) &&
-		(a.Match == "" || strings.Contains(r.URL.RequestURI(), a.Match))
+		(a.Match == "" || strings.Contains(r.URL.RequestURI(), a.Match)) &&
+		(a.Unless == "" || !strings.Contains(r.URL.RequestURI(), a.Unless)) &&
+		(!a.Ranged || r.Header.Get("Range") != "")
 }
 
 // Inject puts f on duty, after the faults that are there. The returned

@@ -41,6 +41,7 @@ type Hub struct {
 	mu     sync.Mutex
 	realm  string
 	reject bool
+	twins  map[string]*Hub // see twin
 }
 
 // AddHub starts a registry, and its token server and CDN, named with the

@@ -111,6 +111,9 @@ func (w *writer) WriteHeader(status int) {
 	for _, a := range w.faults {
 		w.spoilHeader(a, h)
 		w.setLimit(a, size)
+		if a.As != 0 && status == http.StatusOK {
+			status = a.As
+		}
 	}
 	w.wrote = true
 	w.rec.status(status)
@@ -161,7 +164,9 @@ func (w *writer) spoilHeader(a *armed, h http.Header) {
 		h.Del("Content-Length")
 	}
 	if a.Gzip && w.gz == nil {
-		h.Set("Content-Encoding", "gzip")
+		if a.Header["Content-Encoding"] == "" {
+			h.Set("Content-Encoding", "gzip")
+		}
 		w.gz, _ = gzip.NewWriterLevel(w.ResponseWriter, gzip.BestSpeed) // the race detector makes the others very slow
 	}
 }
