@@ -129,6 +129,21 @@ func TestLoginWithinOneOrigin(t *testing.T) {
 			t.Errorf("%+v", at)
 		}
 	})
+	t.Run("a signed link on the same origin", func(t *testing.T) { // as of S3: one kind of authentication
+		t.Parallel()
+		r := newRig(t, users)
+		_, content := r.img.Layer(0)
+		defer simnet.FindQuirk("redirect-308").Play(r.hub)()
+		defer r.hub.Inject(simnet.Fault{On: simnet.Blobs, Match: "moved=1", Respond: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+			if q.Header.Get("Authorization") != "" {
+				answering(400, nil, "<Error><Code>InvalidArgument</Code></Error>")(w, q)
+				return
+			}
+			answering(200, nil, string(content))(w, q)
+		})})()
+		_, body := mustFetch(t, r.upstream(t, withSecrets), r.blob())
+		sameBytes(t, body, content)
+	})
 	t.Run("by way of another", func(t *testing.T) {
 		t.Parallel()
 		r := newRig(t, users)

@@ -40,9 +40,12 @@ func (a *attempt) follow(resp *http.Response, login pullchain.Secret) (*http.Res
 		}
 		a.redirected = true
 		a.offOrigin = a.offOrigin || !sameOrigin(to, a.u.origin)
-		if a.offOrigin {
+		switch {
+		case a.offOrigin:
 			resp, err = a.abroad(to)
-		} else {
+		case a.steps.fresh: // a signed link takes no second kind of authentication, on the same host neither
+			resp, err = a.hop(to, "")
+		default:
 			resp, err = a.hop(to, login)
 		}
 		if err != nil {

@@ -22,7 +22,7 @@ type manner struct {
 type steps struct {
 	head  *pullchain.Error // to HEAD: GET
 	part  *pullchain.Error // to Range: the whole
-	fresh bool             // a signed link has been refused: a new one
+	fresh bool             // a signed link has been refused: a new one, and no login with it
 }
 
 // firstByte is what a blob is asked for in the place of HEAD.

@@ -34,6 +34,7 @@ func TestStaleIfError(t *testing.T) {
 		{"429", failed(pullchain.Limited, pullchain.CodeQuota, 429), true, true},
 		{"egress", failed(pullchain.Egress, pullchain.CodeEgressProxy, 0), true, true},
 		{"corrupt", failed(pullchain.Corrupt, pullchain.CodeNotRegistry, 200), true, true},
+		{"a router's 404", failed(pullchain.Unavailable, pullchain.CodeNotRegistry, 404), true, true},
 		{"401", failed(pullchain.Denied, pullchain.CodeUnauthorized, 401), false, false},
 		{"403", failed(pullchain.Denied, pullchain.CodeForbidden, 403), false, false},
 		{"404", failed(pullchain.NotFound, pullchain.CodeNotFound, 404), false, false},

@@ -61,8 +61,10 @@ func full() *config.Config {
 					Headers:        map[string]pullchain.Secret{"X-Worker-Key": "sesame"},
 					RedirectHosts:  []string{"*.r2.cloudflarestorage.com"},
 					AuthHosts:      []string{"auth.example.com"},
+					NS:             true,
+					Rewrite:        []upstreams.Rewrite{{From: "coredns/coredns", To: "coredns"}, {From: "library/", To: ""}},
 					MaxConnections: 16,
-					Timeouts:       upstreams.Timeouts{Connect: 3 * time.Second, Header: 12 * time.Second, Stall: 15 * time.Second},
+					Timeouts:       upstreams.Timeouts{Connect: 3 * time.Second, Header: 12 * time.Second, Stall: 15 * time.Second, Token: 45 * time.Second},
 				},
 				Egress: "direct", Metered: true, Weight: 0.5,
 				Probe: healthcheck.Config{
