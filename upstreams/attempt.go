@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strings"
 	"time"
@@ -80,7 +81,7 @@ func (a *attempt) ask() (*http.Response, error) {
 	for replay := false; ; replay = true {
 		a.redirected, a.offOrigin = false, false
 		fresh, wanted := a.u.auth.NeedsToken(repo), a.u.auth.Wanted(repo)
-		login, err := a.u.auth.Header(a.ctx, repo)
+		login, err := a.login(repo, fresh)
 		if err != nil {
 			return nil, err
 		}
@@ -113,6 +114,26 @@ func (a *attempt) ask() (*http.Response, error) {
 		}
 	}
 }
+
+// login returns the Authorization for a request for repo, waiting for a token if fetch is
+// set. The call for it may be another request's and has a context of its own, so that
+// a caller that traces this attempt's connections would see nothing happen: it is shown
+// a wait for a connection that is not being dialled. The upstream is not silent meanwhile, and a
+// request that has no other waits as long as its client does.
+func (a *attempt) login(repo string, fetch bool) (pullchain.Secret, error) {
+	if trace := httptrace.ContextClientTrace(a.ctx); fetch && trace != nil {
+		if trace.GetConn != nil {
+			trace.GetConn(tokenServer)
+		}
+		if trace.GotConn != nil {
+			defer trace.GotConn(httptrace.GotConnInfo{})
+		}
+	}
+	return a.u.auth.Header(a.ctx, repo)
+}
+
+// tokenServer stands for the host:port of whatever token server it is.
+const tokenServer = "token server"
 
 // blobOverHTTP2 reports whether resp, which was to be a redirect, is the blob
 // itself after all. One that is small may come as it does.

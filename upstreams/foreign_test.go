@@ -2,7 +2,9 @@ package upstreams_test
 
 import (
 	"net/http"
+	"net/http/httptrace"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -183,6 +185,36 @@ func TestLoginWithinOneOrigin(t *testing.T) {
 		expectError(t, err, pullchain.Refused, pullchain.CodeRedirectBlocked)
 		r.expectUntouched(t, "plain")
 	})
+}
+
+// TestTokenWaitIsShown: the wait for a token is a wait for a connection to a caller that
+// traces those, and it has an end.
+func TestTokenWaitIsShown(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, simnet.HubConfig{})
+	u := r.upstream(t, nil)
+	var mu sync.Mutex
+	var seen []string
+	note := func(s string) {
+		mu.Lock()
+		defer mu.Unlock()
+		seen = append(seen, s)
+	}
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+		GetConn: func(host string) { note("wait " + strings.TrimLeft(host, "0123456789.:")) },
+		GotConn: func(httptrace.GotConnInfo) { note("got") },
+	})
+	for _, want := range []string{"wait ,got,wait token server,got,wait ,got", "wait ,got"} { // the hub's 401, its token, the hub; then the hub alone
+		seen = nil
+		resp, err := u.Fetch(ctx, r.tag())
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if got := strings.Join(seen, ","); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
 }
 
 // TestHeaderTime: a manifest's headers have their own time, although token calls, which

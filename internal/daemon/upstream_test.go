@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/pullchain/pullchain"
-	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/internal/admin"
 	"github.com/pullchain/pullchain/internal/simnet"
 )
@@ -33,9 +32,6 @@ func (r *rig) reset(registry, upstream string) (int, string) {
 // learnt of it: a time that it named itself, and bytes that proved wrong.
 func TestUpstreamReset(t *testing.T) {
 	t.Parallel()
-	if _, ok := any((*balancer.Lane)(nil)).(interface{ Reset() }); !ok {
-		t.Skip("lanes forget nothing yet")
-	}
 	p := newPair(t, nil)
 	undo := p.a.Inject(limited())
 	p.manifest()
