@@ -318,26 +318,6 @@ func TestBudgetToTheFirstByte(t *testing.T) {
 	}
 }
 
-// A token server that is slow is waited for where no other lane can serve, beyond the
-// time for a first byte: a client without us would wait for it too.
-func TestASlowTokenServerIsWaitedFor(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		r := newRig(after(20*time.Second, serve))
-		r.ups[0].token = true
-		r.mustGet(t, byDigest)
-		r.ups[0].become(silent)
-		start := time.Now()
-		if _, err := r.Fetch(t.Context(), of(1, byDigest)); errorOf(t, err).Status != 504 || time.Since(start) != time.Minute {
-			t.Errorf("%v after %v", err, time.Since(start))
-		}
-		start = time.Now()
-		if _, err := r.Fetch(t.Context(), on(pullchain.FetchOptions{NoForce: true}, of(2, byDigest))); err == nil || time.Since(start) > 15*time.Second {
-			t.Errorf("with a fallback: %v after %v", err, time.Since(start))
-		}
-	})
-}
-
 func TestForcedTryIsOne(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -124,26 +124,12 @@ func (r *race) spent() {
 		queued = max(queued, r.log.queued+a.watch.queuedFor())
 	}
 	more := min(queued, maxQueued) - r.log.granted
-	if more <= 0 && r.log.granted == 0 && r.awaitsToken() {
-		more = tokenPatience
-	}
 	if more <= 0 || hasFallback(r.req) {
 		r.cancel(errOutOfTime)
 		return
 	}
 	r.log.granted += more
 	r.limit.Reset(more)
-}
-
-// tokenPatience is how much longer than its budget a request may take whose lane waits
-// for a token: the registry itself has not been asked yet, and a client without us would
-// wait as long. That a token is needed is known before the request is sent, so that a
-// silent registry gets none of it.
-const tokenPatience = 45 * time.Second
-
-// awaitsToken reports whether an attempt that runs has no token yet.
-func (r *race) awaitsToken() bool {
-	return slices.ContainsFunc(r.running, func(a *attempt) bool { return a.lane.up.NeedsToken(r.req) })
 }
 
 // notYetConnected reports whether none of the lanes being asked has so much as let
