@@ -139,9 +139,9 @@ func TestF46_RangeOfAResumeCache(t *testing.T) {
 		code   pullchain.Code // why b did not; "" if it did
 	}{
 		"ignored":             {simnet.Fault{IgnoreRange: true}, "b", ""},
-		"another start":       {simnet.Fault{RangeShift: -512}, "c", pullchain.CodeWrongRange},
+		"another start":       {simnet.Fault{RangeShift: -512}, "b, asked for the whole", ""},
 		"another total":       {simnet.Fault{TotalShift: 5}, "c", pullchain.CodeWrongSize},
-		"206 without a range": {simnet.Fault{Header: map[string]string{"Content-Range": ""}}, "c", pullchain.CodeWrongRange},
+		"206 without a range": {simnet.Fault{Header: map[string]string{"Content-Range": ""}}, "b, as it was asked", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -152,15 +152,21 @@ func TestF46_RangeOfAResumeCache(t *testing.T) {
 			path, content := k.layer()
 			k.wantBytes(path, content)
 			k.wantAsked("a", http.MethodGet, simnet.Blobs, 1)
-			k.wantAsked("b", http.MethodGet, simnet.Blobs, 1)
+			asked := 1
+			if tc.serves == "b, asked for the whole" { // where the part was botched (docs/faults.md 0.4)
+				asked = 2
+			}
+			k.wantAsked("b", http.MethodGet, simnet.Blobs, asked)
 			k.layerStored()
 			k.wantHit()
 			b := k.lane("b")
-			if tc.serves == "b" {
+			if tc.serves != "c" {
 				k.wantAsked("c", http.MethodGet, simnet.Blobs, 0)
-				k.wantSent(size, cutAt)
-				if !b.IgnoresRange {
-					t.Error("b is not known to ignore ranges")
+				if asked == 1 {
+					k.wantSent(size, cutAt)
+				}
+				if b.IgnoresRange == (tc.serves == "b, as it was asked") {
+					t.Errorf("b is taken to ignore ranges: %t", b.IgnoresRange)
 				}
 				return
 			}

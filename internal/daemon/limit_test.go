@@ -244,6 +244,9 @@ func TestF09_Abuse(t *testing.T) {
 				} else {
 					p.wantCode(p.manifest(), "a", pullchain.CodeAbuse)
 				}
+				p.wantUntil(p.wantGate("a", class, "cooldown", pullchain.CodeAbuse), time.Minute, time.Minute)
+				p.manifest() // the other class is told for itself: a 429 for blobs may be for blobs alone
+				p.blob(0)
 				p.wantUntil(p.wantGate("a", "manifest", "cooldown", pullchain.CodeAbuse), time.Minute, time.Minute)
 				p.wantUntil(p.wantGate("a", "blob", "cooldown", pullchain.CodeAbuse), time.Minute, time.Minute)
 				asked := p.asked("a", "", 0)

@@ -1,6 +1,7 @@
 package daemon_test
 
 import (
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -128,7 +129,11 @@ func TestF23_NothingElseLeft(t *testing.T) {
 	fault := simnet.RedirectTo(internal.URL() + "/secret")
 	fault.On = simnet.Blobs
 	p.a.Inject(fault)
-	p.b.Inject(simnet.Fault{On: simnet.Blobs, Status: http.StatusNotFound})
+	p.b.Inject(simnet.Fault{On: simnet.Blobs, Respond: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json") // a router's 404 would be no registry's word
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = io.WriteString(w, `{"errors":[{"code":"BLOB_UNKNOWN","message":"blob unknown to registry"}]}`)
+	})})
 	path, _ := p.layer()
 	got := p.get(path)
 	p.wantError(got, http.StatusBadGateway, "UNKNOWN")
