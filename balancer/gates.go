@@ -173,7 +173,7 @@ func (l *Lane) closedIn(v *gateView, req pullchain.Request, now time.Time) *clos
 func (v *gateView) closed(class pullchain.Class, now time.Time, needsToken func() bool) *closedGate {
 	g := v.closedBeforeBreakers(class, now)
 	if now.Before(v.grace) {
-		if g != nil && !g.overridable() {
+		if g != nil && (!g.overridable() || g.gate == gateQuarantine) { // an answer is no proof of right bytes
 			return g
 		}
 		return nil
@@ -289,10 +289,11 @@ func (v *gateView) tokenMatters() bool {
 
 // overridable reports whether the gate is closed on a guess of ours. When nothing
 // else is left, such a lane is tried all the same: a wrong guess must not be an
-// outage. What the operator, the upstream itself or wrong bytes decided stands.
+// outage. What the operator or the upstream itself decided stands. That a lane has sent
+// wrong bytes of some images is a guess about the next one, which its digest proves.
 func (g *closedGate) overridable() bool {
 	switch g.gate {
-	case gateOperator, gateQuarantine:
+	case gateOperator:
 		return false
 	case gateCooldown, gateContent:
 		return !g.named

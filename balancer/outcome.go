@@ -53,7 +53,9 @@ func (l *Lane) learnSuccess(a *admission, now time.Time) {
 		g.grace = now.Add(graceTime)
 	}
 	g.failback.success(now)
-	delete(g.contents, subjectOf(a.req))
+	if !a.req.Head { // headers prove no bytes
+		delete(g.contents, subjectOf(a.req))
+	}
 }
 
 // learnFailure closes what a failure is held against. The Reason says which gate, and

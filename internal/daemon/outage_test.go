@@ -150,21 +150,34 @@ func TestF38_AnswersAtOnce(t *testing.T) {
 	}
 }
 
+// F38 A lane that has sent wrong bytes of several images may have the next one right,
+// and its digest tells: where no other is left it is asked.
+func TestF38_TheLastPathMayBeQuarantined(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, nil)
+	undo := p.a.Inject(simnet.Fault{On: simnet.Manifests, Flip: true, FlipAt: 60})
+	for range 3 { // as many repositories as it takes to quarantine a lane
+		p.wantServedBy(p.byDigest(p.another()), "b")
+	}
+	p.wantGate("a", "manifest", "quarantine", pullchain.CodeDigestMismatch)
+	undo()
+	p.b.Inject(simnet.Fault{On: simnet.Manifests, Status: http.StatusBadGateway})
+	p.wantServedBy(p.byDigest(p.another()), "a")
+	p.wantGate("a", "manifest", "quarantine", pullchain.CodeDigestMismatch) // an answer is no proof of right bytes
+}
+
 // What is closed for wrong bytes, or until a time that it named, is not forced.
 func TestF38_NotEverythingIsForced(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]simnet.Fault{
-		"quarantined": {Flip: true, FlipAt: 60},
-		"named time":  simnet.TooManyAfter(time.Hour, false),
+		"named time": simnet.TooManyAfter(time.Hour, false),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := newPair(t, nil)
 			fault.On = simnet.Manifests
 			p.a.Inject(fault)
-			for range 3 { // as many repositories as it takes to quarantine a lane
-				p.wantServedBy(p.byDigest(p.another()), "b")
-			}
+			p.wantServedBy(p.byDigest(p.another()), "b")
 			asked := p.asked("a", "", simnet.Manifests)
 			p.b.Inject(simnet.Fault{On: simnet.Manifests, Status: http.StatusBadGateway})
 			p.trip("b")

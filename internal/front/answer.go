@@ -196,7 +196,12 @@ func length(resp *pullchain.Response) int64 {
 // contentType returns the type to declare. No client reads that of a blob, but a
 // browser would, and the bytes are whatever was pushed.
 func contentType(op pullchain.Op, mediaType string) string {
-	if op == pullchain.Blob || mediaType == "" {
+	switch {
+	case op == pullchain.Tags: // no digest proves a list, and its upstream may echo what it was sent
+		return "application/json"
+	case op == pullchain.Referrers:
+		return wire.TypeOCIIndex
+	case op == pullchain.Blob || mediaType == "":
 		return "application/octet-stream"
 	}
 	return mediaType
