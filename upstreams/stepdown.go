@@ -67,8 +67,8 @@ func headRefused(e *pullchain.Error, offOrigin bool) bool {
 		return !e.Final && !offOrigin
 	case pullchain.CodeUnexpected:
 		return e.Status >= 400 || e.Reason == pullchain.Corrupt
-	case pullchain.CodeServerError:
-		return e.Reason == pullchain.Unavailable
+	case pullchain.CodeServerError: // else it is unwell, and a GET is more work, and counts against a quota
+		return e.Status == http.StatusNotImplemented
 	}
 	return false
 }
@@ -151,9 +151,9 @@ func (s *skills) lacks(k skill) bool {
 }
 
 // learn draws the conclusion from a request that was answered after it had been put in
-// another way. A HEAD that failed as a server fails, or whose label was odd, may be one
-// image's: GETs of manifests count against a quota, and HEADs do not (docs/protocol.md
-// 4.1), so that they are not given up for that.
+// another way. A HEAD whose label was odd may be one image's: GETs of manifests count
+// against a quota, and HEADs do not (docs/protocol.md 4.1), so that they are not given up
+// for that.
 func (s *skills) learn(req pullchain.Request, took *steps) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
