@@ -76,17 +76,15 @@ func TestLedger_HeadIsHead(t *testing.T) {
 		if left := hub.Remaining("127.0.0.1"); left != 10 {
 			t.Errorf("%s counted %d pulls", hub.Name(), 10-left)
 		}
+		for _, server := range []string{hub.Name(), hub.CDN.Name()} {
+			r.wantAsked(server, http.MethodGet, simnet.Manifests|simnet.Blobs, 0)
+		}
 	}
-	// Each HEAD was one HEAD: two rounds of three, and those that the fault met. Only
-	// where the server failed GET was tried as well, which failed and so was not counted.
-	r.wantAsked("first", http.MethodGet, simnet.Manifests|simnet.Blobs, len(paths))
-	for _, server := range []string{first.CDN.Name(), second.Name(), second.CDN.Name()} {
-		r.wantAsked(server, http.MethodGet, simnet.Manifests|simnet.Blobs, 0)
-	}
+	// Each HEAD was one HEAD: two rounds of three, and those that the fault met.
 	if n := r.asked("second", http.MethodHead, simnet.Manifests|simnet.Blobs); n < 3 {
 		t.Errorf("the second hub saw %d HEADs, want at least 3", n)
 	}
-	r.wantAsked("first", http.MethodHead, simnet.Manifests, len(r.net.Ledger().Find(simnet.Filter{Server: "first", Class: simnet.Manifests}))-2)
+	r.wantAsked("first", http.MethodHead, simnet.Manifests, len(r.net.Ledger().Find(simnet.Filter{Server: "first", Class: simnet.Manifests})))
 }
 
 // TestLedger_ColdHeadIsHead: also with nothing known, when the registry has to
