@@ -74,7 +74,7 @@ func (x *exchange) log() {
 // appendTrace appends how the answer came about.
 func (x *exchange) appendTrace(attrs []slog.Attr, trace []pullchain.Attempt) []slog.Attr {
 	if !x.req.Range.Whole() {
-		attrs = append(attrs, slog.String("range", wire.FormatRange(x.req.Range)))
+		attrs = append(attrs, slog.String("range", x.rangeText()))
 	}
 	if x.parts != nil {
 		attrs = append(attrs, slog.Int("parts", len(x.parts)))
@@ -139,4 +139,12 @@ func clientFamily(userAgent string) string {
 		return family
 	}
 	return "other"
+}
+
+// rangeText is the range that the client asked for, or all where it asked for several.
+func (x *exchange) rangeText() string {
+	if asked := x.r.Header.Get("Range"); strings.Contains(asked, ",") {
+		return wire.Clip(asked)
+	}
+	return wire.FormatRange(x.req.Range)
 }
