@@ -1,0 +1,138 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+)
+
+const matrixFile = "../../docs/matrix.md"
+
+// knownShortfalls are the cells that may break the rule for a while, by a regular
+// expression of client/quirk, each with the reason. The list is to be empty.
+var knownShortfalls = []struct{ cells, reason string }{}
+
+// knownShortfall is the reason why a cell may break the rule, or nothing.
+func knownShortfall(client, quirk string) string {
+	for _, k := range knownShortfalls {
+		if regexp.MustCompile("^(?:" + k.cells + ")$").MatchString(client + "/" + quirk) {
+			return k.reason
+		}
+	}
+	return ""
+}
+
+// A matrixTable is docs/matrix.md: the cells by client/quirk, as the file has them
+// and as this run has played them.
+type matrixTable struct {
+	mu     sync.Mutex
+	file   map[string]string
+	played map[string]string
+}
+
+func loadTable(t *testing.T) *matrixTable {
+	t.Helper()
+	text, err := os.ReadFile(matrixFile)
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	m := &matrixTable{file: map[string]string{}, played: map[string]string{}}
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+		if len(fields) != len(pullers)+1 {
+			continue
+		}
+		for i, p := range pullers {
+			quirk := strings.Trim(strings.TrimSpace(fields[0]), "`")
+			m.file[p.name+"/"+quirk] = strings.Trim(strings.TrimSpace(fields[i+1]), "`")
+		}
+	}
+	return m
+}
+
+func (m *matrixTable) enter(client, quirk, cell string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.played[client+"/"+quirk] = cell
+}
+
+// finish writes the table with -update; without, it wants the cells that were played
+// to be as they stand there.
+func (m *matrixTable) finish(t *testing.T) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if f := flag.Lookup("update"); f != nil && f.Value.String() == "true" {
+		for cell, text := range m.played {
+			m.file[cell] = text
+		}
+		if err := os.WriteFile(matrixFile, m.render(), 0o644); err != nil {
+			t.Error(err)
+		}
+		return
+	}
+	for cell, got := range m.played {
+		if want := m.file[cell]; got != want {
+			t.Errorf("%s is %q, docs/matrix.md has %q (-update with -matrix-only '^%s$' writes it)", cell, got, want, regexp.QuoteMeta(cell))
+		}
+	}
+}
+
+const matrixHead = `# Quirks of registries, real clients, and pullchain between them
+
+Never worse than direct ([faults.md](faults.md), 0): a pull that works without pullchain works through it. This table is what happened when each client
+pulled from each odd registry, once directly and once through a pullchain process. ` + "`e2e.TestMatrix`" + ` makes it (CONTRIBUTING.md says how) and fails where
+the rule is broken.
+
+A cell is two or three pairs of pulls: directly; through pullchain with the odd registry as the only upstream; and, where something failed directly,
+through pullchain with a good upstream behind the odd one. Each pair is the odd image, then an ordinary image of the same registry. ` + "`+`" + ` was pulled with the
+right digests and bytes, ` + "`-`" + ` failed. So ` + "`++ ++`" + ` works everywhere; ` + "`-+ -+ ++`" + ` is one image that cannot be had from its only upstream, costs no other
+image anything, and comes from a second upstream where there is one. An empty cell has not been played.
+
+`
+
+// render is the file.
+func (m *matrixTable) render() []byte {
+	var b bytes.Buffer
+	b.WriteString(matrixHead)
+	better, same := 0, 0
+	for _, cell := range m.file {
+		pairs := strings.Fields(cell)
+		switch {
+		case len(pairs) == 2:
+			same++
+		case len(pairs) == 3:
+			better++
+		}
+	}
+	fmt.Fprintf(&b, "%d cells work directly and through pullchain; %d fail directly, and are mended by a second upstream.\n\n", same, better)
+	b.WriteString("| quirk |")
+	for _, p := range pullers {
+		fmt.Fprintf(&b, " %s |", p.name)
+	}
+	b.WriteString("\n|---|" + strings.Repeat("---|", len(pullers)) + "\n")
+	for _, q := range matrixQuirks() {
+		fmt.Fprintf(&b, "| `%s` |", q.Name)
+		for _, p := range pullers {
+			if cell := m.file[p.name+"/"+q.Name]; cell != "" {
+				fmt.Fprintf(&b, " `%s` |", cell)
+			} else {
+				b.WriteString(" |")
+			}
+		}
+		b.WriteByte('\n')
+	}
+	b.WriteString("\n## What they do\n\n| quirk | the registry | known from |\n|---|---|---|\n")
+	for _, q := range matrixQuirks() {
+		if !strings.Contains(q.Name, "+") {
+			fmt.Fprintf(&b, "| `%s` | %s | %s |\n", q.Name, q.About, q.Source)
+		}
+	}
+	return b.Bytes()
+}
