@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"log"
@@ -58,6 +59,21 @@ func newMatrixRig(t *testing.T, program string, ns *namespace, client string, qs
 	}
 	m.daemon = startConfigured(t, program, ns, registries.String())
 	return m
+}
+
+// traces is what the pullchain's access log says of a registry.
+func (m *matrixRig) traces(registry string) string {
+	var b strings.Builder
+	for line := range strings.Lines(m.daemon.process.output()) {
+		var a struct {
+			access
+			Registry, Repo string
+		}
+		if json.Unmarshal([]byte(line), &a) == nil && a.Registry == registry {
+			fmt.Fprintf(&b, "    %s %s %s %.40s %s-> %d %s\n", a.Method, a.Repo, a.Op, a.Ref, a.Range, a.Status, a.Trace)
+		}
+	}
+	return b.String()
 }
 
 // direct is a registry with the quirk of which pullchain knows nothing.

@@ -39,11 +39,17 @@ type matrixTable struct {
 
 func loadTable(t *testing.T) *matrixTable {
 	t.Helper()
+	return &matrixTable{file: readTable(t), played: map[string]string{}}
+}
+
+// readTable reads the cells of the file; without a file there are none.
+func readTable(t *testing.T) map[string]string {
+	t.Helper()
 	text, err := os.ReadFile(matrixFile)
 	if err != nil && !os.IsNotExist(err) {
 		t.Fatal(err)
 	}
-	m := &matrixTable{file: map[string]string{}, played: map[string]string{}}
+	cells := map[string]string{}
 	for line := range strings.Lines(string(text)) {
 		fields := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
 		if len(fields) != len(pullers)+1 {
@@ -51,32 +57,39 @@ func loadTable(t *testing.T) *matrixTable {
 		}
 		for i, p := range pullers {
 			quirk := strings.Trim(strings.TrimSpace(fields[0]), "`")
-			m.file[p.name+"/"+quirk] = strings.Trim(strings.TrimSpace(fields[i+1]), "`")
+			cells[p.name+"/"+quirk] = strings.Trim(strings.TrimSpace(fields[i+1]), "`")
 		}
 	}
-	return m
+	return cells
 }
 
-func (m *matrixTable) enter(client, quirk, cell string) {
+// enter notes a cell. With -update the file has it at once, so that a long run may
+// be stopped; what another process has written there stays.
+func (m *matrixTable) enter(t *testing.T, client, quirk, cell string) {
+	t.Helper()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.played[client+"/"+quirk] = cell
+	if !updating() {
+		m.played[client+"/"+quirk] = cell
+		return
+	}
+	m.file = readTable(t)
+	m.file[client+"/"+quirk] = cell
+	if err := os.WriteFile(matrixFile, m.render(), 0o644); err != nil {
+		t.Error(err)
+	}
 }
 
-// finish writes the table with -update; without, it wants the cells that were played
-// to be as they stand there.
+// updating reports whether golden files are to be written.
+func updating() bool {
+	f := flag.Lookup("update")
+	return f != nil && f.Value.String() == "true"
+}
+
+// finish wants the cells that were played to be as the file has them.
 func (m *matrixTable) finish(t *testing.T) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if f := flag.Lookup("update"); f != nil && f.Value.String() == "true" {
-		for cell, text := range m.played {
-			m.file[cell] = text
-		}
-		if err := os.WriteFile(matrixFile, m.render(), 0o644); err != nil {
-			t.Error(err)
-		}
-		return
-	}
 	for cell, got := range m.played {
 		if want := m.file[cell]; got != want {
 			t.Errorf("%s is %q, docs/matrix.md has %q (-update with -matrix-only '^%s$' writes it)", cell, got, want, regexp.QuoteMeta(cell))

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pullchain/pullchain/internal/quirks"
 )
@@ -28,6 +29,10 @@ const (
 	pairSeed  = 7
 	pairCount = 48
 )
+
+// matrixPatience is how long a pull may take that takes a second as a rule. Some
+// clients wait for minutes before they believe an error.
+const matrixPatience = 2 * time.Minute
 
 // matrixQuirks are the rows of the table.
 func matrixQuirks() []quirks.Quirk { return append(quirks.All(), quirks.Pairs(pairSeed, pairCount)...) }
@@ -63,7 +68,7 @@ func TestMatrix(t *testing.T) {
 					for i, q := range batch {
 						t.Run(q.Name, func(t *testing.T) { rig.play(t, client, i, table) })
 					}
-					rig.daemon.end(t)
+					rig.daemon.process.stop(t)
 				})
 			}
 		})
@@ -131,7 +136,7 @@ func (m *matrixRig) play(t *testing.T, p puller, i int, table *matrixTable) {
 			told += "--- with a second upstream " + second.told
 		}
 	}
-	table.enter(m.client, q.Name, cell)
+	table.enter(t, m.client, q.Name, cell)
 	reason := knownShortfall(m.client, q.Name)
 	switch {
 	case len(faults) > 0 && reason != "":
@@ -149,6 +154,9 @@ func (m *matrixRig) pullBoth(t *testing.T, p puller, q quirks.Quirk, kind string
 	o.odd = m.pullOne(t, p, at, "odd/app", q.Name+"-"+kind+"-a", q.ListedTag, &told)
 	o.next = m.pullOne(t, p, at, "library/next", q.Name+"-"+kind+"-b", "", &told)
 	o.told = fmt.Sprintf("(%s)\n%s  the registry was asked:\n%s", o, &told, at.asked)
+	if at.registry != "" {
+		o.told += "  pullchain logged:\n" + m.traces(at.registry)
+	}
 	return o
 }
 
@@ -156,7 +164,7 @@ func (m *matrixRig) pullBoth(t *testing.T, p puller, q quirks.Quirk, kind string
 // about.
 func (m *matrixRig) pullOne(t *testing.T, p puller, at matrixSite, repository, tag, listed string, told *strings.Builder) bool {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), matrixPatience)
 	defer cancel()
 	img := newImageOf(t, strings.ReplaceAll(m.client+"-"+tag, "+", "_"), []int{10 << 10, 300 << 10})
 	img.repository = repository
@@ -169,7 +177,9 @@ func (m *matrixRig) pullOne(t *testing.T, p puller, at matrixSite, repository, t
 		}
 		return true
 	}
+	start := time.Now()
 	got, output, err := p.pull(ctx, at.site, img)
+	t.Logf("%s: %v", img.name(), time.Since(start).Round(time.Millisecond))
 	if err != nil {
 		fmt.Fprintf(told, "  %s: %v\n%s\n", img.name(), err, output)
 		return false

@@ -29,7 +29,6 @@ func refusals() []Quirk {
 	qs := []Quirk{
 		odd("500", "is answered 500", refusing(500, "UNKNOWN", "unknown error")),
 		odd("503-hour", "is answered 503 with Retry-After: 3600", later(503, "3600", "text/plain", "in maintenance")),
-		odd("429-hour", "is answered 429 with Retry-After: 3600", later(429, "3600", "application/json", limited)),
 		odd("403-denied", "is forbidden", refusing(403, "DENIED", "requested access to the resource is denied")),
 		odd("403-challenge", "meets a challenge of Cloudflare", challenge),
 		odd("451", "is not available for legal reasons", refusing(451, "DENIED", "unavailable for legal reasons")),
@@ -40,6 +39,10 @@ func refusals() []Quirk {
 		{Name: "limit-blobs", About: "blobs are 429, text, manifests are fine", Source: "an abuse guard for transfers", Registry: []Layer{replaced(isBlob, saying(429, "text/plain", "Too Many Requests"))}},
 		{Name: "limit-cdn", About: "the CDN says 429 by a web page", Source: "the same before the bucket", CDN: []Layer{replaced(isBlob, saying(429, "text/html", "<html>slow down</html>"))}},
 	}
+	// Clients wait for what a 429 says, up to minutes.
+	hour := odd("429-hour", "is answered 429 with Retry-After: 3600", later(429, "3600", "application/json", limited))
+	hour.Slow = true
+	qs = append(qs, hour)
 	for _, v := range []struct{ name, value string }{{"0", "0"}, {"negative", "-1"}, {"past", "Mon, 01 Jan 2024 00:00:00 GMT"}} {
 		qs = append(qs, Quirk{Name: "limit-once-" + v.name, About: "the first answer for each tag is 429 with Retry-After: " + v.value, Source: "limits that are over at once",
 			Registry: []Layer{firstReplaced(1, all(isTagged), later(429, v.value, "application/json", limited))}})
