@@ -36,8 +36,8 @@ func refusals() []Quirk {
 		odd("404-harbor", "is not found, in the words of a proxy project", refusing(404, "NOT_FOUND", "artifact odd/app not found")),
 		odd("500-quota", "is answered 500, since the mirror's own quota is spent", saying(500, "application/json",
 			`{"errors":[{"code":"UNKNOWN","message":"unknown error","detail":"toomanyrequests: You have reached your unauthenticated pull rate limit."}]}`)),
-		{Name: "limit-blobs", About: "blobs are 429, text, manifests are fine", Source: "an abuse guard for transfers", Registry: []Layer{replaced(isBlob, saying(429, "text/plain", "Too Many Requests"))}},
-		{Name: "limit-cdn", About: "the CDN says 429 by a web page", Source: "the same before the bucket", CDN: []Layer{replaced(isBlob, saying(429, "text/html", "<html>slow down</html>"))}},
+		{Name: "limit-blobs", Slow: true, About: "blobs are 429, text, manifests are fine", Source: "an abuse guard for transfers", Registry: []Layer{replaced(isBlob, saying(429, "text/plain", "Too Many Requests"))}},
+		{Name: "limit-cdn", Slow: true, About: "the CDN says 429 by a web page", Source: "the same before the bucket", CDN: []Layer{replaced(isBlob, saying(429, "text/html", "<html>slow down</html>"))}},
 	}
 	// Clients wait for what a 429 says, up to minutes.
 	hour := odd("429-hour", "is answered 429 with Retry-After: 3600", later(429, "3600", "application/json", limited))
