@@ -44,6 +44,9 @@ type Quirk struct {
 	// ListedTag is a tag that the whole list of odd/app has, for quirks of lists of
 	// tags: a pull asks for none. Empty for all others.
 	ListedTag string
+	// Passes says that the odd image fails at first by its nature, and a later pull of
+	// it is the one to look at.
+	Passes bool
 	// Slow says that a play takes many seconds by its nature.
 	Slow bool
 }

@@ -43,6 +43,8 @@ func refusals() []Quirk {
 	hour := odd("429-hour", "is answered 429 with Retry-After: 3600", later(429, "3600", "application/json", limited))
 	hour.Slow = true
 	qs = append(qs, hour)
+	qs = append(qs, Quirk{Name: "odd-404-then-200", About: "one image is not found when it is asked for first, and is there later", Source: "proxy projects that fetch in the background", Passes: true,
+		Registry: []Layer{firstReplaced(1, all(isOdd, isTagged), refusing(404, "NOT_FOUND", "artifact odd/app not found"))}})
 	for _, v := range []struct{ name, value string }{{"0", "0"}, {"negative", "-1"}, {"past", "Mon, 01 Jan 2024 00:00:00 GMT"}} {
 		qs = append(qs, Quirk{Name: "limit-once-" + v.name, About: "the first answer for each tag is 429 with Retry-After: " + v.value, Source: "limits that are over at once",
 			Registry: []Layer{firstReplaced(1, all(isTagged), later(429, v.value, "application/json", limited))}})
