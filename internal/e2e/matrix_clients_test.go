@@ -145,7 +145,8 @@ func skopeoPuller(t *testing.T, ns *namespace) puller {
 			return digest.FromBytes(manifest), output, (&skopeo{dir: dir}).Check(ctx, img)
 		},
 		tags: func(ctx context.Context, at site, repository string) (string, error) {
-			return run(command(ctx, at, "list-tags", "docker://"+at.named(repository)))
+			// It asks no mirror for them.
+			return run(command(ctx, at, "list-tags", "--tls-verify=false", "docker://"+at.in(repository)))
 		},
 	}
 }
@@ -185,10 +186,8 @@ func containerdPuller(t *testing.T, started client) puller {
 			if name == "" {
 				name = at.host
 			}
-			writeFile(t, filepath.Join(certs, name, "hosts.toml"), fmt.Sprintf(`server = "http://%[1]s"
-[host."http://%[1]s"]
-  capabilities = ["pull", "resolve"]
-`, at.host))
+			// The server alone: a mirror before it would be another try for what fails.
+			writeFile(t, filepath.Join(certs, name, "hosts.toml"), fmt.Sprintf("server = \"http://%s\"\n", at.host))
 			ref := at.named(img.name())
 			output, err := steps(
 				c.command(ctx, "images", "pull", "--hosts-dir", certs, ref),
