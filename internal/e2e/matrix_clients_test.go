@@ -186,8 +186,9 @@ func containerdPuller(t *testing.T, started client) puller {
 			if name == "" {
 				name = at.host
 			}
-			// The server alone: a mirror before it would be another try for what fails.
-			writeFile(t, filepath.Join(certs, name, "hosts.toml"), fmt.Sprintf("server = \"http://%s\"\n", at.host))
+			// Not as the server too: that would be another try for what fails. The server is
+			// https then, which does not answer.
+			writeFile(t, filepath.Join(certs, name, "hosts.toml"), fmt.Sprintf("[host.\"http://%s\"]\n  capabilities = [\"pull\", \"resolve\"]\n", at.host))
 			ref := at.named(img.name())
 			output, err := steps(
 				c.command(ctx, "images", "pull", "--hosts-dir", certs, ref),

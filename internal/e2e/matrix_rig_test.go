@@ -52,10 +52,10 @@ func newMatrixRig(t *testing.T, program string, ns *namespace, client string, qs
 			second: matrixSite{site{ns.mirror(), fmt.Sprintf("s%d.test", i)}, quirks.NewRegistry(), &requestLog{}},
 		}
 		m.plays = append(m.plays, play)
-		writeRegistry(&registries, play.alone.registry, m.quirky(t, q, play.alone))
+		writeRegistry(&registries, play.alone.registry, q, m.quirky(t, q, play.alone))
 		// The good one is the registry, and the odd one a mirror of it: a mirror's 404
 		// is not the last word.
-		writeRegistry(&registries, play.second.registry, m.quirky(t, q, play.second), serveOn(t, ns, play.second.asked.logged(play.second.content)))
+		writeRegistry(&registries, play.second.registry, q, m.quirky(t, q, play.second), serveOn(t, ns, play.second.asked.logged(play.second.content)))
 	}
 	m.daemon = startConfigured(t, program, ns, registries.String())
 	return m
@@ -92,11 +92,14 @@ func (m *matrixRig) quirky(t *testing.T, q quirks.Quirk, at matrixSite) string {
 }
 
 // writeRegistry writes a registry whose last upstream is the registry itself.
-func writeRegistry(b *strings.Builder, name string, urls ...string) {
+func writeRegistry(b *strings.Builder, name string, q quirks.Quirk, urls ...string) {
 	fmt.Fprintf(b, "\n[[registry]]\nname = %q\n", name)
 	for i, url := range urls {
 		fmt.Fprintf(b, "\n[[registry.upstream]]\nname = \"u%d\"\nurl = %q\nauthoritative = %t\ntrust = \"resolve\"\nallow_private = true\n%s",
 			i, url, i == len(urls)-1, upstream{}.times())
+		if q.Wrong {
+			b.WriteString("verify = \"whole\"\n") // as the README tells people who meet wrong bytes
+		}
 	}
 }
 

@@ -66,6 +66,8 @@ func both(a, b Quirk) Quirk {
 		LinkStatus: cmp.Or(a.LinkStatus, b.LinkStatus),
 		SameHost:   a.SameHost || b.SameHost,
 		ListedTag:  cmp.Or(a.ListedTag, b.ListedTag),
+		Passes:     a.Passes || b.Passes,
+		Wrong:      a.Wrong || b.Wrong,
 		Slow:       a.Slow || b.Slow,
 	}
 	if a.CDN != nil || b.CDN != nil {

@@ -47,6 +47,9 @@ type Quirk struct {
 	// Passes says that the odd image fails at first by its nature, and a later pull of
 	// it is the one to look at.
 	Passes bool
+	// Wrong says that it sends wrong bytes, which a client sees unless a blob is
+	// proved before it is shown.
+	Wrong bool
 	// Slow says that a play takes many seconds by its nature.
 	Slow bool
 }
