@@ -202,7 +202,8 @@ func (m *matrixRig) pullOne(t *testing.T, p puller, at matrixSite, repository, t
 	got, output, err := p.pull(ctx, at.site, img)
 	t.Logf("%s: %v", img.name(), time.Since(start).Round(time.Millisecond))
 	if err != nil {
-		fmt.Fprintf(told, "  %s: %v\n%s\n", img.name(), err, output)
+		// What it says last is why; progress stands before it.
+		fmt.Fprintf(told, "  %s: %v\n%s\n", img.name(), err, output[max(0, len(output)-1000):])
 		return false
 	}
 	if got != p.want(img) {
