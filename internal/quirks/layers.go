@@ -137,32 +137,42 @@ func replaced(m match, h http.HandlerFunc) Layer {
 	}
 }
 
-// firsts makes the layer hold for the first n requests of each path alone that
-// match.
-func firsts(n int, m match, layer func(match) Layer) Layer {
+// A counter counts by path.
+type counter struct {
+	mu sync.Mutex
+	n  map[string]int
+}
+
+// next counts one more, and returns how many there are.
+func (c *counter) next(path string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.n == nil {
+		c.n = map[string]int{}
+	}
+	c.n[path]++
+	return c.n[path]
+}
+
+// firstChanged alters the first n answers of each path. A refusal does not count: a
+// client asks again with a token.
+func firstChanged(n int, m match, change func(r *http.Request, a *answer)) Layer {
 	return func(s *Stage, next http.Handler) http.Handler {
-		var mu sync.Mutex
-		asked := map[string]int{}
-		return layer(func(r *http.Request) bool {
-			if !m(r) {
-				return false
+		var count counter
+		return changed(m, func(r *http.Request, a *answer) {
+			if a.status < 400 && count.next(r.URL.Path) <= n {
+				change(r, a)
 			}
-			mu.Lock()
-			defer mu.Unlock()
-			asked[r.URL.Path]++
-			return asked[r.URL.Path] <= n
 		})(s, next)
 	}
 }
 
-// firstChanged alters the first n answers of each path.
-func firstChanged(n int, m match, change func(r *http.Request, a *answer)) Layer {
-	return firsts(n, m, func(m match) Layer { return changed(m, change) })
-}
-
 // firstReplaced replaces the first n answers of each path.
 func firstReplaced(n int, m match, h http.HandlerFunc) Layer {
-	return firsts(n, m, func(m match) Layer { return replaced(m, h) })
+	return func(s *Stage, next http.Handler) http.Handler {
+		var count counter
+		return replaced(func(r *http.Request) bool { return m(r) && count.next(r.URL.Path) <= n }, h)(s, next)
+	}
 }
 
 // say answers with a body; an empty mediaType is no Content-Type at all.
