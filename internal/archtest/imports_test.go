@@ -28,6 +28,7 @@ var rows = [][]string{
 // it, and the packages listed.
 var beside = map[string][]string{
 	"internal/simnet":   {"internal/cli", "internal/bench"}, // pullchain demo; the internet that is measured over
+	"internal/quirks":   nil,                                // what registries do that no specification says
 	"internal/golden":   nil,                                // compares texts with files
 	"internal/leaktest": nil,                                // every package's TestMain
 }

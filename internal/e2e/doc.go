@@ -14,8 +14,12 @@
 // depends on how fast the machine is: upstreams are given minutes, and what is to
 // happen in the middle of a blob waits at a gate.
 //
+// TestMatrix plays the quirks of internal/quirks against these clients, regctl and
+// oras, directly and through pullchain; docs/matrix.md is what came of it.
+//
 // Each client lives in a network namespace of its own whose only neighbour is
 // the address on which pullchain listens: it has no default route and no
-// resolver, so whatever it pulls came through pullchain. Each pullchain has a
+// resolver, so whatever it pulls came through pullchain (or, in the matrix, from the
+// odd registry that listens on the same address). Each pullchain has a
 // cache of its own, in a directory of the test. The package exports nothing.
 package e2e

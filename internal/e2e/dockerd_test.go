@@ -28,7 +28,7 @@ type dockerd struct {
 func startDockerd(t *testing.T, ns *namespace) client {
 	dir := tempDir(t)
 	config := filepath.Join(dir, "daemon.json")
-	writeFile(t, config, fmt.Sprintf("{\"registry-mirrors\": [\"http://%s\"]}\n", ns.mirror()))
+	writeFile(t, config, fmt.Sprintf("{\"registry-mirrors\": [\"http://%s\"], \"insecure-registries\": [\"10.213.0.0/16\"]}\n", ns.mirror()))
 	d := &dockerd{docker: systemProgram(t, "docker"), socket: "unix://" + filepath.Join(dir, "docker.sock"), home: dir}
 	cmd := ns.command(context.Background(), clientEnv(dir), systemProgram(t, "dockerd"),
 		"--config-file", config, "--host", d.socket, "--pidfile", filepath.Join(dir, "pid"),

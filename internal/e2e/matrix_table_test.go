@@ -1,0 +1,181 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+)
+
+const matrixFile = "../../docs/matrix.md"
+
+// knownShortfalls are the cells that may break the rule for a while, by a regular
+// expression of client/quirk, each with the reason. The list is to be empty.
+var knownShortfalls = []struct{ cells, reason string }{
+	{`.*/.*(head-no-length|head-no-digest|head-length-0|digest-missing|encoding-gzip-all|encoding-utf8|manifest-chunked).*`,
+		"a HEAD of a manifest that tells no length, no digest or length 0 is handed on so (and one with an encoding that we do not know loses its length), where a GET would tell"},
+	{`.*/.*(label-capitals|label-docker-on-oci).*`, "HEAD, or GET too, hands on a type that is not spelled as the document's own, which clients compare"},
+	{`.*/.*digest-wrong-on-tags.*`, "a document by tag is refused for the digest in its header, though it names itself; a HEAD with it cannot be told from a right one"},
+	{`.*/.*fail-blob-once.*`, "a breaker that several first answers of 5xx have opened lets one forced try through, which is not repeated"},
+	{`.*/odd-429-hour`, "a 429 with Retry-After, said to one image, rests the whole registry, the last path too"},
+}
+
+// knownShortfall is the reason why a cell may break the rule, or nothing.
+func knownShortfall(client, quirk string) string {
+	for _, k := range knownShortfalls {
+		if regexp.MustCompile("^(?:" + k.cells + ")$").MatchString(client + "/" + quirk) {
+			return k.reason
+		}
+	}
+	return ""
+}
+
+// A matrixTable is docs/matrix.md: the cells by client/quirk, as the file has them
+// and as this run has played them.
+type matrixTable struct {
+	mu     sync.Mutex
+	file   map[string]string
+	played map[string]string
+}
+
+func loadTable(t *testing.T) *matrixTable {
+	t.Helper()
+	return &matrixTable{file: readTable(t), played: map[string]string{}}
+}
+
+// readTable reads the cells of the file; without a file there are none.
+func readTable(t *testing.T) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile(matrixFile)
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	cells := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+		if len(fields) != len(pullers)+1 {
+			continue
+		}
+		for i, p := range pullers {
+			quirk := strings.Trim(strings.TrimSpace(fields[0]), "`")
+			cells[p.name+"/"+quirk] = strings.Trim(strings.TrimSpace(fields[i+1]), "`")
+		}
+	}
+	return cells
+}
+
+// enter notes a cell. With -update the file has it at once, so that a long run may
+// be stopped; what another process has written there stays.
+func (m *matrixTable) enter(t *testing.T, client, quirk, cell string) {
+	t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !updating() {
+		m.played[client+"/"+quirk] = cell
+		return
+	}
+	m.file = readTable(t)
+	m.file[client+"/"+quirk] = cell
+	if err := os.WriteFile(matrixFile, m.render(), 0o644); err != nil {
+		t.Error(err)
+	}
+}
+
+// updating reports whether golden files are to be written.
+func updating() bool {
+	f := flag.Lookup("update")
+	return f != nil && f.Value.String() == "true"
+}
+
+// finish wants the cells that were played to be as the file has them.
+func (m *matrixTable) finish(t *testing.T) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for cell, got := range m.played {
+		client, quirk, _ := strings.Cut(cell, "/")
+		want := m.file[cell]
+		if want == "" || knownShortfall(client, quirk) != "" {
+			continue // never played for the file; or what it does is no rule
+		}
+		if ruled(got) != ruled(want) {
+			t.Errorf("%s is %q, docs/matrix.md has %q (-update with -matrix-only '^%s$' writes it)", cell, got, want, regexp.QuoteMeta(cell))
+		}
+	}
+}
+
+// ruled is the part of a cell that the rule speaks of. Whether pullchain makes a pull
+// work that fails directly, with nothing but the odd upstream, may depend on what
+// was asked first.
+func ruled(cell string) string {
+	pairs := strings.Fields(cell)
+	if len(pairs) < 2 || len(pairs[1]) != len(pairs[0]) {
+		return cell
+	}
+	ours := []byte(pairs[1])
+	for i := range ours {
+		if pairs[0][i] == '-' {
+			ours[i] = '?'
+		}
+	}
+	pairs[1] = string(ours)
+	return strings.Join(pairs, " ")
+}
+
+const matrixHead = `# Quirks of registries, real clients, and pullchain between them
+
+Never worse than direct ([faults.md](faults.md), 0): a pull that works without pullchain works through it. This table is what happened when each client
+pulled from each odd registry, once directly and once through a pullchain process. ` + "`e2e.TestMatrix`" + ` makes it (CONTRIBUTING.md says how) and fails where
+the rule is broken.
+
+A cell is two or three pairs of pulls: directly; through pullchain with the odd registry as the only upstream; and, where something failed directly,
+through pullchain with a good upstream behind the odd one. Each pair is the odd image, then an ordinary image of the same registry. ` + "`+`" + ` was pulled with the
+right digests and bytes, ` + "`-`" + ` failed. So ` + "`++ ++`" + ` works everywhere; ` + "`-+ -+ ++`" + ` is one image that cannot be had from its only upstream, costs no other
+image anything, and comes from a second upstream where there is one. An empty cell has not been played.
+
+`
+
+// render is the file.
+func (m *matrixTable) render() []byte {
+	var b bytes.Buffer
+	b.WriteString(matrixHead)
+	better, same := 0, 0
+	for _, cell := range m.file {
+		pairs := strings.Fields(cell)
+		switch {
+		case len(pairs) == 2:
+			same++
+		case len(pairs) == 3:
+			better++
+		}
+	}
+	fmt.Fprintf(&b, "%d cells work directly and through pullchain; %d fail directly, and are mended by a second upstream.\n\n", same, better)
+	b.WriteString("| quirk |")
+	for _, p := range pullers {
+		fmt.Fprintf(&b, " %s |", p.name)
+	}
+	b.WriteString("\n|---|" + strings.Repeat("---|", len(pullers)) + "\n")
+	for _, q := range matrixQuirks() {
+		fmt.Fprintf(&b, "| `%s` |", q.Name)
+		for _, p := range pullers {
+			if cell := m.file[p.name+"/"+q.Name]; cell != "" {
+				fmt.Fprintf(&b, " `%s` |", cell)
+			} else {
+				b.WriteString(" |")
+			}
+		}
+		b.WriteByte('\n')
+	}
+	b.WriteString("\n## What they do\n\n| quirk | the registry | known from |\n|---|---|---|\n")
+	for _, q := range matrixQuirks() {
+		if !strings.Contains(q.Name, "+") {
+			fmt.Fprintf(&b, "| `%s` | %s | %s |\n", q.Name, q.About, q.Source)
+		}
+	}
+	return b.Bytes()
+}
