@@ -414,6 +414,10 @@ func TestGHSA_qv35_PinnedDigest(t *testing.T) {
 	if resp.Digest != req.Digest {
 		t.Errorf("digest %s", resp.Digest)
 	}
+	// And of HEAD it is no word on them: GET finds out.
+	if resp, _ := mustFetch(t, r2.upstream(t, nil), r2.head(req)); resp.Digest != req.Digest || resp.Size != r.img.Root.Size {
+		t.Errorf("HEAD: %+v", resp)
+	}
 }
 
 // TestCVE_2025_48374 (zot; Harbor GO-2026-4876): errors hold no secret, no

@@ -14,7 +14,6 @@ import (
 // client that has only asked for them is told of a digest which nothing has proved,
 // and the GET that follows proves it.
 func (a *attempt) manifestHead(resp *http.Response, out *pullchain.Response) error {
-	defer a.finish(resp)
 	out.Header = entityTag(resp)
 	if resp.ContentLength > wire.MaxManifest {
 		return a.tooLarge(wire.MaxManifest, resp.ContentLength)
@@ -29,6 +28,7 @@ func (a *attempt) manifestHead(resp *http.Response, out *pullchain.Response) err
 	case claimed != "" && claimed.Algorithm() == a.req.Digest.Algorithm() && claimed != a.req.Digest:
 		return odd(pullchain.CodeDigestMismatch, "asked for %s, offered %s", a.req.Digest, claimed)
 	}
+	a.finish(resp) // which ends the attempt: not before there is nothing more to ask
 	return nil
 }
 

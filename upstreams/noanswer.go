@@ -57,7 +57,7 @@ func classifyTransport(err error, offOrigin bool) *pullchain.Error {
 	case strings.Contains(text, "http2: ") || strings.Contains(text, "stream error"):
 		e.Code, e.Reach = pullchain.CodeHTTP2, class
 	case strings.Contains(text, "response headers exceeded"): // our limit of 64 KiB; Go's own is 10 MiB
-		e.Code, e.Reach = pullchain.CodeHeaderTooLarge, class
+		e.Code, e.Reach = pullchain.CodeHeaderTooLarge, pullchain.ReachRequest
 	case errors.Is(err, context.DeadlineExceeded), isTimeout(err): // connected, and then no headers
 		e.Code, e.Reach = pullchain.CodeHeaderTimeout, class
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE),

@@ -84,7 +84,7 @@ func TestReach(t *testing.T) {
 		"HTTP/2":              {errors.New("http2: server sent GOAWAY; ErrCode=INTERNAL_ERROR"), class, class},
 		"HTTP/2: calm":        {errors.New("http2: server sent GOAWAY; ErrCode=ENHANCE_YOUR_CALM"), class, class},
 		"junk":                {errors.New("malformed HTTP response"), class, class},
-		"headers without end": {errors.New("server response headers exceeded 65536 bytes"), class, class},
+		"headers without end": {errors.New("server response headers exceeded 65536 bytes"), request, request},
 		"the proxy":           {&net.OpError{Op: "proxyconnect", Err: syscall.ECONNREFUSED}, lane, lane},
 	} {
 		for offOrigin, want := range map[bool]pullchain.Reach{false: tt.own, true: tt.foreign} {

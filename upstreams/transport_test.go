@@ -64,7 +64,7 @@ func TestClassifyTransport(t *testing.T) {
 		"GOAWAY":                {errors.New("http2: server sent GOAWAY and closed the connection; LastStreamID=1, ErrCode=INTERNAL_ERROR, debug=\"\""), false, down(pullchain.CodeHTTP2, class)},
 		"stream reset":          {errors.New("stream error: stream ID 3; INTERNAL_ERROR; received from peer"), false, down(pullchain.CodeHTTP2, class)},
 		"connection lost (h2)":  {errors.New("http2: client connection lost"), false, down(pullchain.CodeHTTP2, class)},
-		"headers too large":     {errors.New("net/http: server response headers exceeded 65536 bytes; aborted"), false, down(pullchain.CodeHeaderTooLarge, class)},
+		"headers too large":     {errors.New("net/http: server response headers exceeded 65536 bytes; aborted"), false, down(pullchain.CodeHeaderTooLarge, pullchain.ReachRequest)},
 		"header time-out":       {slow{"net/http: timeout awaiting response headers"}, false, down(pullchain.CodeHeaderTimeout, class)},
 		"deadline":              {context.DeadlineExceeded, false, down(pullchain.CodeHeaderTimeout, class)},
 		"EOF":                   {io.EOF, false, down(pullchain.CodeConnReset, class)},
