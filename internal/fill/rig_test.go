@@ -170,7 +170,9 @@ type bodyFake struct {
 	closed   bool
 }
 
-func (b *bodyFake) Source() pullchain.Source { return pullchain.Source{Upstream: b.how.lane, Unproved: b.how.unproved} }
+func (b *bodyFake) Source() pullchain.Source {
+	return pullchain.Source{Upstream: b.how.lane, Unproved: b.how.unproved}
+}
 
 func (b *bodyFake) Sections() pullchain.Sections { return nil }
 
