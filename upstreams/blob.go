@@ -27,7 +27,7 @@ func (a *attempt) blob(resp *http.Response, out *pullchain.Response) error {
 		if mediaType(resp) == "text/html" && out.Status == http.StatusOK { // no page has a first byte of a blob's size
 			return notRegistry("a web page instead of a blob")
 		}
-		if encoded(resp) && out.Status == http.StatusOK {
+		if saysGzip(resp) && out.Status == http.StatusOK {
 			out.Size = -1
 		}
 		out.Status, out.Range = http.StatusOK, pullchain.Range{}
@@ -56,8 +56,8 @@ func (a *attempt) blobHead(resp *http.Response, out *pullchain.Response) error {
 		return odd(pullchain.CodeDigestMismatch, "asked for %s, offered %s", a.req.Digest, claimed)
 	}
 	a.finish(resp)
-	if encoded(resp) {
-		out.Size = -1 // the length is that of the encoded body
+	if saysGzip(resp) {
+		out.Size = -1 // the length is that of the packed body, which GET unpacks
 	}
 	return nil
 }

@@ -95,15 +95,6 @@ func (b *body) explain(err error) error {
 // compressed already; deflate itself could reach a thousandfold.
 const maxInflation = 200
 
-// encoded reports whether resp has a Content-Encoding, although identity was asked for.
-func encoded(resp *http.Response) bool {
-	switch encoding(resp) {
-	case "", "identity":
-		return false
-	}
-	return true
-}
-
 func encoding(resp *http.Response) string {
 	return strings.ToLower(strings.Join(resp.Header.Values("Content-Encoding"), ","))
 }

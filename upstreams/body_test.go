@@ -51,6 +51,14 @@ func TestContentEncoding(t *testing.T) {
 			t.Errorf("a blob of %d bytes, which is the packed length", resp.Size)
 		}
 	})
+	t.Run("HEAD, a label that names no encoding", func(t *testing.T) { // GET passes its bytes as they come, so their length is right
+		defer r.hub.Inject(simnet.Fault{Header: map[string]string{"Content-Encoding": "utf-8"}})()
+		manifest, _ := mustFetch(t, u, r.head(r.tag()))
+		blob, _ := mustFetch(t, u, r.head(r.blob()))
+		if manifest.Size != r.img.Root.Size || blob.Size != int64(len(content)) {
+			t.Errorf("a manifest of %d bytes, a blob of %d", manifest.Size, blob.Size)
+		}
+	})
 	t.Run("blob", func(t *testing.T) {
 		defer r.hub.Inject(encoding("gzip", zipped(content)))()
 		resp, body := mustFetch(t, u, r.blob())

@@ -18,8 +18,8 @@ func (a *attempt) manifestHead(resp *http.Response, out *pullchain.Response) err
 	if resp.ContentLength > wire.MaxManifest {
 		return a.tooLarge(wire.MaxManifest, resp.ContentLength)
 	}
-	if encoded(resp) {
-		out.Size = -1 // the length is that of the encoded body
+	if saysGzip(resp) {
+		out.Size = -1 // the length is that of the packed body, which GET unpacks
 	}
 	claimed := claimedDigest(resp)
 	switch {
