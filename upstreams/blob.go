@@ -51,9 +51,8 @@ func (a *attempt) blob(resp *http.Response, out *pullchain.Response) error {
 
 // blobHead reads what the headers of a blob say: that it is there, and its size.
 func (a *attempt) blobHead(resp *http.Response, out *pullchain.Response) error {
-	claimed := claimedDigest(resp)
-	if claimed != "" && claimed.Algorithm() == a.req.Digest.Algorithm() && claimed != a.req.Digest {
-		return odd(pullchain.CodeDigestMismatch, "asked for %s, offered %s", a.req.Digest, claimed)
+	if _, err := a.digestOfHead(resp); err != nil {
+		return err
 	}
 	a.finish(resp)
 	if saysGzip(resp) {

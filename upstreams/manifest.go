@@ -21,12 +21,12 @@ func (a *attempt) manifestHead(resp *http.Response, out *pullchain.Response) err
 	if saysGzip(resp) {
 		out.Size = -1 // the length is that of the packed body, which GET unpacks
 	}
-	claimed := claimedDigest(resp)
-	switch {
-	case a.req.Digest == "":
+	claimed, err := a.digestOfHead(resp)
+	if err != nil {
+		return err
+	}
+	if a.req.Digest == "" {
 		out.Digest = claimed
-	case claimed != "" && claimed.Algorithm() == a.req.Digest.Algorithm() && claimed != a.req.Digest:
-		return odd(pullchain.CodeDigestMismatch, "asked for %s, offered %s", a.req.Digest, claimed)
 	}
 	a.finish(resp) // which ends the attempt: not before there is nothing more to ask
 	return nil

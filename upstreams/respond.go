@@ -156,6 +156,16 @@ func claimedDigest(resp *http.Response) digest.Digest {
 	return d
 }
 
+// digestOfHead returns the digest that the answer to a HEAD claims, or "", and an error where
+// it is another than the one that was asked for. Only GET can tell which is right.
+func (a *attempt) digestOfHead(resp *http.Response) (digest.Digest, error) {
+	claimed, asked := claimedDigest(resp), a.req.Digest
+	if asked == "" || claimed == "" || claimed.Algorithm() != asked.Algorithm() || claimed == asked {
+		return claimed, nil
+	}
+	return "", odd(pullchain.CodeDigestMismatch, "asked for %s, offered %s", asked, claimed)
+}
+
 // mediaType returns the Content-Type without parameters, in lower case. One that does
 // not parse is cut at its first parameter: registries send odd ones, and the document
 // says itself what it is.

@@ -88,22 +88,28 @@ func layout(dir string, img *image) error {
 	})
 }
 
+// toLayout runs the programs of a pull, of which the first writes an OCI layout to dir and
+// the last prints the digest on a line of its own, and checks what came.
+func toLayout(dir string, img *image, cmds ...*exec.Cmd) (digest.Digest, string, error) {
+	output, err := steps(cmds...)
+	if err != nil {
+		return "", output, err
+	}
+	if err := layout(dir, img); err != nil {
+		return "", output, err
+	}
+	got, err := found(output, `(?m)^(sha256:[0-9a-f]{64})$`)
+	return got, output, err
+}
+
 func cranePuller(t *testing.T, ns *namespace) puller {
 	c := startCrane(t, ns).(*crane)
 	return puller{want: wantIndex,
 		pull: func(ctx context.Context, at site, img *image) (digest.Digest, string, error) {
 			ref, dir := at.in(img.name()), filepath.Join(c.dir, img.tag)
-			output, err := steps(
+			return toLayout(dir, img,
 				c.command(ctx, "pull", "--insecure", "--format", "oci", ref, dir),
 				c.command(ctx, "digest", "--insecure", ref))
-			if err != nil {
-				return "", output, err
-			}
-			if err := layout(dir, img); err != nil {
-				return "", output, err
-			}
-			got, err := found(output, `(?m)^(sha256:[0-9a-f]{64})$`)
-			return got, output, err
 		},
 		tags: func(ctx context.Context, at site, repository string) (string, error) {
 			return run(c.command(ctx, "ls", "--insecure", at.in(repository)))
@@ -233,17 +239,9 @@ func regctlPuller(t *testing.T, ns *namespace) puller {
 	return puller{want: wantIndex,
 		pull: func(ctx context.Context, at site, img *image) (digest.Digest, string, error) {
 			ref, to := at.in(img.name()), filepath.Join(dir, img.tag)
-			output, err := steps(
+			return toLayout(to, img,
 				command(ctx, at, "image", "copy", "--referrers", ref, "ocidir://"+to+":"+img.tag),
 				command(ctx, at, "image", "digest", ref))
-			if err != nil {
-				return "", output, err
-			}
-			if err := layout(to, img); err != nil {
-				return "", output, err
-			}
-			got, err := found(output, `(?m)^(sha256:[0-9a-f]{64})$`)
-			return got, output, err
 		},
 		tags: func(ctx context.Context, at site, repository string) (string, error) {
 			return run(command(ctx, at, "tag", "ls", at.in(repository)))
@@ -260,17 +258,9 @@ func orasPuller(t *testing.T, ns *namespace) puller {
 	return puller{want: wantIndex,
 		pull: func(ctx context.Context, at site, img *image) (digest.Digest, string, error) {
 			ref, to := at.in(img.name()), filepath.Join(dir, img.tag)
-			output, err := steps(
+			return toLayout(to, img,
 				command(ctx, "cp", "--no-tty", "-r", "--from-plain-http", ref, "--to-oci-layout", to+":"+img.tag),
 				command(ctx, "resolve", "--plain-http", ref))
-			if err != nil {
-				return "", output, err
-			}
-			if err := layout(to, img); err != nil {
-				return "", output, err
-			}
-			got, err := found(output, `(?m)^(sha256:[0-9a-f]{64})$`)
-			return got, output, err
 		},
 		tags: func(ctx context.Context, at site, repository string) (string, error) {
 			return run(command(ctx, "repo", "tags", "--plain-http", at.in(repository)))
