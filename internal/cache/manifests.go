@@ -82,19 +82,26 @@ func (ms *manifests) find(ctx context.Context, d digest.Digest) *manifest {
 // touchEvery bounds how often the store is told of uses that it does not see.
 const touchEvery = time.Second
 
+// touch counts a use of m, and notices once in touchEvery whether the sizes that m
+// has told are forgotten.
 func (ms *manifests) touch(m *manifest) {
 	now, last := time.Now().UnixNano(), m.touched.Load()
-	if now-last >= int64(touchEvery) && m.touched.CompareAndSwap(last, now) {
-		ms.store.Touch(m.digest)
+	if now-last < int64(touchEvery) || !m.touched.CompareAndSwap(last, now) {
+		return
+	}
+	ms.store.Touch(m.digest)
+	if by := m.sizedFor.Load(); by != nil && !ms.sizes.have(*by, m.links) {
+		m.sizedFor.CompareAndSwap(by, nil)
 	}
 }
 
 // answer returns m as the answer to a repository, whose blobs have the sizes from now
 // on that m says they have.
 func (ms *manifests) answer(by fill.Repository, m *manifest, head bool) pullchain.Response {
-	if last := m.sizedFor.Load(); !head && (last == nil || *last != by || !ms.sizes.have(by, m.links)) {
+	if last := m.sizedFor.Load(); !head && (last == nil || *last != by) {
 		ms.sizes.learn(by, m.links)
-		m.sizedFor.Store(&by)
+		told := by // a copy, so that by itself stays off the heap
+		m.sizedFor.Store(&told)
 	}
 	return m.response(head)
 }

@@ -33,6 +33,8 @@ func TestSizesAreLearntAgain(t *testing.T) {
 	if ms.sizes.of(by, layer) != 0 {
 		ms.sizes.known.Invalidate(proofKey{by, layer})
 	}
+	m.touched.Store(0) // the last use was long ago
+	ms.touch(m)
 	ms.answer(by, m, false)
 	if got := ms.sizes.of(by, layer); got != 7 {
 		t.Errorf("a size of %d, want 7", got)
