@@ -109,6 +109,14 @@ type FetchOptions struct {
 
 	// Avoid names upstreams to ask after all others.
 	Avoid []string
+
+	// HeadersOnly says that a HEAD's headers are enough, however little they tell.
+	// Else what they lack of size and digest is found out by GET.
+	HeadersOnly bool
+
+	// AnyHeader says that a document by a tag is wanted even where its digest header
+	// names other bytes: no upstream has one that agrees with itself.
+	AnyHeader bool
 }
 
 // Immutable reports whether every right answer to r is the same bytes.

@@ -20,7 +20,8 @@ type cooldown struct {
 // A cooldownView is what a cooldown lets through, as a value.
 type cooldownView struct {
 	until time.Time
-	named bool             // the upstream named the time: it is not asked before, not even by a forced try
+	named bool             // the upstream named the time
+	wide  bool             // and it was not said to one image alone: no forced try before
 	trial bool             // the time was guessed: before users come back, the prober looks
 	cause *pullchain.Error // the answer that closed it
 }
@@ -34,9 +35,11 @@ const (
 
 // close closes the gate because of e. A time that was named only ever gets longer: a
 // second answer may name less than what the first has left, and coming back early is
-// what extends a ban (docs/faults.md F09).
-func (c *cooldown) close(now time.Time, e *pullchain.Error) {
+// what extends a ban (docs/faults.md F09). wide says that it is meant for more than the
+// one image that was asked for.
+func (c *cooldown) close(now time.Time, e *pullchain.Error, wide bool) {
 	if e.RetryAfter > 0 {
+		c.wide = wide || c.wide && c.at(now)
 		if until := now.Add(e.RetryAfter); until.After(c.until) {
 			c.until, c.named, c.trial = until, true, false
 		}
@@ -78,5 +81,5 @@ func (c *cooldown) view() cooldownView { return c.cooldownView }
 func (v *cooldownView) at(now time.Time) bool { return now.Before(v.until) }
 
 func (v *cooldownView) gate() *closedGate {
-	return &closedGate{gate: gateCooldown, until: v.until, named: v.named, cause: v.cause}
+	return &closedGate{gate: gateCooldown, until: v.until, binding: v.named && v.wide, cause: v.cause}
 }

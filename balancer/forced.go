@@ -202,6 +202,7 @@ func (b *Balancer) onceMore(ctx context.Context, req pullchain.Request, lanes []
 	}
 	for _, l := range lanes {
 		if e := failed[l.Name()]; e != nil && momentary(e) {
+			req.Options.AnyHeader = e.Code == pullchain.CodeDigestMismatch
 			won, _ := b.forceOne(ctx, req, l, log)
 			return won
 		}

@@ -125,11 +125,11 @@ func (l *Lane) view() gateView {
 
 // A closedGate keeps a request from a lane.
 type closedGate struct {
-	lane  *Lane
-	gate  string
-	until time.Time // zero when that is not known
-	named bool      // the upstream itself named the time
-	cause error     // why the gate was closed
+	lane    *Lane
+	gate    string
+	until   time.Time // zero when that is not known
+	binding bool      // the upstream itself named the time, for what is asked now
+	cause   error     // why the gate was closed
 }
 
 var (
@@ -160,10 +160,14 @@ func (l *Lane) closedFor(req pullchain.Request, now time.Time) *closedGate {
 // closedIn returns the first gate of v, the lane's, that is closed for req, or nil.
 func (l *Lane) closedIn(v *gateView, req pullchain.Request, now time.Time) *closedGate {
 	g := v.closed(req.Class(), now, func() bool { return l.up.NeedsToken(req) })
-	if g == nil {
-		return l.closedFor(req, now)
+	if g == nil || g.overridable() {
+		if own := l.closedFor(req, now); own != nil && (g == nil || own.binding) {
+			return own
+		}
 	}
-	g.lane = l
+	if g != nil {
+		g.lane = l
+	}
 	return g
 }
 
@@ -296,7 +300,7 @@ func (g *closedGate) overridable() bool {
 	case gateOperator:
 		return false
 	case gateCooldown, gateContent:
-		return !g.named
+		return !g.binding
 	}
 	return true
 }

@@ -303,6 +303,7 @@ func TestOneImageCostsNoOther(t *testing.T) {
 		"a web page":            webPage,
 		"wrong bytes":           {Reason: pullchain.Corrupt, Code: pullchain.CodeDigestMismatch, Reach: pullchain.ReachContent},
 		"503 with an hour":      {Reason: pullchain.Limited, Code: pullchain.CodeServerError, Status: 503, RetryAfter: time.Hour, Reach: pullchain.ReachContent},
+		"429 with an hour":      {Reason: pullchain.Limited, Code: pullchain.CodeQuota, Status: 429, RetryAfter: time.Hour},
 		"403":                   {Reason: pullchain.Denied, Code: pullchain.CodeForbidden, Status: 403, Reach: pullchain.ReachContent},
 		"cut bodies":            {Reason: pullchain.Unavailable, Code: pullchain.CodeTruncated},
 		"a blocked redirect":    {Reason: pullchain.Refused, Code: pullchain.CodeRedirectBlocked, Reach: pullchain.ReachRequest},
@@ -332,6 +333,69 @@ func TestOneImageCostsNoOther(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A limit that several images have met is the lane's: it binds until its time, with no
+// other lane left too (docs/faults.md F06). What the upstream says to the address, and a
+// quota of which nothing is left, does so at once.
+func TestALimitOfSeveralImagesBindsAll(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		e    pullchain.Error
+		asks int // until it is not asked any more
+	}{
+		"a quota":       {pullchain.Error{Code: pullchain.CodeQuota}, 3},
+		"a throttle":    {pullchain.Error{Code: pullchain.CodeThrottle}, 3},
+		"no quota left": {pullchain.Error{Code: pullchain.CodeQuota, Quota: &pullchain.Quota{Limit: 100}}, 1},
+		"abuse":         {pullchain.Error{Code: pullchain.CodeAbuse}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				limited := tt.e
+				limited.Reason, limited.Status, limited.RetryAfter = pullchain.Limited, 429, time.Hour
+				r := newRig(fail(limited))
+				for range 2 {
+					for i := range 10 {
+						_, err := r.Fetch(t.Context(), of(i, tag))
+						if e := errorOf(t, err); e.Status != 429 || e.RetryAfter != time.Hour {
+							t.Errorf("%v, retry after %v", e, e.RetryAfter)
+						}
+					}
+				}
+				if got := r.ups[0].count(); got != tt.asks {
+					t.Errorf("asked %d times, want %d", got, tt.asks)
+				}
+				r.ups[0].become(serve)
+				time.Sleep(time.Hour + time.Second)
+				r.mustGet(t, of(0, tag))
+			})
+		})
+	}
+}
+
+// A document by a tag that does not agree with its digest header is another lane's turn;
+// where there is none it is taken, as by clients that do not look at the header.
+func TestADocumentThatItsHeaderContradicts(t *testing.T) {
+	t.Parallel()
+	contradicts := func(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
+		if !req.Options.AnyHeader {
+			return pullchain.Response{}, &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeDigestMismatch, Reach: pullchain.ReachRequest}
+		}
+		return serve(ctx, req)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(contradicts, serve)
+		r.mustGet(t, tag)
+		if got := r.counts(); !slices.Equal(got, []int{1, 1}) {
+			t.Errorf("asked %v", got)
+		}
+		alone := newRig(contradicts)
+		alone.mustGet(t, tag)
+		if got := alone.counts(); !slices.Equal(got, []int{2}) {
+			t.Errorf("asked %v", got)
+		}
+	})
 }
 
 // A digest in a header proves nothing: neither a HEAD's, which comes without bytes, nor

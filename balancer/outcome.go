@@ -79,19 +79,30 @@ func (l *Lane) learnFailure(a *admission, e *pullchain.Error, now time.Time) {
 	}
 }
 
-// limited closes what a "too many requests" or a "come back later" speaks of. One that
-// speaks of single images becomes the class's when it has come for several.
+// limited closes what a "too many requests" or a "come back later" speaks of. What was
+// said to single images becomes the class's when it has been said to several. A quota's
+// 429 that names a time closes the class, for other lanes have no such limit; but until
+// then it binds this image alone: another one is asked for where no other lane is left,
+// as it would be without us (docs/faults.md 0.2, 0.3).
 func (g *gates) limited(req pullchain.Request, e *pullchain.Error, now time.Time) {
-	reach := e.Reach
-	if reach == pullchain.ReachContent {
+	reach, wide := e.Reach, true
+	if reach == pullchain.ReachContent || reach == pullchain.ReachClass && saidOfOne(e) {
 		g.contents.close(subjectOf(req), now, e)
-		if g.limits.add(req.Repo, now) {
-			reach = pullchain.ReachClass
-		}
+		wide = g.limits.add(req.Repo, now)
+	}
+	if wide && reach == pullchain.ReachContent {
+		reach = pullchain.ReachClass
 	}
 	for _, class := range reachClasses(reach, req.Class()) {
-		g.cooldowns[class].close(now, e)
+		g.cooldowns[class].close(now, e, wide)
 	}
+}
+
+// saidOfOne reports whether a limit that names a time may be one image's. A guard against
+// abuse speaks to the address, and so does a quota that tells that nothing is left.
+func saidOfOne(e *pullchain.Error) bool {
+	spent := e.Quota != nil && e.Quota.Limit > 0 && e.Quota.Remaining == 0
+	return e.RetryAfter > 0 && e.Code != pullchain.CodeAbuse && !spent
 }
 
 // corrupt holds wrong bytes against the lane for this digest, and against all of it

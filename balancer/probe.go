@@ -45,7 +45,7 @@ func (l *Lane) remember(req pullchain.Request, resp pullchain.Response) {
 	again := pullchain.Request{Op: req.Op, Registry: req.Registry, Repo: req.Repo, Digest: resp.Digest}
 	switch {
 	case req.Op == pullchain.Manifest:
-		again.Head, again.Accept = true, req.Accept
+		again.Head, again.Accept, again.Options.HeadersOnly = true, req.Accept, true
 		l.canary.manifest = again
 	case req.Op == pullchain.Blob && !req.Head:
 		again.Range = pullchain.Range{To: 1}
@@ -103,7 +103,7 @@ func (l *Lane) closeFor(e *pullchain.Error) {
 	defer l.mu.Unlock()
 	l.past.lastError, l.past.lastFailed = e, time.Now()
 	for _, class := range reachClasses(e.Reach, pullchain.ClassManifest) {
-		l.gates.cooldowns[class].close(time.Now(), e)
+		l.gates.cooldowns[class].close(time.Now(), e, true)
 	}
 }
 

@@ -68,7 +68,7 @@ func (c contentGates) closed(s subject, now time.Time) *closedGate {
 	if !ok || !gate.at(now) {
 		return nil
 	}
-	return &closedGate{gate: gateContent, until: gate.until, named: gate.named, cause: gate.cause}
+	return &closedGate{gate: gateContent, until: gate.until, binding: gate.named, cause: gate.cause}
 }
 
 // A spread tells whether a failure of single subjects is one of the lane: it has come

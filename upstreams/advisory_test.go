@@ -136,10 +136,10 @@ func TestCVE_2024_3727_DigestStrings(t *testing.T) {
 	} {
 		r := newRig(t, simnet.HubConfig{Open: true})
 		lift := r.hub.Inject(simnet.Fault{On: simnet.Manifests, Header: map[string]string{"Docker-Content-Digest": bad}})
-		for _, req := range []pullchain.Request{r.tag(), r.head(r.tag()), r.pinned()} {
+		for _, req := range []pullchain.Request{r.tag(), r.head(r.tag()), headersOnly(r.tag()), r.pinned()} {
 			resp, _ := mustFetch(t, r.upstream(t, nil), req) // such a name names nothing, and nothing is made of it
 			want := r.img.Root.Digest
-			if req.Head {
+			if req.Options.HeadersOnly {
 				want = ""
 			}
 			if resp.Digest != want || resp.Header.Get("Docker-Content-Digest") != "" {

@@ -55,8 +55,8 @@ func (a *attempt) blobHead(resp *http.Response, out *pullchain.Response) error {
 		return err
 	}
 	a.finish(resp)
-	if saysGzip(resp) {
-		out.Size = -1 // the length is that of the packed body, which GET unpacks
+	if out.Size = sizeOfHead(resp); out.Size < 0 && isEmpty(a.req.Digest) {
+		out.Size = 0
 	}
 	return nil
 }

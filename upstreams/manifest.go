@@ -18,15 +18,16 @@ func (a *attempt) manifestHead(resp *http.Response, out *pullchain.Response) err
 	if resp.ContentLength > wire.MaxManifest {
 		return a.tooLarge(wire.MaxManifest, resp.ContentLength)
 	}
-	if saysGzip(resp) {
-		out.Size = -1 // the length is that of the packed body, which GET unpacks
-	}
 	claimed, err := a.digestOfHead(resp)
 	if err != nil {
 		return err
 	}
 	if a.req.Digest == "" {
 		out.Digest = claimed
+	}
+	out.Size = sizeOfHead(resp)
+	if !a.req.Options.HeadersOnly && (out.Size < 0 || out.Digest == "") {
+		return odd(pullchain.CodeUnexpected, "HEAD does not say which manifest it is, or how long")
 	}
 	a.finish(resp) // which ends the attempt: not before there is nothing more to ask
 	return nil
@@ -63,7 +64,7 @@ func (a *attempt) manifest(resp *http.Response, out *pullchain.Response) error {
 		return notRegistry("a web page instead of a manifest")
 	case !right && a.req.Digest != "":
 		return wrongBytes("asked for %s, got %s", a.req.Digest, out.Digest)
-	case named != "" && out.Digest != named: // the label or the bytes: by a tag nothing tells which
+	case named != "" && out.Digest != named && !a.req.Options.AnyHeader: // the label or the bytes: by a tag nothing tells which
 		return odd(pullchain.CodeDigestMismatch, "its header says %s, its bytes are %s", named, out.Digest)
 	}
 	if err := nameDocument(resp, body, right, out); err != nil {

@@ -21,7 +21,7 @@ import (
 func (a *attempt) respond(resp *http.Response) (pullchain.Response, error) {
 	out := pullchain.Response{
 		Status:    http.StatusOK,
-		MediaType: resp.Header.Get("Content-Type"),
+		MediaType: wire.CanonicalType(resp.Header.Get("Content-Type")),
 		Digest:    a.req.Digest,
 		Size:      resp.ContentLength,
 		Quota:     a.quota(resp.Header, time.Now()),
@@ -165,6 +165,19 @@ func (a *attempt) digestOfHead(resp *http.Response) (digest.Digest, error) {
 	}
 	return "", odd(pullchain.CodeDigestMismatch, "asked for %s, offered %s", asked, claimed)
 }
+
+// sizeOfHead returns how long the thing is of which an answer to HEAD tells, or -1: the
+// length of a packed body is not that of what GET unpacks, and functions at the edge say
+// 0 of a body that they have dropped (docs/protocol.md 4.8).
+func sizeOfHead(resp *http.Response) int64 {
+	if saysGzip(resp) || resp.ContentLength == 0 {
+		return -1
+	}
+	return resp.ContentLength
+}
+
+// isEmpty reports whether d is the digest of no bytes at all.
+func isEmpty(d digest.Digest) bool { return d.Algorithm().FromBytes(nil) == d }
 
 // mediaType returns the Content-Type without parameters, in lower case. One that does
 // not parse is cut at its first parameter: registries send odd ones, and the document

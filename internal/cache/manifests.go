@@ -100,8 +100,8 @@ func (ms *manifests) touch(m *manifest) {
 func (ms *manifests) answer(by fill.Repository, m *manifest, head bool) pullchain.Response {
 	if last := m.sizedFor.Load(); !head && (last == nil || *last != by) {
 		ms.sizes.learn(by, m.links)
-		told := by // a copy, so that by itself stays off the heap
-		m.sizedFor.Store(&told)
+		copied := by // so that by itself stays off the heap
+		m.sizedFor.Store(&copied)
 	}
 	return m.response(head)
 }

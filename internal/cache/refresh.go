@@ -63,7 +63,7 @@ func (q tagQuery) refresh(ctx context.Context) (refreshed, error) {
 func (q tagQuery) ask(ctx context.Context, t *tag, m *manifest, got *refreshed) error {
 	switch {
 	case q.req.Head:
-		return q.askHead(ctx, t, got)
+		return q.askForHead(ctx, t, got)
 	case t != nil && m == nil && q.cache.times.fresh(t.confirmed, time.Now()):
 		// A HEAD has told us its digest a moment ago: this is what it stood for then,
 		// and mirrors that may not speak of tags may have it.
@@ -85,12 +85,24 @@ func (q tagQuery) ask(ctx context.Context, t *tag, m *manifest, got *refreshed) 
 	return nil
 }
 
+// askForHead asks for what a client's HEAD wants to know. Where the headers lack some of
+// it the manifest is fetched, as the client is about to do: the next answer is here then.
+func (q tagQuery) askForHead(ctx context.Context, t *tag, got *refreshed) error {
+	if err := q.askHead(ctx, t, got); err != nil {
+		return err
+	}
+	if got.tag == nil || !got.tag.complete() {
+		_ = q.getTag(ctx, got) // else what the headers said is the answer
+	}
+	return nil
+}
+
 // askHead asks by HEAD. For a client's HEAD the answer is what the tag means from
 // now on; for a GET only when it is what it meant before: else its manifest has
 // yet to be fetched, and until then what is here is better than nothing.
 func (q tagQuery) askHead(ctx context.Context, t *tag, got *refreshed) error {
 	req := q.req
-	req.Head = true
+	req.Head, req.Options.HeadersOnly = true, true
 	resp, err := q.registry.Next.Fetch(ctx, req)
 	if err != nil {
 		return err
@@ -115,6 +127,7 @@ func (q tagQuery) askHead(ctx context.Context, t *tag, got *refreshed) error {
 		got.resp.Cache = pullchain.CacheHit
 		if !got.tag.complete() {
 			got.tag.mediaType, got.tag.size = t.mediaType, t.size
+			got.resp.MediaType, got.resp.Size = t.mediaType, t.size
 		}
 	}
 	if !got.get || got.resp.Cache == pullchain.CacheHit {

@@ -41,6 +41,7 @@ type upstream struct {
 	login    string                                // that login
 	mute     bool                                  // HEADs have no digest
 	entity   string                                // the Etag of manifests
+	headSize int64                                 // what HEADs say instead of the size; 0: the size
 	wait     time.Duration                         // before each answer
 	fail     func(pullchain.Request) error         // nil, or nil error: answer
 	hold     chan struct{}                         // bodies of blobs wait until it is closed; nil: they do not
@@ -177,6 +178,9 @@ func (u *upstream) answer(req pullchain.Request) (pullchain.Response, error) {
 	if req.Head {
 		if u.mute {
 			resp.Digest = ""
+		}
+		if u.headSize != 0 {
+			resp.Size = u.headSize
 		}
 		if u.entity != "" {
 			resp.Header = http.Header{"Etag": {u.entity}}

@@ -2,6 +2,7 @@ package cache_test
 
 import (
 	"context"
+	"net/http"
 	"slices"
 	"sync"
 	"testing"
@@ -130,14 +131,70 @@ func TestTagWithoutADigestInTheAnswer(t *testing.T) {
 		d, _ := r.up.image("one")
 		r.up.tag("library/alpine:3.20", d)
 		r.up.mute = true
-		a := r.do(head(byTag(alpine, "3.20")))
-		r.want(a, bypass, "")
-		r.asked(headManifest)
 		r.want(r.do(byTag(alpine, "3.20")), miss, d)
 		r.asked(getManifest)
 		time.Sleep(time.Minute)
 		r.want(r.do(byTag(alpine, "3.20")), miss, d)
 		r.asked(headManifest, getManifest)
+	})
+}
+
+// A client's HEAD is told what the upstream's HEAD leaves out: the manifest is fetched,
+// once, and is here for the client's GET (docs/faults.md 0.4).
+func TestHeadThatTellsTooLittle(t *testing.T) {
+	for name, little := range map[string]func(*upstream){
+		"no digest": func(u *upstream) { u.mute = true },
+		"no length": func(u *upstream) { u.headSize = -1 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig) {
+				d, _ := r.up.image("one")
+				r.up.tag("library/alpine:3.20", d)
+				little(r.up)
+				a := r.do(head(byTag(alpine, "3.20")))
+				r.want(a, miss, d)
+				if a.resp.Size != int64(len(r.up.content[d].body)) || a.resp.MediaType != wire.TypeOCIManifest || len(a.body) != 0 {
+					t.Errorf("HEAD of size %d and type %q, with %d bytes", a.resp.Size, a.resp.MediaType, len(a.body))
+				}
+				r.asked(headManifest, getManifest)
+				r.want(r.do(byDigest(alpine, d)), hit, d)
+				r.asked()
+
+				// Where the GET fails, what the HEAD said is the answer.
+				time.Sleep(time.Minute)
+				two, _ := r.up.image("two")
+				r.up.tag("library/alpine:3.20", two)
+				r.up.set(func() {
+					r.up.fail = func(req pullchain.Request) error {
+						if req.Head {
+							return nil
+						}
+						return &pullchain.Error{Reason: pullchain.Unavailable}
+					}
+				})
+				if a := r.do(head(byTag(alpine, "3.20"))); a.err != nil || a.resp.Status != http.StatusOK {
+					t.Errorf("%d, %v", a.resp.Status, a.err)
+				}
+			})
+		})
+	}
+}
+
+// What has not changed, as its entity tag says, is not fetched for a HEAD's sake.
+func TestHeadThatTellsTooLittleOfWhatIsKnown(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		d, _ := r.up.image("one")
+		r.up.tag("library/alpine:3.20", d)
+		r.up.set(func() { r.up.mute, r.up.headSize, r.up.entity = true, -1, `"1"` })
+		r.want(r.do(head(byTag(alpine, "3.20"))), miss, d)
+		r.asked(headManifest, getManifest)
+		time.Sleep(time.Minute)
+		a := r.do(head(byTag(alpine, "3.20")))
+		r.want(a, hit, d)
+		r.asked(headManifest)
+		if a.resp.Size != int64(len(r.up.content[d].body)) {
+			t.Errorf("of size %d", a.resp.Size)
+		}
 	})
 }
 
@@ -270,7 +327,8 @@ func TestGetIsNotStarvedByHeads(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		d, _ := r.up.image("one")
 		r.up.tag("library/alpine:3.20", d)
-		r.up.mute, r.up.wait = true, time.Second
+		r.up.wait = time.Second
+		r.cache.SetTimes(new(time.Duration), 0) // no HEAD is of use to the next request
 		ctx, stop := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		for range 8 {

@@ -59,8 +59,8 @@ func entityOf(resp pullchain.Response) string {
 	return server + " " + entity
 }
 
-// complete reports whether t is enough to answer a HEAD.
-func (t *tag) complete() bool { return t.size >= 0 && t.mediaType != "" }
+// complete reports whether t is enough to answer a HEAD. No manifest is empty.
+func (t *tag) complete() bool { return t.size > 0 && t.mediaType != "" }
 
 // A tagRecord is a tag as it is kept, so that tags are known after a restart with
 // every upstream down.

@@ -158,6 +158,40 @@ func TestParseManifestRefuses(t *testing.T) {
 	}
 }
 
+func TestCanonicalType(t *testing.T) {
+	t.Parallel()
+	for from, want := range map[string]string{
+		TypeOCIIndex: TypeOCIIndex,
+		strings.ToUpper(TypeDockerManifest) + `; Charset="UTF-8"`: TypeDockerManifest,
+		"Application/JSON; charset=utf-8":                         "Application/JSON; charset=utf-8",
+		"":                                                        "",
+	} {
+		if got := CanonicalType(from); got != want {
+			t.Errorf("%q: %q, want %q", from, got, want)
+		}
+	}
+}
+
+func TestSameKind(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		a, b string
+		same bool
+	}{
+		{TypeOCIManifest, TypeDockerManifest, true},
+		{TypeDockerList, TypeOCIIndex, true},
+		{TypeOCIIndex, TypeOCIIndex, true},
+		{TypeOCIManifest, TypeOCIIndex, false},
+		{TypeDockerList, TypeDockerManifest, false},
+		{TypeDockerSchema1, TypeDockerManifest, false},
+		{"*/*", TypeOCIManifest, false},
+	} {
+		if got := SameKind(tt.a, tt.b); got != tt.same {
+			t.Errorf("%s and %s: %t", tt.a, tt.b, got)
+		}
+	}
+}
+
 func TestMediaTypes(t *testing.T) {
 	t.Parallel()
 	tests := []struct {

@@ -27,6 +27,31 @@ func IsManifestType(contentType string) bool {
 	return false
 }
 
+// CanonicalType returns contentType as clients compare it, byte by byte, if it is one of
+// the six: the case of a type does not matter, and a charset of JSON says nothing
+// (RFC 9110 8.3.1, RFC 8259 11). Another type stays as it is.
+func CanonicalType(contentType string) string {
+	if IsManifestType(contentType) {
+		return BareType(contentType)
+	}
+	return contentType
+}
+
+// SameKind reports whether two types are OCI's and Docker's name for the same kind of
+// document, or one and the same.
+func SameKind(a, b string) bool { return ociType(a) == ociType(b) }
+
+// ociType returns OCI's name for a kind of document that has one.
+func ociType(mediaType string) string {
+	switch mediaType {
+	case TypeDockerList:
+		return TypeOCIIndex
+	case TypeDockerManifest:
+		return TypeOCIManifest
+	}
+	return mediaType
+}
+
 // IsIndexType reports whether contentType is an OCI index or a Docker list.
 func IsIndexType(contentType string) bool {
 	bare := BareType(contentType)
