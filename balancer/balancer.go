@@ -43,6 +43,10 @@ type Config struct {
 	Strategy Strategy
 	Lanes    []*Lane // in the configured order
 
+	// NotFoundTTL is for how long a lane's "no" is remembered. 0: each time it is asked
+	// anew; nil: 2 s for a tag, 5 s for a digest, 30 s for what has been said three times.
+	NotFoundTTL *time.Duration
+
 	// Events is where the Balancer records what happens. All Balancers of a process
 	// may share one. If nil, it is that of Previous, or a new one.
 	Events *Events
@@ -56,15 +60,16 @@ type Config struct {
 // A Balancer is a [pullchain.Fetcher] over the Lanes of one registry.
 // It is safe for concurrent use.
 type Balancer struct {
-	registry string
-	strategy Strategy
-	lanes    []*Lane
-	known    *knowledge
-	states   *chainStates
-	hedges   hedgeBudget
-	leaders  [pullchain.NumClasses]atomic.Pointer[Lane]
-	number   int         // among the Balancers of its registry
-	adopted  atomic.Bool // the states are those of this Balancer's lanes, or of a later one's
+	registry    string
+	strategy    Strategy
+	lanes       []*Lane
+	known       *knowledge
+	notFoundTTL *time.Duration
+	states      *chainStates
+	hedges      hedgeBudget
+	leaders     [pullchain.NumClasses]atomic.Pointer[Lane]
+	number      int         // among the Balancers of its registry
+	adopted     atomic.Bool // the states are those of this Balancer's lanes, or of a later one's
 }
 
 // New returns a Balancer over cfg.Lanes.
@@ -72,7 +77,7 @@ func New(cfg Config) *Balancer {
 	if cfg.Strategy == "" {
 		cfg.Strategy = Ordered
 	}
-	b := &Balancer{registry: cfg.Registry, strategy: cfg.Strategy, lanes: cfg.Lanes}
+	b := &Balancer{registry: cfg.Registry, strategy: cfg.Strategy, lanes: cfg.Lanes, notFoundTTL: cfg.NotFoundTTL}
 	events := cfg.Events
 	if cfg.Previous != nil {
 		b.known = cfg.Previous.known

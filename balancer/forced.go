@@ -123,6 +123,9 @@ func (b *Balancer) force(ctx context.Context, req pullchain.Request, log *attemp
 			continue
 		}
 		won, err := b.forceOne(ctx, req, l, log)
+		if again, ok := repeated(req, err); ok && ctx.Err() == nil {
+			won, err = b.forceOne(ctx, again, l, log)
+		}
 		if outcome(err) == nil { // it answered, be it "no"
 			l.giveGrace()
 			err = nil
@@ -187,27 +190,34 @@ func forceOrder(gates []*closedGate) []*Lane {
 	return lanes
 }
 
-// onceMore asks the first of lanes again that had a moment's failure, such as a 5xx, a
-// reset or bytes that were wrong: no other could serve, and a GET may be repeated. What
-// works without us at the second try works through us at the first.
+// onceMore asks the first of lanes again that had a moment's failure: no other could
+// serve, and a GET may be repeated. What works without us at the second try works through
+// us at the first.
 func (b *Balancer) onceMore(ctx context.Context, req pullchain.Request, lanes []*Lane, log *attemptLog) *winner {
-	if ctx.Err() != nil || req.Head {
-		return nil
-	}
-	failed := make(map[string]*pullchain.Error)
+	failed := make(map[string]error)
 	for _, a := range log.recent() {
 		if a.Gate == "" {
-			failed[a.Upstream] = asError(a.Err)
+			failed[a.Upstream] = a.Err
 		}
 	}
 	for _, l := range lanes {
-		if e := failed[l.Name()]; e != nil && momentary(e) {
-			req.Options.AnyHeader = e.Code == pullchain.CodeDigestMismatch
-			won, _ := b.forceOne(ctx, req, l, log)
+		if again, ok := repeated(req, failed[l.Name()]); ok && ctx.Err() == nil {
+			won, _ := b.forceOne(ctx, again, l, log)
 			return won
 		}
 	}
 	return nil
+}
+
+// repeated returns req as it is made once more after err, if that may help. A document by
+// a tag is taken then whatever its header says, for which a HEAD is worth another try too.
+func repeated(req pullchain.Request, err error) (pullchain.Request, bool) {
+	e, ok := errorsAs(err)
+	if !ok || !momentary(e) {
+		return req, false
+	}
+	req.Options.AnyHeader = e.Code == pullchain.CodeDigestMismatch
+	return req, !req.Head || req.Options.AnyHeader
 }
 
 // momentary reports whether e may well be over at the next try.

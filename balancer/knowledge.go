@@ -84,8 +84,8 @@ func (k *knowledge) size(req pullchain.Request) (int64, bool) {
 }
 
 // learnAbsent remembers that l has not got what req asks for, or does not let
-// us have it. Public mirrors ban clients that keep asking (docs/protocol.md 4.2).
-func (k *knowledge) learnAbsent(l *Lane, req pullchain.Request, err error) {
+// us have it, for as long as ttl says, see [Config].
+func (k *knowledge) learnAbsent(l *Lane, req pullchain.Request, err error, ttl *time.Duration) {
 	e, ok := errorsAs(err)
 	if !ok || e.Reason != pullchain.NotFound && e.Reason != pullchain.Denied {
 		return
@@ -97,11 +97,13 @@ func (k *knowledge) learnAbsent(l *Lane, req pullchain.Request, err error) {
 	}
 	a.times++
 	pause := tagAbsentFor
-	if req.Digest != "" {
-		pause = digestAbsentFor
-	}
-	if a.times >= oftenAbsent {
+	switch {
+	case ttl != nil:
+		pause = *ttl
+	case a.times >= oftenAbsent:
 		pause = oftenAbsentFor
+	case req.Digest != "":
+		pause = digestAbsentFor
 	}
 	a.until, a.again, a.err = now.Add(pause), now.Add(pause+absentAgain), e
 	k.absences.Set(key, a)

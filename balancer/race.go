@@ -222,7 +222,7 @@ func (r *race) ended(a *attempt) {
 	r.lastErr = err
 	if err != nil {
 		a.admission.end(a.forLane(err))
-		r.b.known.learnAbsent(a.lane, r.req, err)
+		r.b.known.learnAbsent(a.lane, r.req, err, r.b.notFoundTTL)
 		return
 	}
 	a.lane.ledger.waited(r.req.Class(), took)

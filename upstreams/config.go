@@ -11,6 +11,7 @@ import (
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/egress"
+	"github.com/pullchain/pullchain/internal/regauth"
 )
 
 // Trust says what an upstream may be believed about. The words are those of
@@ -74,6 +75,7 @@ const (
 	defaultManifestHeader = 10 * time.Second
 	defaultBlobHeader     = 20 * time.Second
 	DefaultStall          = 10 * time.Second
+	DefaultToken          = regauth.DefaultTimeout
 	DefaultMaxConnections = egress.DefaultMaxConnections
 )
 

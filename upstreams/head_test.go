@@ -77,6 +77,7 @@ func TestHeadThatTellsTooLittle(t *testing.T) {
 			s := &headless{rig: r, spoil: tt.spoil}
 			server := r.origin("headless", s.ServeHTTP)
 			u := r.upstream(t, func(c *upstreams.Config) { c.URL = server.URL() })
+			mustFetch(t, u, r.tag()) // its word on what a tag means was right
 			methods := func(req pullchain.Request) (pullchain.Response, []string) {
 				s.asked = nil
 				resp, body := mustFetch(t, u, req)
@@ -101,6 +102,34 @@ func TestHeadThatTellsTooLittle(t *testing.T) {
 				t.Errorf("headers only: %d bytes by %v", resp.Size, asked)
 			}
 		})
+	}
+}
+
+// TestHeadThatNamesWhatIsNotThere: the first digest that a HEAD names is looked for, and
+// those after it when it was there; GET tells what the tag is where it was not.
+func TestHeadThatNamesWhatIsNotThere(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, simnet.HubConfig{Open: true})
+	u := r.upstream(t, nil)
+	heads := func() int {
+		r.Ledger().Reset()
+		mustFetch(t, u, r.head(r.tag()))
+		return r.count(simnet.Filter{Method: http.MethodHead})
+	}
+	if first, next := heads(), heads(); first != 2 || next != 1 {
+		t.Errorf("%d HEADs and then %d", first, next)
+	}
+	u.Reset()
+	defer simnet.FindQuirk("label-wrong-digest").Play(r.hub)()
+	for range 2 {
+		_, _, err := fetch(t, u, r.head(r.tag()))
+		expectError(t, err, pullchain.Corrupt, pullchain.CodeDigestMismatch)
+		any := r.head(r.tag())
+		any.Options.AnyHeader = true
+		if resp, _ := mustFetch(t, u, any); resp.Digest != r.img.Root.Digest || resp.Size != r.img.Root.Size {
+			t.Errorf("%s of %d bytes", resp.Digest, resp.Size)
+		}
+		mustFetch(t, u, r.pinned()) // which says nothing of what it names for a tag
 	}
 }
 

@@ -29,7 +29,29 @@ func (a *attempt) manifestHead(resp *http.Response, out *pullchain.Response) err
 	if !a.req.Options.HeadersOnly && (out.Size < 0 || out.Digest == "") {
 		return odd(pullchain.CodeUnexpected, "HEAD does not say which manifest it is, or how long")
 	}
+	if a.req.Digest == "" && claimed != "" && !a.u.namesRight.Load() {
+		if err := a.proveName(claimed); err != nil {
+			return err
+		}
+	}
 	a.finish(resp) // which ends the attempt: not before there is nothing more to ask
+	return nil
+}
+
+// proveName asks for the manifest d, which a HEAD of a tag has named, until one has been
+// there: of an upstream that names what it has not got, a cache that mixes headers, no
+// client can pull, for the digest is all that a HEAD tells, and only GET tells the right
+// one. It takes a HEAD more for the first tag.
+func (a *attempt) proveName(d digest.Digest) error {
+	req := a.req
+	req.Tag, req.Digest, req.Options.HeadersOnly = "", d, true
+	_, err := a.u.Fetch(a.ctx, req)
+	switch {
+	case err == nil:
+		a.u.namesRight.Store(true)
+	case pullchain.ReasonOf(err) == pullchain.NotFound:
+		return odd(pullchain.CodeDigestMismatch, "HEAD names %s, which is not there", d)
+	}
 	return nil
 }
 
@@ -58,6 +80,9 @@ func (a *attempt) manifest(resp *http.Response, out *pullchain.Response) error {
 		algorithm = named.Algorithm()
 	}
 	out.Digest = algorithm.FromBytes(body)
+	if a.req.Digest == "" && out.Digest == named {
+		a.u.namesRight.Store(true)
+	}
 	right := out.Digest == a.req.Digest
 	switch {
 	case !right && looksLikeHTML(body): // a portal, which says more than that the bytes are wrong

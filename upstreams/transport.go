@@ -8,7 +8,6 @@ import (
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/egress"
-	"github.com/pullchain/pullchain/internal/regauth"
 )
 
 // limits are cfg's time-outs with the defaults filled in.
@@ -19,7 +18,7 @@ type limits struct {
 // limits fills in the defaults. One setting is for TCP and TLS each, and one for the
 // headers of both classes, since what makes a line slow does so to all of them.
 func (c Config) limits() limits {
-	l := limits{defaultConnect, defaultTLS, defaultManifestHeader, defaultBlobHeader, DefaultStall, regauth.DefaultTimeout}
+	l := limits{defaultConnect, defaultTLS, defaultManifestHeader, defaultBlobHeader, DefaultStall, DefaultToken}
 	if c.Timeouts.Connect > 0 {
 		l.connect, l.tls = c.Timeouts.Connect, c.Timeouts.Connect
 	}

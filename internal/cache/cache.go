@@ -15,6 +15,7 @@ type Options struct {
 	Store        *blobstore.Store // required; the caller closes it, after the Cache
 	TagTTL       *time.Duration   // how long a tag is believed; nil: DefaultTagTTL, 0: it is always asked for
 	StaleIfError time.Duration    // how long after that, when no upstream can say; 0: DefaultStaleIfError
+	VerifyMax    int64            // see [fill.Config]
 	Log          *slog.Logger     // nil discards
 }
 
@@ -51,7 +52,7 @@ func New(o Options) *Cache {
 		manifests: ms,
 		access:    newAccessProofs(o.Store, ms),
 		tags:      newTagTable(o.Store, alive, o.Log),
-		fills:     fill.New(fill.Config{Store: o.Store, Log: o.Log}),
+		fills:     fill.New(fill.Config{Store: o.Store, Log: o.Log, VerifyMax: o.VerifyMax}),
 	}
 	c.fetches.life, c.heads.life, c.refreshes.life = alive, alive, alive
 	c.SetTimes(o.TagTTL, o.StaleIfError)
@@ -62,6 +63,10 @@ func New(o Options) *Cache {
 func (c *Cache) SetTimes(tagTTL *time.Duration, staleIfError time.Duration) {
 	c.times.set(tagTTL, staleIfError)
 }
+
+// SetVerifyMax changes up to how many bytes a blob is verified before it is shown, where
+// that is asked for; 0: DefaultVerifyMax.
+func (c *Cache) SetVerifyMax(n int64) { c.fills.SetVerifyMax(n) }
 
 // Close ends what is done in the background and waits for it. Blobs that are
 // not finished are kept for the next start. Requests after it fail.

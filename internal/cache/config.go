@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pullchain/pullchain/internal/blobstore"
+	"github.com/pullchain/pullchain/internal/fill"
 )
 
 // Config is the [cache] table. The zero value is a cache with every default.
@@ -17,12 +18,14 @@ type Config struct {
 	MaxSize      blobstore.Size `toml:"max_size"`       // 0: the store's own rule
 	TagTTL       *time.Duration `toml:"tag_ttl"`        // how long a tag is believed; nil: DefaultTagTTL, 0: it is always asked for
 	StaleIfError time.Duration  `toml:"stale_if_error"` // how long it may be served when no upstream can say; 0: DefaultStaleIfError
+	VerifyMax    blobstore.Size `toml:"verify_max"`     // up to what size a blob is verified before it is shown, where that is asked for; 0: DefaultVerifyMax
 }
 
 // The defaults (docs/faults.md 9: "tags 7 d if error, 60 s fresh").
 const (
 	DefaultTagTTL       = time.Minute
 	DefaultStaleIfError = 7 * 24 * time.Hour
+	DefaultVerifyMax    = fill.DefaultVerifyMax
 )
 
 // minSize is the least that max_size can be meant to be: less than most layers

@@ -76,7 +76,7 @@ func (c *checker) sameListener(admin place) {
 func (c *checker) cache(at place) {
 	c.room(at, c.cfg.Cache.Validate())
 	for key, n := range map[string]int64{
-		"max_size": int64(c.cfg.Cache.MaxSize), "stale_if_error": int64(c.cfg.Cache.StaleIfError),
+		"max_size": int64(c.cfg.Cache.MaxSize), "verify_max": int64(c.cfg.Cache.VerifyMax), "stale_if_error": int64(c.cfg.Cache.StaleIfError),
 	} {
 		if here := at.child(key); n == 0 && c.doc.has(here) { // the room would take its default
 			c.doc.blame(here, "must be more than 0")

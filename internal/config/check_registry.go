@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/internal/egress"
@@ -60,6 +61,9 @@ func (c *checker) registryNames(at place, r *Registry, owner map[string]string) 
 func (c *checker) registry(at place, r *Registry) {
 	if _, err := balancer.ParseStrategy(string(r.Strategy)); err != nil {
 		c.doc.blame(at.child("strategy"), "%v", err)
+	}
+	if ttl := r.NotFoundTTL; ttl != nil && (*ttl < 0 || *ttl > time.Hour) {
+		c.doc.blame(at.child("not_found_ttl"), "must be between 0s and 1h")
 	}
 	switch r.ClientAuth {
 	case "none":

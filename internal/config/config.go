@@ -13,6 +13,7 @@ import (
 	_ "embed"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/healthcheck"
@@ -54,11 +55,12 @@ func (l Log) SlogLevel() slog.Level {
 
 // Registry is one registry and its chain of upstreams, in order.
 type Registry struct {
-	Name       string            `toml:"name"`
-	Aliases    []string          `toml:"aliases"`
-	Strategy   balancer.Strategy `toml:"strategy"`
-	ClientAuth string            `toml:"client_auth"` // only "none" so far
-	Upstreams  []Upstream        `toml:"upstream"`
+	Name        string            `toml:"name"`
+	Aliases     []string          `toml:"aliases"`
+	Strategy    balancer.Strategy `toml:"strategy"`
+	NotFoundTTL *time.Duration    `toml:"not_found_ttl"` // for how long an upstream's "no" is remembered; nil: 2s to 30s, 0: it is always asked
+	ClientAuth  string            `toml:"client_auth"`   // only "none" so far
+	Upstreams   []Upstream        `toml:"upstream"`
 }
 
 // Upstream is one path to a registry, and how its lane is judged.
@@ -175,6 +177,9 @@ func (c *Config) fillCache() {
 	}
 	if c.Cache.StaleIfError == 0 {
 		c.Cache.StaleIfError = cache.DefaultStaleIfError
+	}
+	if c.Cache.VerifyMax == 0 {
+		c.Cache.VerifyMax = cache.DefaultVerifyMax
 	}
 }
 

@@ -40,7 +40,7 @@ func full() *config.Config {
 			AllowedHosts: []string{"admin.example.com"},
 		},
 		Cache: cache.Config{
-			Enabled: &no, Dir: "/var/lib/pullchain/cache", MaxSize: 50 << 30, TagTTL: new(2 * time.Minute), StaleIfError: 24 * time.Hour,
+			Enabled: &no, Dir: "/var/lib/pullchain/cache", MaxSize: 50 << 30, TagTTL: new(2 * time.Minute), StaleIfError: 24 * time.Hour, VerifyMax: 2 << 30,
 		},
 		Log: config.Log{Level: "debug", Format: "json"},
 		Egress: map[string]egress.Config{"clash": {

@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -109,6 +110,24 @@ func TestAddressesAsPeopleWriteThem(t *testing.T) {
 		if changed := tt.url != tt.want; told != changed || !changed && len(cfg.Warnings) > 0 {
 			t.Errorf("%s: warnings %q, changed %t", tt.url, cfg.Warnings, changed)
 		}
+	}
+}
+
+// How long a "no" is remembered has a setting, of which 0 is a value too.
+func TestNotFoundTTL(t *testing.T) {
+	t.Parallel()
+	const file = "[[registry]]\nname = \"docker.io\"\n%s[[registry.upstream]]\nname = \"hub\"\nurl = \"https://registry-1.docker.io\"\n"
+	for text, want := range map[string]*time.Duration{
+		"": nil, "not_found_ttl = \"0s\"\n": new(time.Duration(0)), "not_found_ttl = \"1m\"\n": new(time.Minute),
+	} {
+		cfg, err := config.Parse("x.toml", fmt.Appendf(nil, file, text), nil)
+		if err != nil || !reflect.DeepEqual(cfg.Registries[0].NotFoundTTL, want) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	_, err := config.Parse("x.toml", fmt.Appendf(nil, file, "not_found_ttl = \"2h\"\n"), nil)
+	if err == nil || !strings.Contains(err.Error(), "x.toml:3:") || !strings.Contains(err.Error(), "between 0s and 1h") {
+		t.Errorf("2h: %v", err)
 	}
 }
 

@@ -49,6 +49,9 @@ func (u *Upstream) effective() {
 	if u.Timeouts.Stall == 0 {
 		u.Timeouts.Stall = upstreams.DefaultStall
 	}
+	if u.Timeouts.Token == 0 {
+		u.Timeouts.Token = upstreams.DefaultToken
+	}
 }
 
 // A printer writes structs as TOML tables.

@@ -59,7 +59,7 @@ func (s *storage) open() error {
 		return err
 	}
 	s.store, s.dir = store, store.Stats().Dir // in full
-	s.cache = cache.New(cache.Options{Store: store, TagTTL: s.cfg.TagTTL, StaleIfError: s.cfg.StaleIfError, Log: s.log})
+	s.cache = cache.New(cache.Options{Store: store, TagTTL: s.cfg.TagTTL, StaleIfError: s.cfg.StaleIfError, VerifyMax: int64(s.cfg.VerifyMax), Log: s.log})
 	s.cache.Scrub()
 	return nil
 }
@@ -117,7 +117,11 @@ func (s *storage) reload(cfg cache.Config) {
 	if cfg.MaxSize != s.cfg.MaxSize {
 		s.store.SetMaxSize(cfg.MaxSize)
 	}
-	s.cfg.TagTTL, s.cfg.StaleIfError, s.cfg.MaxSize = cfg.TagTTL, cfg.StaleIfError, cfg.MaxSize
+	if cfg.VerifyMax != s.cfg.VerifyMax {
+		s.cache.SetVerifyMax(int64(cfg.VerifyMax))
+	}
+	cfg.Enabled, cfg.Dir = s.cfg.Enabled, s.cfg.Dir
+	s.cfg = cfg
 }
 
 // close ends the fills that go on without a client, so that the next start finds

@@ -117,7 +117,7 @@ func (c *chain) registry(cfg *config.Config, r config.Registry, old *chain) (reg
 	return registry{
 		name:     r.Name,
 		aliases:  r.Aliases,
-		balancer: balancer.New(balancer.Config{Registry: r.Name, Strategy: r.Strategy, Lanes: lanes, Events: c.events, Previous: was.balancer}),
+		balancer: balancer.New(balancer.Config{Registry: r.Name, Strategy: r.Strategy, Lanes: lanes, NotFoundTTL: r.NotFoundTTL, Events: c.events, Previous: was.balancer}),
 		checker:  healthcheck.New(jobs, was.checker),
 	}, errors.Join(errs...)
 }

@@ -15,27 +15,6 @@ import (
 
 const matrixFile = "../../docs/matrix.md"
 
-// knownShortfalls are the cells that may break the rule for a while, by a regular
-// expression of client/quirk, each with the reason. The list is to be empty.
-var knownShortfalls = []struct{ cells, reason string }{
-	{`.*/.*(head-no-length|head-no-digest|head-length-0|digest-missing|encoding-gzip-all|manifest-chunked).*`,
-		"a HEAD of a manifest that tells no length, no digest or length 0 is handed on so, where a GET would tell"},
-	{`.*/.*(label-capitals|label-docker-on-oci).*`, "HEAD, or GET too, hands on a type that is not spelled as the document's own, which clients compare"},
-	{`.*/.*digest-wrong-on-tags.*`, "a document by tag is refused for the digest in its header, though it names itself; a HEAD with it cannot be told from a right one"},
-	{`.*/.*fail-blob-once.*`, "a breaker that several first answers of 5xx have opened lets one forced try through, which is not repeated"},
-	{`.*/odd-429-hour`, "a 429 with Retry-After, said to one image, rests the whole registry, the last path too"},
-}
-
-// knownShortfall is the reason why a cell may break the rule, or nothing.
-func knownShortfall(client, quirk string) string {
-	for _, k := range knownShortfalls {
-		if regexp.MustCompile("^(?:" + k.cells + ")$").MatchString(client + "/" + quirk) {
-			return k.reason
-		}
-	}
-	return ""
-}
-
 // A matrixTable is docs/matrix.md: the cells by client/quirk, as the file has them
 // and as this run has played them.
 type matrixTable struct {
@@ -93,17 +72,16 @@ func updating() bool {
 	return f != nil && f.Value.String() == "true"
 }
 
-// finish wants every cell that was played to keep the rule, but for known shortfalls.
-// What else differs from the file is told only: how often a client asks again directly,
-// and in which order it asks, is its own affair.
+// finish wants every cell that was played to keep the rule. What else differs from the
+// file is told only: how often a client asks again directly, and in which order it asks,
+// is its own affair.
 func (m *matrixTable) finish(t *testing.T) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for cell, got := range m.played {
-		client, quirk, _ := strings.Cut(cell, "/")
 		how := fmt.Sprintf("%s is %q, docs/matrix.md has %q (-update with -matrix-only '^%s$' writes it)", cell, got, m.file[cell], regexp.QuoteMeta(cell))
 		switch {
-		case !keepsRule(got) && knownShortfall(client, quirk) == "":
+		case !keepsRule(got):
 			t.Error("worse than direct, or not mended by a second upstream: " + how)
 		case got != m.file[cell]:
 			t.Log(how)
@@ -154,7 +132,7 @@ func (m *matrixTable) render() []byte {
 			mended++
 		}
 	}
-	fmt.Fprintf(&b, "%d cells work directly and through pullchain; in %d something fails directly, and pullchain with a second upstream makes it work; %d break\nthe rule (`knownShortfalls` in the test says why).\n\n", same, mended, broken)
+	fmt.Fprintf(&b, "%d cells work directly and through pullchain; in %d something fails directly, and pullchain with a second upstream makes it work; %d break the rule.\n\n", same, mended, broken)
 	b.WriteString("| quirk |")
 	for _, p := range pullers {
 		fmt.Fprintf(&b, " %s |", p.name)

@@ -119,7 +119,7 @@ func (r *reader) resolve(private bool) (pullchain.Response, error) {
 	f := r.f
 	f.mu.Lock()
 	size, stored := f.copy.size, f.copy.back.object != nil
-	unproved := f.copy.unproved && size <= f.fills.proveMax
+	unproved := f.copy.unproved && size <= f.fills.verifyMax.Load()
 	f.mu.Unlock()
 	resp, carried, err := AnswerOf(r.req, size)
 	if err != nil {

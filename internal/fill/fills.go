@@ -19,14 +19,14 @@ type Config struct {
 	Store *blobstore.Store // required; the caller closes it, after the Fills
 	Log   *slog.Logger     // nil discards
 
-	// ProveMax is up to how many bytes of a blob from an upstream that is not trusted
-	// are kept back until all are right; 0: DefaultProveMax.
-	ProveMax int64
+	// VerifyMax is up to how many bytes of a blob from an upstream that is not trusted
+	// are kept back until all are right; 0: DefaultVerifyMax.
+	VerifyMax int64
 }
 
-// DefaultProveMax is larger than nearly every layer. A client waits for the whole of
+// DefaultVerifyMax is larger than nearly every layer. A client waits for the whole of
 // such a blob, and then gets it in one go.
-const DefaultProveMax = 2 << 30
+const DefaultVerifyMax = 2 << 30
 
 // Fills are the blobs being fetched, one fill a digest. A fill belongs to no
 // request: its context is that of the Fills. They are safe for concurrent use.
@@ -40,7 +40,7 @@ type Fills struct {
 	// open opens the disk side of a fill; tests put a failing disk here.
 	open func(digest.Digest) (backing, error)
 
-	proveMax int64
+	verifyMax atomic.Int64
 
 	counts counts
 	large  atomic.Int64 // large buffers in use
@@ -55,11 +55,15 @@ func New(c Config) *Fills {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Fills{store: c.Store, log: c.Log, proveMax: cmp.Or(c.ProveMax, DefaultProveMax), byDigest: make(map[digest.Digest]*fill)}
+	s := &Fills{store: c.Store, log: c.Log, byDigest: make(map[digest.Digest]*fill)}
+	s.SetVerifyMax(c.VerifyMax)
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	s.open = func(d digest.Digest) (backing, error) { return openBacking(s.ctx, c.Store, d) }
 	return s
 }
+
+// SetVerifyMax changes [Config].VerifyMax for the blobs that are asked for from now on.
+func (s *Fills) SetVerifyMax(n int64) { s.verifyMax.Store(cmp.Or(n, DefaultVerifyMax)) }
 
 // errRetryFill says that a fill can be of no use to a reader that waited for it,
 // and that another may.

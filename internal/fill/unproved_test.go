@@ -54,7 +54,7 @@ func TestF20ProvedBeforeShown(t *testing.T) {
 func TestTooLargeToBeProved(t *testing.T) {
 	t.Parallel()
 	fillBubble(t, noise(2*mib, 1), func(t *testing.T, r *fillRig) {
-		r.fills.proveMax = mib
+		r.fills.SetVerifyMax(mib)
 		r.chain.answer = func(int, pullchain.Request) reply { return reply{unproved: true, rate: mib} }
 		resp, err := r.fetch(t.Context(), whole)
 		if err != nil {

@@ -1,0 +1,223 @@
+package balancer_test
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/balancer"
+)
+
+// What a lane answers to one request, or of one image, costs no other image a pull
+// (docs/faults.md 0.2).
+func TestOneImageCostsNoOther(t *testing.T) {
+	t.Parallel()
+	for name, e := range map[string]pullchain.Error{
+		"500 in a loop":         internal,
+		"a web page":            webPage,
+		"wrong bytes":           {Reason: pullchain.Corrupt, Code: pullchain.CodeDigestMismatch, Reach: pullchain.ReachContent},
+		"503 with an hour":      {Reason: pullchain.Limited, Code: pullchain.CodeServerError, Status: 503, RetryAfter: time.Hour, Reach: pullchain.ReachContent},
+		"429 with an hour":      {Reason: pullchain.Limited, Code: pullchain.CodeQuota, Status: 429, RetryAfter: time.Hour},
+		"403":                   {Reason: pullchain.Denied, Code: pullchain.CodeForbidden, Status: 403, Reach: pullchain.ReachContent},
+		"cut bodies":            {Reason: pullchain.Unavailable, Code: pullchain.CodeTruncated},
+		"a blocked redirect":    {Reason: pullchain.Refused, Code: pullchain.CodeRedirectBlocked, Reach: pullchain.ReachRequest},
+		"429 of a foreign host": {Reason: pullchain.Limited, Code: pullchain.CodeAbuse, Status: 429, RetryAfter: time.Hour, Reach: pullchain.ReachRequest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				odd := of(99, tag)
+				r := newRig(serve)
+				r.ups[0].become(func(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
+					if req.Repo == odd.Repo {
+						return fail(e)(ctx, req)
+					}
+					return serve(ctx, req)
+				})
+				for i := range 40 {
+					if _, err := r.Fetch(t.Context(), odd); err == nil {
+						t.Fatal("the odd image was served")
+					}
+					r.mustGet(t, of(i, tag))
+					r.mustGet(t, of(i, blob))
+				}
+				if s := r.state(0); s.State != balancer.StateServing {
+					t.Errorf("the lane is %q", s.State)
+				}
+			})
+		})
+	}
+}
+
+// A limit that several images have met is the lane's: it binds until its time, with no
+// other lane left too (docs/faults.md F06). What the upstream says to the address, and a
+// quota of which nothing is left, does so at once.
+func TestALimitOfSeveralImagesBindsAll(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		e    pullchain.Error
+		asks int // until it is not asked any more
+	}{
+		"a quota":       {pullchain.Error{Code: pullchain.CodeQuota}, 3},
+		"a throttle":    {pullchain.Error{Code: pullchain.CodeThrottle}, 3},
+		"no quota left": {pullchain.Error{Code: pullchain.CodeQuota, Quota: &pullchain.Quota{Limit: 100}}, 1},
+		"abuse":         {pullchain.Error{Code: pullchain.CodeAbuse}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				limited := tt.e
+				limited.Reason, limited.Status, limited.RetryAfter = pullchain.Limited, 429, time.Hour
+				r := newRig(fail(limited))
+				for range 2 {
+					for i := range 10 {
+						_, err := r.Fetch(t.Context(), of(i, tag))
+						if e := errorOf(t, err); e.Status != 429 || e.RetryAfter != time.Hour {
+							t.Errorf("%v, retry after %v", e, e.RetryAfter)
+						}
+					}
+				}
+				if got := r.ups[0].count(); got != tt.asks {
+					t.Errorf("asked %d times, want %d", got, tt.asks)
+				}
+				r.ups[0].become(serve)
+				time.Sleep(time.Hour + time.Second)
+				r.mustGet(t, of(0, tag))
+			})
+		})
+	}
+}
+
+// Where every first answer is a failure, the breaker opens, and a forced try gets its
+// second one all the same (docs/faults.md 0.3).
+func TestAForcedTryIsMadeOnceMore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		asked := map[string]bool{}
+		r := newRig(func(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
+			if !asked[req.Repo] {
+				asked[req.Repo] = true
+				return fail(internal)(ctx, req)
+			}
+			return serve(ctx, req)
+		})
+		for i := range 20 {
+			r.mustGet(t, of(i, blob))
+		}
+	})
+}
+
+// A document by a tag that does not agree with its digest header is another lane's turn;
+// where there is none it is taken, as by clients that do not look at the header.
+func TestADocumentThatItsHeaderContradicts(t *testing.T) {
+	t.Parallel()
+	contradicts := func(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
+		if !req.Options.AnyHeader {
+			return pullchain.Response{}, &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeDigestMismatch, Reach: pullchain.ReachRequest}
+		}
+		return serve(ctx, req)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(contradicts, serve)
+		r.mustGet(t, tag)
+		if got := r.counts(); !slices.Equal(got, []int{1, 1}) {
+			t.Errorf("asked %v", got)
+		}
+		alone := newRig(contradicts)
+		alone.mustGet(t, tag)
+		if got := alone.counts(); !slices.Equal(got, []int{2}) {
+			t.Errorf("asked %v", got)
+		}
+	})
+}
+
+// A digest in a header proves nothing: neither a HEAD's, which comes without bytes, nor
+// one that speaks of its request alone. What it says in however many repositories, the
+// GET is asked for as before (docs/faults.md 0.1).
+func TestAWrongHeaderClosesNothing(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		head  bool
+		reach pullchain.Reach
+	}{
+		"HEAD":       {true, pullchain.ReachClass},
+		"of a label": {false, pullchain.ReachRequest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(fail(pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeDigestMismatch, Reach: tt.reach}), serve)
+				for i := range 4 {
+					req := of(i, byDigest)
+					req.Head = tt.head
+					r.mustGet(t, req)
+				}
+				r.ups[0].become(serve)
+				for i := range 4 {
+					r.mustGet(t, of(i, byDigest))
+				}
+				if got := r.counts(); !slices.Equal(got, []int{8, 4}) {
+					t.Errorf("asked %v, want the first lane for all", got)
+				}
+			})
+		})
+	}
+}
+
+func TestMemoryOfNo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(fail(missing))
+		asked := func(req pullchain.Request, want int) {
+			t.Helper()
+			before := r.ups[0].count()
+			r.Fetch(t.Context(), req)
+			if got := r.ups[0].count() - before; got != want {
+				t.Errorf("%s, HEAD %v: asked %d times, want %d", req.Image(), req.Head, got, want)
+			}
+		}
+		head := byDigest
+		head.Head = true
+		asked(head, 1)
+		asked(byDigest, 1) // of another method
+		asked(byDigest, 0)
+		time.Sleep(5 * time.Second)
+		asked(byDigest, 1)
+		asked(tag, 1)
+		asked(tag, 0)
+		time.Sleep(2 * time.Second)
+		asked(tag, 1)
+		time.Sleep(2 * time.Second)
+		asked(tag, 1) // for the third time
+		time.Sleep(29 * time.Second)
+		asked(tag, 0)
+		time.Sleep(time.Second)
+		asked(tag, 1)
+		time.Sleep(2 * time.Minute)
+		asked(tag, 1)
+		time.Sleep(2 * time.Second)
+		asked(tag, 1) // it begins anew
+	})
+}
+
+// How long a "no" is remembered is a setting of the registry.
+func TestMemoryOfNoIsSet(t *testing.T) {
+	t.Parallel()
+	for ttl, want := range map[time.Duration][]int{0: {1, 1, 1, 1}, time.Minute: {1, 0, 0, 1}} {
+		synctest.Test(t, func(t *testing.T) {
+			up := &fake{name: "a", fetch: fail(missing)}
+			b := balancer.New(balancer.Config{Registry: "docker.io", Lanes: []*balancer.Lane{balancer.NewLane(up, balancer.LaneConfig{})}, NotFoundTTL: &ttl})
+			for i, after := range []time.Duration{0, 0, 59 * time.Second, time.Second} {
+				time.Sleep(after)
+				before := up.count()
+				b.Fetch(t.Context(), byDigest)
+				if got := up.count() - before; got != want[i] {
+					t.Errorf("%v: request %d asked %d times, want %d", ttl, i, got, want[i])
+				}
+			}
+		})
+	}
+}
