@@ -61,6 +61,8 @@ type scenario struct {
 	seed    uint64
 	clean   bool // nothing goes wrong
 	liars   []string
+	proving []string // lanes of which nothing is shown before it is verified
+	whole   []string // lanes that know no ranges
 	faults  int // requests that may still go wrong
 	disk    bool
 	restart time.Duration // 0: never
@@ -79,8 +81,8 @@ func runSchedule(t *testing.T, seed uint64) {
 		p.prepare()
 		p.run()
 		if t.Failed() {
-			t.Logf("seed %d: %d bytes, clean %t, liars %v, disk %t, restart %v, rotten %t, %d requests, %d bytes sent",
-				seed, len(content), p.clean, p.liars, p.disk, p.restart, p.rotten, len(r.chain.requests()), r.chain.sent.Load())
+			t.Logf("seed %d: %d bytes, clean %t, liars %v, proving %v, whole %v, disk %t, restart %v, rotten %t, %d requests, %d bytes sent",
+				seed, len(content), p.clean, p.liars, p.proving, p.whole, p.disk, p.restart, p.rotten, len(r.chain.requests()), r.chain.sent.Load())
 		}
 	})
 }
@@ -109,6 +111,14 @@ func (p *scenario) prepare() {
 	for _, lane := range []string{"a", "b"} {
 		if p.rng.IntN(4) == 0 {
 			p.liars = append(p.liars, lane)
+		}
+	}
+	for _, lane := range []string{"a", "b"} {
+		if p.rng.IntN(4) == 0 {
+			p.proving = append(p.proving, lane)
+		}
+		if p.rng.IntN(4) == 0 {
+			p.whole = append(p.whole, lane)
 		}
 	}
 	if p.rng.IntN(8) == 0 {
@@ -148,7 +158,8 @@ func (p *scenario) answer(_ int, req pullchain.Request) reply {
 			how.rate, how.chunk = 64*kib+p.rng.IntN(2*mib), 1+p.rng.IntN(8*kib)
 		}
 	}
-	if req.Options.Speculative && p.rng.IntN(3) == 0 {
+	how.unproved, how.ignores = slices.Contains(p.proving, lane), slices.Contains(p.whole, lane)
+	if req.Options.Speculative && (how.ignores || p.rng.IntN(3) == 0) { // no lane is asked to help that knows no ranges
 		return reply{err: errBusy}
 	}
 	if slices.Contains(p.liars, lane) && size > 0 && req.Options.Unverified {
@@ -159,7 +170,7 @@ func (p *scenario) answer(_ int, req pullchain.Request) reply {
 	}
 	p.faults--
 	at := 1 + p.rng.Int64N(size+1)
-	switch p.rng.IntN(9) {
+	switch p.rng.IntN(12) {
 	case 0, 1:
 		how.cut = at
 	case 2:
@@ -171,11 +182,15 @@ func (p *scenario) answer(_ int, req pullchain.Request) reply {
 			&pullchain.Error{Reason: pullchain.NotFound, Code: pullchain.CodeNotFound, Status: 404},
 		}[p.rng.IntN(3)]
 	case 4, 5:
-		how.ignores = !req.Options.Speculative
+		how.ignores = how.ignores || !req.Options.Speculative
 	case 6:
 		how.unknown = true
 	case 7:
 		how.size = at
+	case 8:
+		how.empty = true
+	case 9, 10:
+		how.most = at
 	}
 	return how
 }

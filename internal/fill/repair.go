@@ -88,6 +88,9 @@ func (f *fill) beginCopyLocked(c *blobCopy, err error) bool {
 		return false
 	}
 	if c.back.object == nil {
+		if c.size == 0 { // an empty one has just proved wrong, and for no bytes nothing is asked
+			c.size = -1
+		}
 		w := f.plan.newWorker()
 		w.take(0, c.limit())
 		f.plan.launch(w)

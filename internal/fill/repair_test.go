@@ -46,6 +46,28 @@ func TestF20OneSource(t *testing.T) {
 	}
 }
 
+// TestF20Empty: an answer without bytes, to a blob of which no manifest has told the
+// size, is as wrong as any, and others are asked for until one is right.
+func TestF20Empty(t *testing.T) {
+	t.Parallel()
+	fillBubble(t, noise(mib, 1), func(t *testing.T, r *fillRig) {
+		r.chain.answer = func(n int, _ pullchain.Request) reply {
+			switch n {
+			case 0:
+				return reply{lane: "bad", empty: true}
+			case 1: // which is tried again
+				return reply{err: &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeServerError, Status: 500}}
+			}
+			return reply{lane: "good"}
+		}
+		r.mustGet(whole)
+		r.settled(true)
+		if diff := cmp.Diff([]string{"bad"}, r.chain.blamed); diff != "" {
+			t.Errorf("blamed (-want +got):\n%s", diff)
+		}
+	})
+}
+
 // TestF20SeveralSources finds the liar by comparing with a right copy.
 func TestF20SeveralSources(t *testing.T) {
 	t.Parallel()
