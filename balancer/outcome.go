@@ -81,9 +81,9 @@ func (l *Lane) learnFailure(a *admission, e *pullchain.Error, now time.Time) {
 
 // limited closes what a "too many requests" or a "come back later" speaks of. What was
 // said to single images becomes the class's when it has been said to several. A quota's
-// 429 that names a time closes the class, for other lanes have no such limit; but until
-// then it binds this image alone: another one is asked for where no other lane is left,
-// as it would be without us (docs/faults.md 0.2, 0.3).
+// 429 that names a time closes the class, for other lanes have no such limit; but where no
+// other lane is left another image is asked for all the same, as it would be without us,
+// and this one in a moment (docs/faults.md 0.2, 0.3).
 func (g *gates) limited(req pullchain.Request, e *pullchain.Error, now time.Time) {
 	reach, wide := e.Reach, true
 	if reach == pullchain.ReachContent || reach == pullchain.ReachClass && saidOfOne(e) {

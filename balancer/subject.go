@@ -25,7 +25,7 @@ type contentGates map[subject]contentGate
 // A contentGate keeps requests for one subject from a lane.
 type contentGate struct {
 	closure
-	named bool // the upstream named the time
+	binding time.Time // until then no forced try is made: the upstream has just named the time
 }
 
 // subjectsKept bounds what a lane remembers of single subjects. Beyond it what ends
@@ -36,14 +36,19 @@ const subjectsKept = 1024
 // one left is asked all the same.
 const contentQuarantine = 5 * time.Minute
 
+// namedPause is for how long the last path is not asked for an image that the upstream has
+// put off until later: a client without us asks again when it likes, and what was said an
+// hour ago may have been put right (docs/faults.md 0.3).
+const namedPause = 2 * time.Second
+
 // close closes the gate of s because of e.
 func (c contentGates) close(s subject, now time.Time, e *pullchain.Error) {
 	if len(c) >= subjectsKept {
 		c.prune(now)
 	}
-	gate := contentGate{closure{now.Add(contentQuarantine), e}, false}
+	gate := contentGate{closure: closure{now.Add(contentQuarantine), e}}
 	if e.RetryAfter > 0 {
-		gate.until, gate.named = now.Add(e.RetryAfter), true
+		gate.until, gate.binding = now.Add(e.RetryAfter), now.Add(min(e.RetryAfter, namedPause))
 	}
 	c[s] = gate
 }
@@ -68,7 +73,7 @@ func (c contentGates) closed(s subject, now time.Time) *closedGate {
 	if !ok || !gate.at(now) {
 		return nil
 	}
-	return &closedGate{gate: gateContent, until: gate.until, binding: gate.named, cause: gate.cause}
+	return &closedGate{gate: gateContent, until: gate.until, binding: now.Before(gate.binding), cause: gate.cause}
 }
 
 // A spread tells whether a failure of single subjects is one of the lane: it has come

@@ -138,11 +138,12 @@ func (ms *manifests) remember(m *manifest) {
 	}
 }
 
-// read returns the manifest d of the store. Content that was not fetched as a
-// manifest is none: what is a config to one is no index to another.
+// read returns the manifest d of the store, of a kind that is known here or not. Content
+// that was not fetched as a manifest, and so has no type, is none: what is a config to
+// one is no index to another.
 func (ms *manifests) read(d digest.Digest) (*manifest, error) {
 	info, ok := ms.store.Stat(d)
-	if !ok || !wire.IsManifestType(info.MediaType) || info.Size > wire.MaxManifest {
+	if !ok || info.MediaType == "" || info.Size > wire.MaxManifest {
 		return nil, blobstore.ErrNotFound
 	}
 	object, err := ms.store.Open(d)

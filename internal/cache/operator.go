@@ -48,7 +48,7 @@ func (c *Cache) List(ctx context.Context, query string) []Entry {
 			Digest: d, Kind: "blob", Size: info.Size, MediaType: info.MediaType, Images: images[d],
 			Public: info.Public, Pinned: info.Pinned, Verified: info.Verified, Used: info.Used,
 		}
-		if wire.IsManifestType(info.MediaType) {
+		if info.MediaType != "" {
 			e.Kind = "manifest"
 		}
 		if e.Images == nil {

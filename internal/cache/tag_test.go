@@ -515,6 +515,22 @@ func TestTagsSurviveARestartWithEveryUpstreamDown(t *testing.T) {
 	})
 }
 
+// A document of a kind that is not known here is served from the store as well.
+func TestAnUnknownKindSurvivesARestart(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		d := r.up.add("application/vnd.example.thing+json", []byte(`{"schemaVersion":3}`))
+		r.want(r.do(byDigest(alpine, d)), miss, d)
+		r.asked(getManifest)
+		r.restart()
+		r.up.down(errDown)
+		a := r.do(byDigest(alpine, d))
+		r.want(a, hit, d)
+		if a.resp.MediaType != "application/vnd.example.thing+json" {
+			t.Errorf("type %q", a.resp.MediaType)
+		}
+	})
+}
+
 func TestCloseEndsARefresh(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		r.up.wait = time.Hour

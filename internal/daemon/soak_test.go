@@ -68,6 +68,7 @@ type soak struct {
 	*rig
 	hub    *simnet.Hub
 	mirror *simnet.Mirror
+	direct *http.Client
 	images []*simnet.Content
 	rng    *rand.Rand
 	round  int
@@ -91,6 +92,7 @@ func newSoak(t *testing.T) *soak {
 		s.hub.Push(img)
 		s.images = append(s.images, s.mirror.Push(img))
 	}
+	s.direct = directClient(n)
 	s.rig = newRig(t, rigConfig{
 		Net: n, Serving: true,
 		Cache: fmt.Sprintf("dir = %q\nmax_size = \"16MiB\"\ntag_ttl = \"1s\"", t.TempDir()),
@@ -113,6 +115,7 @@ func (s *soak) play(n int) {
 		defer s.mirror.Inject(fault)()
 	}
 	defer undo()
+	s.t.Logf("round %d: %s, mirror %+v", s.round, quirk.Name, fault)
 	images := make(chan *simnet.Content)
 	var clients sync.WaitGroup
 	for range 8 {
@@ -157,7 +160,7 @@ func (s *soak) judge(quirk string, fault simnet.Fault, img *simnet.Content) {
 		return
 	}
 	s.failed.Add(1)
-	if fault.On == 0 || s.pull(directClient(s.net), s.hub.URL(), img) == nil {
+	if fault.On == 0 || s.pull(s.direct, s.hub.URL(), img) == nil {
 		s.worse.Add(1)
 		s.t.Errorf("round %d, %s and %+v: a pull of %s fails, and works at the registry or at the mirror: %v", s.round, quirk, fault, img.Repo, err)
 	}
@@ -272,6 +275,7 @@ type usage struct{ heap, goroutines, files int64 }
 
 func (s *soak) usage() usage {
 	s.client.CloseIdleConnections()
+	s.direct.CloseIdleConnections()
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)

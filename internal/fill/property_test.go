@@ -63,7 +63,7 @@ type scenario struct {
 	liars   []string
 	proving []string // lanes of which nothing is shown before it is verified
 	whole   []string // lanes that know no ranges
-	faults  int // requests that may still go wrong
+	faults  int      // requests that may still go wrong
 	disk    bool
 	restart time.Duration // 0: never
 	rotten  bool
