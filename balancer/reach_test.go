@@ -221,3 +221,18 @@ func TestMemoryOfNoIsSet(t *testing.T) {
 		})
 	}
 }
+
+// A lane that cuts every body is not asked for ever before one whose gate is closed on a
+// guess (docs/faults.md 0.3).
+func TestALaneThatCutsDoesNotHideTheLastPath(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		later := pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeServerError, Status: 503, RetryAfter: time.Hour, Reach: pullchain.ReachContent}
+		r := newRig(fail(later), serve)
+		r.mustGet(t, blob)
+		time.Sleep(time.Minute)
+		r.ups[0].become(serve)
+		r.ups[1].become(cutAt(1000))
+		r.mustGet(t, blob)
+	})
+}

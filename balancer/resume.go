@@ -109,14 +109,29 @@ func resumeBackoff() backoff.BackOff {
 		backoff.WithInitialInterval(200*time.Millisecond), backoff.WithMaxInterval(4*time.Second), backoff.WithMaxElapsedTime(0))
 }
 
-// open asks the lanes for the rest of the blob, those that have failed it last.
+// open asks the lanes for the rest of the blob, those that have failed it last. Where all
+// that may be asked have failed it again and again, those whose gates are closed on a
+// guess go before them: one that cuts every body may keep its gates open for ever.
 func (s *stream) open() bool {
 	req := s.remaining()
 	s.log.restart()
 	lanes := s.b.choose(req, s.failed(), s.log)
-	won := s.b.race(s.ctx, req, lanes, s.log)
-	if won == nil && s.ctx.Err() == nil && !hasFallback(req) {
-		won = s.b.force(s.ctx, req, s.log)
+	var won *winner
+	steps := []func(){
+		func() { won = s.b.race(s.ctx, req, lanes, s.log) },
+		func() {
+			if !hasFallback(req) {
+				won = s.b.force(s.ctx, req, s.log)
+			}
+		},
+	}
+	if s.resumes.n > 0 && s.haveFailed(lanes) {
+		slices.Reverse(steps)
+	}
+	for _, step := range steps {
+		if won == nil && s.ctx.Err() == nil {
+			step()
+		}
 	}
 	s.noteRefused()
 	if won == nil || !s.fits(won) {
@@ -141,6 +156,12 @@ func (s *stream) failed() []*Lane {
 		lanes = moveToEnd(lanes, l)
 	}
 	return lanes
+}
+
+// haveFailed reports whether all of lanes have failed to send the rest.
+func (s *stream) haveFailed(lanes []*Lane) bool {
+	failed := s.failed()
+	return !slices.ContainsFunc(lanes, func(l *Lane) bool { return !slices.Contains(failed, l) })
 }
 
 func moveToEnd(lanes []*Lane, l *Lane) []*Lane {

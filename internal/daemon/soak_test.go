@@ -72,6 +72,7 @@ type soak struct {
 	images []*simnet.Content
 	rng    *rand.Rand
 	round  int
+	banned time.Time // until then the registry may have told our address to go away
 
 	pulls, failed, worse atomic.Int64
 }
@@ -115,6 +116,9 @@ func (s *soak) play(n int) {
 		defer s.mirror.Inject(fault)()
 	}
 	defer undo()
+	if quirk.Name == "blobs-429-plain" {
+		s.banned = time.Now().Add(2 * time.Minute) // a minute from its last answer
+	}
 	s.t.Logf("round %d: %s, mirror %+v", s.round, quirk.Name, fault)
 	images := make(chan *simnet.Content)
 	var clients sync.WaitGroup
@@ -160,6 +164,9 @@ func (s *soak) judge(quirk string, fault simnet.Fault, img *simnet.Content) {
 		return
 	}
 	s.failed.Add(1)
+	if time.Now().Before(s.banned) { // docs/faults.md F09: no asking on, not as a last resort either
+		return
+	}
 	if fault.On == 0 || s.pull(s.direct, s.hub.URL(), img) == nil {
 		s.worse.Add(1)
 		s.t.Errorf("round %d, %s and %+v: a pull of %s fails, and works at the registry or at the mirror: %v", s.round, quirk, fault, img.Repo, err)
