@@ -44,7 +44,8 @@ func startContainerd2With(t *testing.T, ns *namespace, tables string) client {
 func startContainerd(t *testing.T, ns *namespace, name string, version int, daemon, ctr, tables string) client {
 	t.Helper()
 	dir := tempDir(t)
-	socket := filepath.Join(dir, "containerd.sock")
+	c := &containerd{name: name, dir: dir}
+	socket := c.socket()
 	config := filepath.Join(dir, "config.toml")
 	// The CRI plugins want a CNI and a pause image, which no pull needs.
 	writeFile(t, config, fmt.Sprintf(`version = %d
@@ -63,7 +64,6 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", 
 [host."http://%[1]s"]
   capabilities = ["pull", "resolve"]
 `, ns.mirror()))
-	c := &containerd{name: name, dir: dir}
 	c.command = func(ctx context.Context, args ...string) *exec.Cmd {
 		return ns.command(ctx, clientEnv(dir), ctr, append([]string{"--address", socket}, args...)...)
 	}
@@ -77,6 +77,9 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", 
 	})
 	return c
 }
+
+// socket is where the daemon listens.
+func (c *containerd) socket() string { return filepath.Join(c.dir, "containerd.sock") }
 
 func (c *containerd) Name() string { return c.name }
 

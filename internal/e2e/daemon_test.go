@@ -169,15 +169,17 @@ func (d *daemon) end(t *testing.T) {
 
 // access is a line of the access log.
 type access struct {
-	Message string `json:"msg"`
-	Method  string `json:"method"`
-	Status  int    `json:"status"`
-	Op      string `json:"op"`
-	Ref     string `json:"ref"`
-	Range   string `json:"range"`
-	Bytes   int64  `json:"bytes"`
-	Cache   string `json:"cache"`
-	Trace   string `json:"trace"`
+	Message  string `json:"msg"`
+	Registry string `json:"registry"`
+	Repo     string `json:"repo"`
+	Method   string `json:"method"`
+	Status   int    `json:"status"`
+	Op       string `json:"op"`
+	Ref      string `json:"ref"`
+	Range    string `json:"range"`
+	Bytes    int64  `json:"bytes"`
+	Cache    string `json:"cache"`
+	Trace    string `json:"trace"`
 }
 
 // statusClientGone is the status in the log of an answer that the client did not

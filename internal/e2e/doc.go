@@ -14,8 +14,9 @@
 // depends on how fast the machine is: upstreams are given minutes, and what is to
 // happen in the middle of a blob waits at a gate.
 //
-// TestMatrix plays the quirks of internal/quirks against these clients, regctl and
-// oras, directly and through pullchain; docs/matrix.md is what came of it.
+// TestMatrix plays the quirks of internal/quirks against these clients, regctl, oras and
+// a dockerd of the 29 line, directly and through pullchain; docs/matrix.md is what came
+// of it.
 //
 // Each client lives in a network namespace of its own whose only neighbour is
 // the address on which pullchain listens: it has no default route and no

@@ -18,6 +18,7 @@ import (
 // dockerd is the Docker Engine with "registry-mirrors" in its daemon.json, and
 // the docker command that a person types.
 type dockerd struct {
+	name    string
 	docker  string // the command's path
 	socket  string
 	home    string
@@ -25,19 +26,36 @@ type dockerd struct {
 	seen    int // bytes of the daemon's log that Log has returned
 }
 
+// startDockerd is the engine of Debian 12, with its own image store. vfs works on any
+// file system.
 func startDockerd(t *testing.T, ns *namespace) client {
+	return startEngine(t, ns, "dockerd", systemProgram(t, "dockerd"), "--storage-driver", "vfs")
+}
+
+// startDockerd29 is an engine of the 29 line, whose image store is a containerd's: it
+// has containerd's way to fetch and docker's settings for mirrors.
+func startDockerd29(t *testing.T, ns *namespace) (*dockerd, *containerd) {
+	t.Helper()
+	store := startContainerd2(t, ns).(*containerd)
+	program := builtProgram(t, "dockerd")
+	return startEngine(t, ns, "dockerd-29", program, "--feature", "containerd-snapshotter", "--storage-driver", "native",
+		"--containerd", store.socket(), "--userland-proxy=false"), store
+}
+
+// startEngine starts a dockerd with the flags of its generation.
+func startEngine(t *testing.T, ns *namespace, name, program string, flags ...string) *dockerd {
+	t.Helper()
 	dir := tempDir(t)
 	config := filepath.Join(dir, "daemon.json")
 	writeFile(t, config, fmt.Sprintf("{\"registry-mirrors\": [\"http://%s\"], \"insecure-registries\": [\"10.213.0.0/16\"]}\n", ns.mirror()))
-	d := &dockerd{docker: systemProgram(t, "docker"), socket: "unix://" + filepath.Join(dir, "docker.sock"), home: dir}
-	cmd := ns.command(context.Background(), clientEnv(dir), systemProgram(t, "dockerd"),
+	d := &dockerd{name: name, docker: systemProgram(t, "docker"), socket: "unix://" + filepath.Join(dir, "docker.sock"), home: dir}
+	cmd := ns.command(context.Background(), clientEnv(dir), program, append([]string{
 		"--config-file", config, "--host", d.socket, "--pidfile", filepath.Join(dir, "pid"),
 		"--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "exec"),
 		// No container ever runs here, so the daemon leaves the machine's
-		// bridges and firewall alone, and vfs works on any file system.
-		"--storage-driver", "vfs", "--bridge", "none", "--iptables=false", "--ip6tables=false",
-		"--ip-forward=false", "--ip-masq=false")
-	d.process = startProcess(t, "dockerd", dir, cmd)
+		// bridges and firewall alone.
+		"--bridge", "none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false"}, flags...)...)
+	d.process = startProcess(t, name, dir, cmd)
 	d.process.waitFor(t, func(ctx context.Context) error {
 		out, err := run(d.command(ctx, "version"))
 		if err != nil {
@@ -57,7 +75,7 @@ func (d *dockerd) command(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
-func (d *dockerd) Name() string { return "dockerd" }
+func (d *dockerd) Name() string { return d.name }
 
 func (d *dockerd) Pull(ctx context.Context, img *image) (digest.Digest, string, error) {
 	output, err := run(d.command(ctx, "pull", img.name()))

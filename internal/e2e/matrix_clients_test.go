@@ -65,7 +65,8 @@ var pullers = []struct {
 	{"podman", podmanPuller},
 	{"containerd-1.6", func(t *testing.T, ns *namespace) puller { return containerdPuller(t, startContainerd16(t, ns)) }},
 	{"containerd-2", func(t *testing.T, ns *namespace) puller { return containerdPuller(t, startContainerd2(t, ns)) }},
-	{"dockerd", dockerdPuller},
+	{"dockerd", func(t *testing.T, ns *namespace) puller { return dockerdPuller(startDockerd(t, ns).(*dockerd), nil) }},
+	{"dockerd-29", func(t *testing.T, ns *namespace) puller { return dockerdPuller(startDockerd29(t, ns)) }},
 }
 
 // steps runs programs one after the other, and stops at the first that fails.
@@ -211,8 +212,8 @@ func containerdPuller(t *testing.T, started client) puller {
 	}
 }
 
-func dockerdPuller(t *testing.T, ns *namespace) puller {
-	d := startDockerd(t, ns).(*dockerd)
+// dockerdPuller takes the containerd that the engine keeps its images in, where it does.
+func dockerdPuller(d *dockerd, store *containerd) puller {
 	return puller{want: wantIndex,
 		pull: func(ctx context.Context, at site, img *image) (digest.Digest, string, error) {
 			ref := at.in(img.name())
@@ -223,6 +224,11 @@ func dockerdPuller(t *testing.T, ns *namespace) puller {
 			got, err := found(output, `(?m)^Digest: (sha256:[0-9a-f]{64})$`)
 			if err != nil {
 				return "", output, err
+			}
+			if store != nil {
+				if err := store.Check(ctx, img); err != nil {
+					return "", output, err
+				}
 			}
 			return got, output, checkDiffs(d.command(ctx, "image", "inspect", "--format", "{{json .RootFS.Layers}}", ref), img)
 		},

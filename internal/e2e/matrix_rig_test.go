@@ -65,10 +65,7 @@ func newMatrixRig(t *testing.T, program string, ns *namespace, client string, qs
 func (m *matrixRig) traces(registry string) string {
 	var b strings.Builder
 	for line := range strings.Lines(m.daemon.process.output()) {
-		var a struct {
-			access
-			Registry, Repo string
-		}
+		var a access
 		if json.Unmarshal([]byte(line), &a) == nil && a.Registry == registry {
 			fmt.Fprintf(&b, "    %s %s %s %.40s %s-> %d %s\n", a.Method, a.Repo, a.Op, a.Ref, a.Range, a.Status, a.Trace)
 		}

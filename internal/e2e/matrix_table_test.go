@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -36,14 +37,20 @@ func readTable(t *testing.T) map[string]string {
 		t.Fatal(err)
 	}
 	cells := map[string]string{}
+	var clients []string // of the table that the line is in
 	for line := range strings.Lines(string(text)) {
 		fields := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
-		if len(fields) != len(pullers)+1 || !strings.HasPrefix(strings.TrimSpace(fields[0]), "`") {
-			continue
+		for i := range fields {
+			fields[i] = strings.TrimSpace(fields[i])
 		}
-		for i, p := range pullers {
-			quirk := strings.Trim(strings.TrimSpace(fields[0]), "`")
-			cells[p.name+"/"+quirk] = strings.Trim(strings.TrimSpace(fields[i+1]), "`")
+		quirk, isRow := strings.CutPrefix(fields[0], "`")
+		switch {
+		case fields[0] == "quirk":
+			clients = fields[1:]
+		case isRow && len(fields) == len(clients)+1 && slices.Contains(clients, pullers[0].name):
+			for i, client := range clients {
+				cells[client+"/"+strings.TrimSuffix(quirk, "`")] = strings.Trim(fields[i+1], "`")
+			}
 		}
 	}
 	return cells
