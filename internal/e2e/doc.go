@@ -16,7 +16,7 @@
 //
 // TestMatrix plays the quirks of internal/quirks against these clients, regctl, oras and
 // a dockerd of the 29 line, directly and through pullchain; docs/matrix.md is what came
-// of it.
+// of it. TestVerifyWhole has the same clients meet wrong bytes.
 //
 // Each client lives in a network namespace of its own whose only neighbour is
 // the address on which pullchain listens: it has no default route and no
