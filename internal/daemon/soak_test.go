@@ -47,7 +47,7 @@ func TestSoak(t *testing.T) {
 		s.play(64)
 		now := s.usage()
 		if *soakTime > 0 && s.round%20 == 0 {
-			t.Logf("%5.0f s: %v; %d pulls, %d failed, %d of them directly too", done.Seconds(), now, s.pulls.Load(), s.failed.Load(), s.failed.Load()-s.worse.Load())
+			t.Logf("%5.0f s: %v; %d pulls, %d failed, %d of them directly too or while the registry banned us", done.Seconds(), now, s.pulls.Load(), s.failed.Load(), s.failed.Load()-s.worse.Load())
 		}
 		switch {
 		case done < *soakTime/4:
@@ -56,7 +56,7 @@ func TestSoak(t *testing.T) {
 			late = late.max(now)
 		}
 	}
-	t.Logf("%d pulls, %d failed, %d of them directly too; most in the first quarter: %v; in the last: %v",
+	t.Logf("%d pulls, %d failed, %d of them directly too or while the registry banned us; most in the first quarter: %v; in the last: %v",
 		s.pulls.Load(), s.failed.Load(), s.failed.Load()-s.worse.Load(), early, late)
 	if *soakTime > 0 && late.grewFrom(early) {
 		t.Error("it grows")
