@@ -77,6 +77,7 @@ type daemonSetup struct {
 	cache  string // the cache's directory; "" is a new one
 	tagTTL string // how long a tag is believed; "" is the default
 	debug  bool   // whether the log tells of clients that left, too
+	drain  string // drain_timeout; "" is the default
 }
 
 // startDaemon starts pullchain on the mirror address of the namespace with
@@ -101,7 +102,11 @@ func startDaemon(t *testing.T, program string, ns *namespace, setup daemonSetup)
 // that people type", has it.
 func daemonConfig(ns *namespace, setup daemonSetup) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "[server]\nlisten = %q\n\n[admin]\nlisten = %q\n\n[log]\nformat = \"json\"\n", ns.mirror(), ns.admin())
+	fmt.Fprintf(&b, "[server]\nlisten = %q\n", ns.mirror())
+	if setup.drain != "" {
+		fmt.Fprintf(&b, "drain_timeout = %q\n", setup.drain)
+	}
+	fmt.Fprintf(&b, "\n[admin]\nlisten = %q\n\n[log]\nformat = \"json\"\n", ns.admin())
 	if setup.debug {
 		b.WriteString("level = \"debug\"\n")
 	}
@@ -169,18 +174,23 @@ func (d *daemon) end(t *testing.T) {
 
 // access is a line of the access log.
 type access struct {
-	Message  string `json:"msg"`
-	Registry string `json:"registry"`
-	Repo     string `json:"repo"`
-	Method   string `json:"method"`
-	Status   int    `json:"status"`
-	Op       string `json:"op"`
-	Ref      string `json:"ref"`
-	Range    string `json:"range"`
-	Bytes    int64  `json:"bytes"`
-	Cache    string `json:"cache"`
-	Trace    string `json:"trace"`
+	Message  string    `json:"msg"`
+	Time     time.Time `json:"time"` // of the answer's end
+	Took     int64     `json:"ms"`
+	Registry string    `json:"registry"`
+	Repo     string    `json:"repo"`
+	Method   string    `json:"method"`
+	Status   int       `json:"status"`
+	Op       string    `json:"op"`
+	Ref      string    `json:"ref"`
+	Range    string    `json:"range"`
+	Bytes    int64     `json:"bytes"`
+	Cache    string    `json:"cache"`
+	Trace    string    `json:"trace"`
 }
+
+// begun is when the request came.
+func (a access) begun() time.Time { return a.Time.Add(-time.Duration(a.Took) * time.Millisecond) }
 
 // statusClientGone is the status in the log of an answer that the client did not
 // wait for.
