@@ -148,6 +148,8 @@ func failed(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.Is(err, blobstore.ErrNotFound):
 		status, code = http.StatusNotFound, "not_cached"
+	case errors.Is(err, blobstore.ErrInUse):
+		status, code = http.StatusConflict, "in_use"
 	case errors.Is(err, blobstore.ErrReadOnly):
 		status, code = http.StatusConflict, "cache_read_only"
 	case pullchain.ReasonOf(err) == pullchain.Invalid:

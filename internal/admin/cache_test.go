@@ -100,6 +100,7 @@ func TestCacheActions(t *testing.T) {
 		{"verify", admin.Config{}, nil, verify, `{}`, nil, 200, `"done":true`, "verify"},
 		{"gc", admin.Config{}, nil, gc, `{}`, nil, 200, `"freed_bytes": 500`, "gc"},
 		{"JSON with a charset", admin.Config{}, nil, gc, `{}`, []string{"Content-Type", "application/json; charset=utf-8"}, 200, "freed_bytes", "gc"},
+		{"evict what is being fetched", admin.Config{}, blobstore.ErrInUse, evict, `{"what":"alpine"}`, nil, 409, `"code":"in_use"`, "evict alpine"},
 		{"with the token", locked, nil, gc, `{}`, []string{"Authorization", "Bearer s3cret"}, 200, "freed_bytes", "gc"},
 		{"from a page of our own", admin.Config{}, nil, gc, `{}`, []string{"Sec-Fetch-Site", "same-origin"}, 200, "freed_bytes", "gc"},
 

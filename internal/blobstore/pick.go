@@ -21,6 +21,7 @@ var errAllBusy = errors.New("all of it is pinned or in use")
 // Store.mu.
 type partial struct {
 	bytes   int64 // counted towards the limit: what was promised or written
+	size    int64 // of the whole blob; -1 if it is not known
 	written time.Time
 	open    bool   // never evicted
 	spool   *Spool // while it is open

@@ -164,10 +164,11 @@ func (s scanner) loadPartial(d digest.Digest) {
 	if known || err != nil {
 		return
 	}
-	var left int64
+	var left, size int64
 	st, err := os.Lstat(place.part)
 	if err == nil && st.Mode().IsRegular() {
-		_, extents := readJournal(place.log)
+		var extents []Extent
+		size, extents = readJournal(place.log)
 		left = covered(clip(extents, st.Size()))
 	}
 	if left == 0 {
@@ -176,6 +177,6 @@ func (s scanner) loadPartial(d digest.Digest) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.index.partials[d] = &partial{bytes: left, written: st.ModTime()}
+	s.index.partials[d] = &partial{bytes: left, size: size, written: st.ModTime()}
 	s.index.partBytes += left
 }

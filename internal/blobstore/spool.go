@@ -86,7 +86,7 @@ func (sp *Spool) open() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.index.dropPartial(sp.digest) // counted anew
-	sp.entry = &partial{bytes: left, written: time.Now(), open: true, spool: sp}
+	sp.entry = &partial{bytes: left, size: sp.size, written: time.Now(), open: true, spool: sp}
 	s.index.partials[sp.digest] = sp.entry
 	s.index.partBytes += left
 	return nil
@@ -133,6 +133,9 @@ func (sp *Spool) SetSize(size int64) error {
 		}
 		sp.size = size
 		sp.extents = clip(sp.extents, size)
+		sp.store.mu.Lock()
+		sp.entry.size = size
+		sp.store.mu.Unlock()
 	}
 	return sp.grow(size)
 }

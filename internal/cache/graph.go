@@ -17,6 +17,7 @@ import (
 // manifests, manifests at what they are made of.
 type graph struct {
 	objects map[digest.Digest]blobstore.Info
+	partial map[digest.Digest]blobstore.Partial // what is not whole
 	tags    map[tagKey]digest.Digest
 	links   map[digest.Digest][]digest.Digest // of every manifest that is here
 }
@@ -28,6 +29,7 @@ type set map[digest.Digest]bool
 func (c *Cache) graph(ctx context.Context) (*graph, error) {
 	g := &graph{
 		objects: make(map[digest.Digest]blobstore.Info),
+		partial: make(map[digest.Digest]blobstore.Partial),
 		tags:    make(map[tagKey]digest.Digest),
 		links:   make(map[digest.Digest][]digest.Digest),
 	}
@@ -38,6 +40,11 @@ func (c *Cache) graph(ctx context.Context) (*graph, error) {
 		g.objects[info.Digest] = info
 		if _, known := g.links[info.Digest]; !known && wire.IsManifestType(info.MediaType) {
 			g.links[info.Digest] = c.linksOf(info)
+		}
+	}
+	for _, p := range c.store.Partials(ctx) {
+		if _, whole := g.objects[p.Digest]; !whole {
+			g.partial[p.Digest] = p
 		}
 	}
 	c.tags.all(func(key tagKey, d digest.Digest) { g.tags[key] = d })

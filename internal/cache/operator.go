@@ -1,13 +1,11 @@
 package cache
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -17,64 +15,19 @@ import (
 	"github.com/pullchain/pullchain/internal/wire"
 )
 
-// An Entry is one object of the cache, for people to look at.
-type Entry struct {
-	Digest    digest.Digest `json:"digest"`
-	Kind      string        `json:"kind"` // "manifest" or "blob"
-	Size      int64         `json:"size"`
-	MediaType string        `json:"media_type"` // of a manifest
-	Images    []string      `json:"images"`     // that it is a part of, as far as is known
-	Public    bool          `json:"public"`     // it took no login to get it
-	Pinned    bool          `json:"pinned"`
-	Verified  bool          `json:"verified"` // hashed since the process began
-	Used      time.Time     `json:"used"`     // last
-}
-
 // A Change is what an operator's wish came to.
 type Change struct {
 	Objects int   `json:"objects"`
 	Bytes   int64 `json:"bytes"`
 }
 
-// List returns the objects of which query is a part of the digest or of an
-// image's name, those used last first; all of them for "". It counts as no use.
-// When ctx ends it returns what it has found by then.
-func (c *Cache) List(ctx context.Context, query string) []Entry {
-	g, _ := c.graph(ctx)
-	images := g.images()
-	var entries []Entry
-	for d, info := range g.objects {
-		e := Entry{
-			Digest: d, Kind: "blob", Size: info.Size, MediaType: info.MediaType, Images: images[d],
-			Public: info.Public, Pinned: info.Pinned, Verified: info.Verified, Used: info.Used,
-		}
-		if info.MediaType != "" {
-			e.Kind = "manifest"
-		}
-		if e.Images == nil {
-			e.Images = []string{}
-		}
-		if e.matches(query) {
-			entries = append(entries, e)
-		}
-	}
-	slices.SortFunc(entries, func(a, b Entry) int {
-		return cmp.Or(b.Used.Compare(a.Used), cmp.Compare(a.Digest, b.Digest))
-	})
-	return entries
-}
-
-func (e Entry) matches(query string) bool {
-	return strings.Contains(e.Digest.String(), query) ||
-		slices.ContainsFunc(e.Images, func(image string) bool { return strings.Contains(image, query) })
-}
-
 // Evict removes what is named by what, pinned or not: an image by its tag
 // ("docker.io/library/alpine:3.20"), all of a repository
 // ("docker.io/library/alpine"), or one digest. What belongs to other images too
-// stays, but for a digest that is named itself. The error is
-// blobstore.ErrNotFound when nothing of that name is here, and has the Reason
-// Invalid when it is no name.
+// stays, but for a digest that is named itself. What attempts have left of blobs
+// goes as whole ones do; what is being fetched stays. The error is
+// blobstore.ErrNotFound when nothing of that name is here, blobstore.ErrInUse when
+// it is being fetched, and has the Reason Invalid when it is no name.
 func (c *Cache) Evict(ctx context.Context, what string) (Change, error) {
 	g, a, err := c.target(ctx, what)
 	if err != nil {
@@ -91,32 +44,43 @@ func (c *Cache) Evict(ctx context.Context, what string) (Change, error) {
 		if needed[d] && d != a.digest {
 			continue
 		}
-		info, here := g.objects[d]
-		err := blobstore.ErrNotFound
-		if here {
-			err = c.store.Remove(d)
-		}
+		freed, err := c.remove(g, d)
 		c.manifests.memory.Invalidate(d) // last: what was being read comes back until then
-		if err != nil {
-			if !errors.Is(err, blobstore.ErrNotFound) {
-				errs = append(errs, err)
-			}
-			continue
+		switch {
+		case err == nil:
+			change.Objects++
+			change.Bytes += freed
+		case errors.Is(err, blobstore.ErrNotFound):
+		case errors.Is(err, blobstore.ErrInUse) && d != a.digest: // as if it had not begun yet
+		default:
+			errs = append(errs, err)
 		}
-		change.Objects++
-		change.Bytes += info.Size
 	}
 	return change, errors.Join(errs...)
+}
+
+// remove removes d, whole or not, and returns how many bytes that freed.
+func (c *Cache) remove(g *graph, d digest.Digest) (freed int64, err error) {
+	if info, here := g.objects[d]; here {
+		return info.Size, c.store.Remove(d)
+	}
+	if _, here := g.partial[d]; here {
+		return c.store.RemovePartial(d)
+	}
+	return 0, blobstore.ErrNotFound
 }
 
 // Pin keeps what is named by what from being evicted to make room, or no longer:
 // the manifests, and everything that they are made of, as far as it is here. What
 // another pinned image needs too stays pinned. It outlives restarts. Errors are
-// as of [Cache.Evict].
+// as of [Cache.Evict]; a partial blob is not to be found.
 func (c *Cache) Pin(ctx context.Context, what string, pinned bool) (Change, error) {
 	g, a, err := c.target(ctx, what)
 	if err != nil {
 		return Change{}, err
+	}
+	if _, partial := g.partial[a.digest]; partial { // whose pin would have no place to be kept
+		return Change{}, notHere(what)
 	}
 	chosen := g.below(a.roots)
 	var needed set
@@ -185,11 +149,17 @@ func (c *Cache) target(ctx context.Context, what string) (*graph, target, error)
 	} else {
 		a.repos[name.Repository.String()] = true
 	}
+	if _, here := g.partial[name.digest]; here {
+		a.roots[name.digest] = true
+	}
 	if len(a.roots) == 0 {
-		return nil, target{}, fmt.Errorf("%s: %w", wire.Clip(what), blobstore.ErrNotFound)
+		return nil, target{}, notHere(what)
 	}
 	return g, a, nil
 }
+
+// notHere is the error for a name that nothing here has.
+func notHere(what string) error { return fmt.Errorf("%s: %w", wire.Clip(what), blobstore.ErrNotFound) }
 
 // others returns the roots that need nothing of what is to be deleted: the other
 // tags, the other manifests, and what other repositories have asked for too.

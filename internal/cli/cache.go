@@ -132,8 +132,11 @@ func (a *app) change(ctx context.Context, whats []string, key string, do func(s 
 			}
 			// In words of the catalogue: the store's own say nothing of the name
 			// that was typed.
-			if errors.Is(err, blobstore.ErrNotFound) {
+			switch {
+			case errors.Is(err, blobstore.ErrNotFound):
 				err = errors.New(a.messages.Text("cache.not_there", "what", name))
+			case errors.Is(err, blobstore.ErrInUse):
+				err = errors.New(a.messages.Text("cache.in_use", "what", name))
 			}
 			if err != nil {
 				one.Error = err.Error()

@@ -51,9 +51,12 @@ func (a *app) writeEntries(entries []cache.Entry, total int) {
 	)}
 	var sum int64
 	for _, e := range entries {
-		sum += e.Size
+		sum += e.Here
 		access, pin := m.Text("cache.private"), ""
-		if e.Public {
+		switch {
+		case e.Kind == cache.KindPartial:
+			access = "-"
+		case e.Public:
 			access = m.Text("cache.public")
 		}
 		if e.Pinned {
@@ -64,7 +67,7 @@ func (a *app) writeEntries(entries []cache.Entry, total int) {
 		if more := len(e.Images) - len(names); more > 0 {
 			text += fmt.Sprintf(" +%d", more)
 		}
-		g = append(g, terminal.Row(short(e.Digest), m.Text("cache.kind."+e.Kind), size(e.Size), moment(e.Used), access, pin, text))
+		g = append(g, terminal.Row(short(e.Digest), m.Text("cache.kind."+e.Kind), extent(e), moment(e.Used), access, pin, text))
 	}
 	for _, row := range g {
 		row[sizeColumn].Right = true
@@ -75,6 +78,17 @@ func (a *app) writeEntries(entries []cache.Entry, total int) {
 		return
 	}
 	a.say("cache.sum", "objects", total, "size", size(sum))
+}
+
+// extent writes how large an object is, and of a partial blob how much of it is here.
+func extent(e cache.Entry) string {
+	switch {
+	case e.Kind != cache.KindPartial:
+		return size(e.Size)
+	case e.Size < 0:
+		return size(e.Here) + " / ?"
+	}
+	return size(e.Here) + " / " + size(e.Size)
 }
 
 // moment writes a time for people, in the zone of this machine. Seconds say nothing of

@@ -236,17 +236,18 @@ func TestCacheRefuses(t *testing.T) {
 	}
 }
 
-// The same command goes on after an interrupt, from the byte where it was.
-func TestWarmGoesOnWhereItWasStopped(t *testing.T) {
-	t.Parallel()
-	s := newShelf(t)
+// stopWarm stops a warm in the middle of the large layer, and returns that layer.
+func (s *shelf) stopWarm(t *testing.T) simnet.Descriptor {
+	t.Helper()
 	layer, content := s.content.Layer(0)
 	const most = 3 << 19 // of the layer's 2 MiB
 	blob := simnet.Fault{On: simnet.Blobs, Method: "GET", Match: layer.Digest.Encoded()}
 	half, rest := blob, blob
 	half.Times, half.Cut, half.CutAt = 1, simnet.EndStall, most
 	rest.Skip, rest.Drop = 1, simnet.EndStall
-	mends := []func(){s.hub.Inject(half), s.hub.Inject(rest)}
+	for _, fault := range []simnet.Fault{half, rest} {
+		defer s.hub.Inject(fault)()
+	}
 	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
 	done := make(chan result, 1)
@@ -263,9 +264,14 @@ func TestWarmGoesOnWhereItWasStopped(t *testing.T) {
 	}
 	interrupt()
 	(<-done).want(t, "the one that is stopped", 130, `^Stopped with 0 of 1 images complete\. The same command goes on from here\.$`)
-	for _, mend := range mends {
-		mend()
-	}
+	return layer
+}
+
+// The same command goes on after an interrupt, from the byte where it was.
+func TestWarmGoesOnWhereItWasStopped(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t)
+	s.stopWarm(t)
 	s.cache(t, "warm", "redis:8", "--platform", "linux/amd64").want(t, "the next", 0, "redis:8: ok, ")
 	want := int64(0)
 	for _, d := range append(s.content.LayerList[0], s.content.Configs[0]) {
@@ -274,6 +280,21 @@ func TestWarmGoesOnWhereItWasStopped(t *testing.T) {
 	if n, bytes := s.blobs(t); bytes > want*105/100+(512<<10) { // the last of it may not have been noted
 		t.Errorf("the hub sent %d bytes in %d answers for %d", bytes, n, want)
 	}
+}
+
+// What is left of a blob is listed, and evicted by what the list calls it.
+func TestCacheOfAnUnfinishedBlob(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t)
+	layer := s.stopWarm(t)
+	short := layer.Digest.Encoded()[:12]
+	s.cache(t, "ls").want(t, "ls", 0, "^"+short+`  unfinished +1\.\d MiB / 2\.0 MiB  20.*  - .*docker.io/library/redis:8`)
+	s.cache(t, "pin", short).want(t, "pin", 1, layer.Digest.String()+" is not in the cache")
+	s.cache(t, "gc").want(t, "gc of what may still go on", 0, "^0 B freed$")
+	s.cache(t, "evict", short).want(t, "evict", 0, "^"+layer.Digest.String()+`: 1 objects evicted, 1\.\d MiB$`)
+	s.cache(t, "ls", short).want(t, "ls without it", 0, "^0 objects, 0 B$")
+	s.cache(t, "evict", layer.Digest.String()).want(t, "evict again", 1, layer.Digest.String()+" is not in the cache")
+	s.cache(t, "warm", "redis:8", "--platform", "linux/amd64").want(t, "warm", 0, "redis:8: ok, ")
 }
 
 // begins reports whether the file at path begins so.

@@ -40,6 +40,8 @@ func cacheError(err error) error {
 		return fmt.Errorf("%w: %w", errNoCache, said)
 	case said.Code == "not_cached":
 		return fmt.Errorf("%w: %w", said, blobstore.ErrNotFound)
+	case said.Code == "in_use":
+		return fmt.Errorf("%w: %w", said, blobstore.ErrInUse)
 	case said.Status == http.StatusNotFound || said.Status == http.StatusMethodNotAllowed: // no such page
 		return fmt.Errorf("%w (%w)", errNotOurs, said)
 	}

@@ -136,10 +136,12 @@ func TestWriteStatAndEntries(t *testing.T) {
 			Hits: 71, Misses: 29, HitRatio: 0.71, SavedBytes: 9 << 30, Coalesced: 12, StaleServed: 3, Tags: 40, VerifyFailures: 1,
 		}, "here")
 		a.writeEntries([]cache.Entry{
-			{Digest: digest.FromString("a"), Kind: "manifest", Size: 1234, Images: []string{"docker.io/library/alpine:3.20"}, Public: true, Used: used},
-			{Digest: digest.FromString("b"), Kind: "blob", Size: 5 << 20, Images: []string{"ghcr.io/a/b:1", "ghcr.io/a/b:2", "ghcr.io/a/c:1", "x\ny"}, Pinned: true},
+			{Digest: digest.FromString("a"), Kind: "manifest", Size: 1234, Here: 1234, Images: []string{"docker.io/library/alpine:3.20"}, Public: true, Used: used},
+			{Digest: digest.FromString("b"), Kind: "blob", Size: 5 << 20, Here: 5 << 20, Images: []string{"ghcr.io/a/b:1", "ghcr.io/a/b:2", "ghcr.io/a/c:1", "x\ny"}, Pinned: true},
 			{Digest: "odd", Kind: "blob"},
-		}, 4)
+			{Digest: digest.FromString("c"), Kind: "partial", Size: 9 << 20, Here: 1 << 20, Images: []string{"ghcr.io/a/b:1"}, Used: used},
+			{Digest: digest.FromString("d"), Kind: "partial", Size: -1, Here: 3 << 10, Used: used},
+		}, 6)
 	}
 	golden.Compare(t, "testdata/cache.golden", out.String())
 }
