@@ -124,6 +124,9 @@ func (w *world) wantCost(t *testing.T, d *daemon, img *image, chunk int) {
 	if sent < size || sent > size+size/50 {
 		t.Errorf("the CDN sent %d bytes of an image of %d, want at most a fiftieth more", sent, size)
 	}
+	if written > size+size/20 {
+		t.Errorf("pullchain wrote %d bytes of an image of %d, want at most a twentieth that the client throws away", written, size)
+	}
 	if parts < chunks {
 		t.Errorf("the layers were asked for in %d parts, want %d", parts, chunks)
 	}

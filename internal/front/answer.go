@@ -232,6 +232,10 @@ func (a answer) sendBody(header func()) error {
 	size := length(&a.resp)
 	if sections := a.resp.Body.Sections(); sections != nil {
 		s := sectionSender{dst: &a.rec, src: sections, left: size, direct: a.rec.takesFiles(a.r), header: header, late: a.resp.Unproved}
+		if asked := a.req.Range; a.req.Op == pullchain.Blob && a.ranged && asked.From >= 0 && asked.To == 0 {
+			s.end = &chunkEnd{starts: &a.h.starts, time: a.h.hangUp, key: startsKey{a.h.proxies.clientAddr(a.r), a.resp.Digest}, gone: a.r.Context().Done()}
+			defer a.h.starts.enter(s.end.key, asked.From)()
+		}
 		return s.run()
 	}
 	c := copier{dst: &a.rec, src: a.resp.Body, left: size, header: header}

@@ -21,12 +21,14 @@ type Handler struct {
 	proxies     trustedProxies
 	maxInFlight int64
 	pace        time.Duration // paceTime but in tests
+	hangUp      time.Duration // hangUpTime but in tests
 
 	inFlight atomic.Int64
 	born     time.Time
 	ended    atomic.Int64 // when the last request was over, in time since born; 0 before that
 	routes   atomic.Pointer[Routes]
 	tally    tally
+	starts   starts
 }
 
 // New returns a Handler that serves no registry until [Handler.SetRoutes]. The
@@ -39,6 +41,7 @@ func New(c Config, log *slog.Logger) *Handler {
 		proxies:     trustedProxies(c.TrustedProxies),
 		maxInFlight: c.maxInFlight(),
 		pace:        paceTime,
+		hangUp:      hangUpTime,
 		born:        time.Now(),
 	}
 }

@@ -2,6 +2,7 @@ package front
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -17,10 +18,11 @@ import (
 type sectionSender struct {
 	dst    *recorder
 	src    pullchain.Sections
-	left   int64  // bytes still to come; negative if unknown
-	direct bool   // dst is a socket's, which takes a file as it is
-	header func() // sends the headers; called once, before the first byte
-	late   bool   // the first byte may come late: the headers do not wait for it for long
+	left   int64     // bytes still to come; negative if unknown
+	direct bool      // dst is a socket's, which takes a file as it is
+	header func()    // sends the headers; called once, before the first byte
+	late   bool      // the first byte may come late: the headers do not wait for it for long
+	end    *chunkEnd // where the client seems to hang up; nil if it asked for all that it reads
 
 	begun bool // the headers are sent
 
@@ -45,7 +47,19 @@ func (s *sectionSender) run() error {
 		// One call sends no more than the pace has a deadline for. A section may be
 		// gigabytes, and sendfile comes back only when all of it has gone.
 		section.Size = min(section.Size, s.dst.pace.room())
+		if s.end != nil {
+			if s.end.reached() {
+				_ = http.NewResponseController(s.dst.ResponseWriter).Flush() // the client waits for the last of its chunk
+				if s.end.wait() {
+					return fmt.Errorf("%w: it has hung up", errClient)
+				}
+			}
+			section.Size = s.end.room(section.Size)
+		}
 		sent, err := s.send(section)
+		if s.end != nil {
+			s.end.sent += sent
+		}
 		s.src.Sent(sent)
 		if s.left >= 0 {
 			s.left -= sent
