@@ -21,7 +21,7 @@ type cooldown struct {
 type cooldownView struct {
 	until time.Time
 	named bool             // the upstream named the time
-	wide  bool             // and it was not said to one image alone: no forced try before
+	bound time.Time        // until then no forced try is made: it was not said to one image alone
 	trial bool             // the time was guessed: before users come back, the prober looks
 	cause *pullchain.Error // the answer that closed it
 }
@@ -39,9 +39,12 @@ const (
 // one image that was asked for.
 func (c *cooldown) close(now time.Time, e *pullchain.Error, wide bool) {
 	if e.RetryAfter > 0 {
-		c.wide = wide || c.wide && c.at(now)
-		if until := now.Add(e.RetryAfter); until.After(c.until) {
+		until := now.Add(e.RetryAfter)
+		if until.After(c.until) {
 			c.until, c.named, c.trial = until, true, false
+		}
+		if wide && until.After(c.bound) {
+			c.bound = until
 		}
 		c.began, c.cause = now, e
 		return
@@ -66,7 +69,7 @@ func (c *cooldown) close(now time.Time, e *pullchain.Error, wide bool) {
 // An answer to one sent before it closed is old news. Only one that a quota counts
 // (counted) starts the doubling anew: a HEAD may pass where the next GET does not.
 func (c *cooldown) ok(sent time.Time, counted bool) {
-	if sent.Before(c.began) {
+	if sent.Before(c.began) || !counted && c.named && sent.Before(c.until) {
 		return
 	}
 	*c = cooldown{next: c.next}
@@ -80,6 +83,6 @@ func (c *cooldown) view() cooldownView { return c.cooldownView }
 // at reports whether the gate is closed at now.
 func (v *cooldownView) at(now time.Time) bool { return now.Before(v.until) }
 
-func (v *cooldownView) gate() *closedGate {
-	return &closedGate{gate: gateCooldown, until: v.until, binding: v.named && v.wide, cause: v.cause}
+func (v *cooldownView) gate(now time.Time) *closedGate {
+	return &closedGate{gate: gateCooldown, until: v.until, binding: now.Before(v.bound), cause: v.cause}
 }

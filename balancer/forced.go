@@ -10,10 +10,10 @@ import (
 	"github.com/pullchain/pullchain"
 )
 
-// When every lane is closed on a guess, one try is made all the same, so that a
-// wrong guess is not an outage (fail open, docs/faults.md 7b.5 and F38; Envoy's panic
-// threshold is the same idea, for all requests at once). A forcedTry sees to it
-// that it is one: a request that comes while it runs waits for its outcome, and a
+// When every lane is closed on a guess, one try is made all the same, and once more after
+// a moment's failure, so that a wrong guess is not an outage (fail open, docs/faults.md
+// 7b.5 and F38; Envoy's panic threshold is the same idea, for all requests at once). A
+// forcedTry sees to it that it is one: a request that comes while it runs waits for its outcome, and a
 // lane that has just failed it is not asked again for the same for a moment. Else
 // every client of an image would knock at a registry that is down.
 type forcedTry struct {
@@ -176,7 +176,7 @@ func forceOrder(gates []*closedGate) []*Lane {
 	for _, g := range gates {
 		switch {
 		case !g.overridable():
-		case g.gate == gateCooldown:
+		case g.gate == gateCooldown, pullchain.ReasonOf(g.cause) == pullchain.Limited:
 			limited = append(limited, g)
 		default:
 			down = append(down, g)
@@ -192,13 +192,17 @@ func forceOrder(gates []*closedGate) []*Lane {
 
 // onceMore asks the first of lanes again that had a moment's failure: no other could
 // serve, and a GET may be repeated. What works without us at the second try works through
-// us at the first.
+// us at the first. A lane whose document is only labelled wrong goes before the others.
 func (b *Balancer) onceMore(ctx context.Context, req pullchain.Request, lanes []*Lane, log *attemptLog) *winner {
 	failed := make(map[string]error)
 	for _, a := range log.recent() {
 		if a.Gate == "" {
 			failed[a.Upstream] = a.Err
 		}
+	}
+	labelled := func(l *Lane) bool { return pullchain.CodeOf(failed[l.Name()]) == pullchain.CodeDigestMismatch }
+	if i := slices.IndexFunc(lanes, labelled); i > 0 && req.Tag != "" {
+		lanes = lanes[i:]
 	}
 	for _, l := range lanes {
 		if again, ok := repeated(req, failed[l.Name()]); ok && ctx.Err() == nil {

@@ -157,7 +157,8 @@ func (l *Lane) closedFor(req pullchain.Request, now time.Time) *closedGate {
 	return g
 }
 
-// closedIn returns the first gate of v, the lane's, that is closed for req, or nil.
+// closedIn returns the gate of v, the lane's, that is closed for req, or nil: the first, or
+// that of req's content where that alone forbids a forced try.
 func (l *Lane) closedIn(v *gateView, req pullchain.Request, now time.Time) *closedGate {
 	g := v.closed(req.Class(), now, func() bool { return l.up.NeedsToken(req) })
 	if g == nil || g.overridable() {
@@ -208,9 +209,9 @@ func (v *gateView) closedBeforeBreakers(class pullchain.Class, now time.Time) *c
 	case v.dialBackoff.at(now):
 		return v.dialBackoff.gate(gateDialBackoff)
 	case cool.at(now):
-		return cool.gate()
+		return cool.gate(now)
 	case cool.trial && v.proberTakesTrial(class) && now.Sub(cool.until) < trialGrace:
-		g := cool.gate()
+		g := cool.gate(now)
 		g.until = cool.until.Add(trialGrace)
 		return g
 	}
@@ -281,7 +282,7 @@ func (v *gateView) closedToken(now time.Time, needed func() bool) *closedGate {
 		return nil
 	}
 	if cool.at(now) {
-		return cool.gate()
+		return cool.gate(now)
 	}
 	return breaker.gate()
 }

@@ -423,7 +423,6 @@ func TestReset(t *testing.T) {
 	})
 }
 
-// "Not found" is remembered for a moment, for the method that was told it.
 // blackholed starts to dial and never connects.
 func blackholed(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
 	trace := httptrace.ContextClientTrace(ctx)

@@ -98,7 +98,7 @@ func (k *knowledge) learnAbsent(l *Lane, req pullchain.Request, err error, ttl *
 	a.times++
 	pause := tagAbsentFor
 	switch {
-	case ttl != nil:
+	case ttl != nil && e.Reason == pullchain.NotFound: // a refusal may be put right at any moment
 		pause = *ttl
 	case a.times >= oftenAbsent:
 		pause = oftenAbsentFor

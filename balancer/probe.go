@@ -94,7 +94,7 @@ func (l *Lane) Probe(ctx context.Context) error {
 // named a time before which it wants no request of any class.
 func (v *gateView) leftAlone(now time.Time) bool {
 	manifest, blob := &v.cooldowns[pullchain.ClassManifest], &v.cooldowns[pullchain.ClassBlob]
-	return v.admin == Disabled || manifest.named && manifest.at(now) && blob.named && blob.at(now)
+	return v.admin == Disabled || now.Before(manifest.bound) && now.Before(blob.bound)
 }
 
 // closeFor closes the cooldown gates that a probe's answer speaks of.

@@ -167,6 +167,7 @@ func TestAWrongHeaderClosesNothing(t *testing.T) {
 	}
 }
 
+// "Not found" is remembered for a moment, for the method that was told it.
 func TestMemoryOfNo(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -233,6 +234,78 @@ func TestALaneThatCutsDoesNotHideTheLastPath(t *testing.T) {
 		time.Sleep(time.Minute)
 		r.ups[0].become(serve)
 		r.ups[1].become(cutAt(1000))
+		r.mustGet(t, blob)
+	})
+}
+
+// A HEAD, which no quota counts, does not end a pause that the upstream named; and what is
+// said to all binds for as long as that was said, not as long as something else was said
+// to one image.
+func TestWhatEndsANamedPause(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limit := pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeQuota, Status: 429, RetryAfter: 6 * time.Hour}
+		r := newRig(fail(limit))
+		ask := func(req pullchain.Request, want int) {
+			t.Helper()
+			before := r.ups[0].count()
+			r.Fetch(t.Context(), req)
+			if got := r.ups[0].count() - before; got != want {
+				t.Errorf("%s: asked %d times, want %d", req.Image(), got, want)
+			}
+		}
+		ask(of(1, tag), 1)
+		r.ups[0].become(serve)
+		head := of(2, tag)
+		head.Head = true
+		ask(head, 1)
+		if s := r.state(0); len(s.Cooldowns) != 1 {
+			t.Errorf("cooldowns %+v", s.Cooldowns)
+		}
+		abuse := pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeAbuse, Status: 429, RetryAfter: time.Minute}
+		time.Sleep(time.Minute)
+		r.ups[0].become(fail(abuse))
+		ask(of(3, tag), 1)
+		ask(of(4, tag), 0)
+		time.Sleep(time.Minute)
+		r.ups[0].become(serve)
+		ask(of(4, tag), 1)
+	})
+}
+
+// Where one lane is unwell and another labels a document wrong, the bytes are taken.
+func TestALabelIsNoReasonBesideAFailure(t *testing.T) {
+	t.Parallel()
+	contradicts := func(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
+		if !req.Options.AnyHeader {
+			return pullchain.Response{}, &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeDigestMismatch, Reach: pullchain.ReachRequest}
+		}
+		return serve(ctx, req)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(fail(internal), contradicts)
+		r.mustGet(t, tag)
+		if got := r.counts(); !slices.Equal(got, []int{1, 2}) {
+			t.Errorf("asked %v", got)
+		}
+	})
+}
+
+// A lane whose bytes of a blob were wrong is not asked for them before one that was cut
+// twice and goes on (docs/faults.md F20).
+func TestWrongBytesAreNotForcedBeforeALaneThatIsCut(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(corrupt, serve)
+		n := 0
+		r.ups[1].become(func(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
+			if n++; n <= 3 {
+				return cutAt(1000)(ctx, req)
+			}
+			return serve(ctx, req)
+		})
+		wrong := pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeDigestMismatch, Reach: pullchain.ReachContent}
+		r.Blame("a", blob, &wrong)
 		r.mustGet(t, blob)
 	})
 }

@@ -125,7 +125,7 @@ func (s *stream) open() bool {
 			}
 		},
 	}
-	if s.resumes.n > 0 && s.haveFailed(lanes) {
+	if s.resumes.n >= maxResumes/2 && s.haveFailed(lanes) {
 		slices.Reverse(steps)
 	}
 	for _, step := range steps {

@@ -33,6 +33,8 @@ type attempt struct {
 	as    manner // how the request is put now
 	steps steps  // what of it has been refused so far
 
+	little *pullchain.Response // what a HEAD has told, too little; it is the answer if GET fails
+
 	told       []pullchain.Secret // every Authorization that was sent
 	redirected bool               // the answer in hand came from where a redirect led,
 	offOrigin  bool               // and that is, or was on the way, another origin
@@ -42,15 +44,21 @@ type attempt struct {
 // request.
 func (a *attempt) run() (pullchain.Response, error) {
 	a.as = a.u.skills.manner(a.req)
+	a.as.head = a.as.head && !a.req.Options.AnyHeader // of which only the document tells
 	for {
 		got, err := a.once()
 		if err == nil {
 			a.u.skills.learn(a.req, &a.steps)
 			return got, nil
 		}
-		if !a.stepDown(err) {
-			return pullchain.Response{}, err
+		if a.stepDown(err) {
+			continue
 		}
+		if a.little != nil {
+			a.cancel(nil)
+			return *a.little, nil
+		}
+		return pullchain.Response{}, err
 	}
 }
 

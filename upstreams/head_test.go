@@ -77,7 +77,7 @@ func TestHeadThatTellsTooLittle(t *testing.T) {
 			s := &headless{rig: r, spoil: tt.spoil}
 			server := r.origin("headless", s.ServeHTTP)
 			u := r.upstream(t, func(c *upstreams.Config) { c.URL = server.URL() })
-			mustFetch(t, u, r.tag()) // its word on what a tag means was right
+			mustFetch(t, u, headersOnly(r.tag())) // what it names is looked for once
 			methods := func(req pullchain.Request) (pullchain.Response, []string) {
 				s.asked = nil
 				resp, body := mustFetch(t, u, req)
@@ -102,6 +102,18 @@ func TestHeadThatTellsTooLittle(t *testing.T) {
 				t.Errorf("headers only: %d bytes by %v", resp.Size, asked)
 			}
 		})
+	}
+}
+
+// TestHeadThatTellsLittleIsAnAnswer: where GET is refused, what the headers said stands.
+func TestHeadThatTellsLittleIsAnAnswer(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, simnet.HubConfig{Open: true})
+	defer r.hub.Inject(simnet.Fault{On: simnet.Manifests, Method: http.MethodHead, Header: map[string]string{"Docker-Content-Digest": ""}})()
+	defer r.hub.Inject(simnet.Fault{On: simnet.Manifests, Method: http.MethodGet, Status: 429})()
+	resp, _ := mustFetch(t, r.upstream(t, nil), r.head(r.tag()))
+	if resp.Digest != "" || resp.Size != r.img.Root.Size {
+		t.Errorf("%q of %d bytes", resp.Digest, resp.Size)
 	}
 }
 

@@ -1,8 +1,10 @@
 package upstreams
 
 import (
+	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -27,33 +29,43 @@ func (a *attempt) manifestHead(resp *http.Response, out *pullchain.Response) err
 	}
 	out.Size = sizeOfHead(resp)
 	if !a.req.Options.HeadersOnly && (out.Size < 0 || out.Digest == "") {
+		little := *out
+		a.little = &little
 		return odd(pullchain.CodeUnexpected, "HEAD does not say which manifest it is, or how long")
 	}
-	if a.req.Digest == "" && claimed != "" && !a.u.namesRight.Load() {
-		if err := a.proveName(claimed); err != nil {
-			return err
-		}
+	if a.req.Digest == "" && claimed != "" && !a.u.namesRight.Load() && a.lacks(claimed) {
+		return odd(pullchain.CodeDigestMismatch, "HEAD names %s, which is not there", claimed)
 	}
 	a.finish(resp) // which ends the attempt: not before there is nothing more to ask
 	return nil
 }
 
-// proveName asks for the manifest d, which a HEAD of a tag has named, until one has been
-// there: of an upstream that names what it has not got, a cache that mixes headers, no
-// client can pull, for the digest is all that a HEAD tells, and only GET tells the right
-// one. It takes a HEAD more for the first tag.
-func (a *attempt) proveName(d digest.Digest) error {
-	req := a.req
-	req.Tag, req.Digest, req.Options.HeadersOnly = "", d, true
-	_, err := a.u.Fetch(a.ctx, req)
-	switch {
-	case err == nil:
+// lacks asks for the manifest d, which a HEAD of a tag has named, and reports whether it is
+// not there. Of an upstream that names what it has not got, such as a cache that mixes
+// headers, no client can pull: the digest is all that a HEAD tells. It is one HEAD more for
+// an upstream's first tag; whatever else comes of it than "not found", there is no other.
+// What GET has brought last is there.
+func (a *attempt) lacks(d digest.Digest) bool {
+	if last := a.u.lastManifest.Load(); last != nil && *last == d {
 		a.u.namesRight.Store(true)
-	case pullchain.ReasonOf(err) == pullchain.NotFound:
-		return odd(pullchain.CodeDigestMismatch, "HEAD names %s, which is not there", d)
+		return false
 	}
-	return nil
+	req := a.req
+	req.Tag, req.Digest = "", d
+	ctx, stop := context.WithTimeout(a.ctx, lackTime)
+	defer stop()
+	look := &attempt{u: a.u, req: req, as: manner{head: true}}
+	look.ctx, look.cancel = context.WithCancelCause(ctx)
+	defer look.cancel(nil)
+	if _, err := look.once(); err != nil && pullchain.ReasonOf(err) == pullchain.NotFound {
+		return true
+	}
+	a.u.namesRight.Store(true)
+	return false
 }
+
+// lackTime is how long a HEAD that was answered waits for lacks.
+const lackTime = 2 * time.Second
 
 // manifest reads the whole document and answers only for what it is. Asked for by
 // digest, its bytes decide, whatever its headers say of length, encoding, type or digest;
@@ -80,9 +92,6 @@ func (a *attempt) manifest(resp *http.Response, out *pullchain.Response) error {
 		algorithm = named.Algorithm()
 	}
 	out.Digest = algorithm.FromBytes(body)
-	if a.req.Digest == "" && out.Digest == named {
-		a.u.namesRight.Store(true)
-	}
 	right := out.Digest == a.req.Digest
 	switch {
 	case !right && looksLikeHTML(body): // a portal, which says more than that the bytes are wrong
@@ -98,7 +107,15 @@ func (a *attempt) manifest(resp *http.Response, out *pullchain.Response) error {
 	if !a.offOrigin {
 		a.u.seen.now()
 	}
+	served := out.Digest
+	a.u.lastManifest.Store(&served)
 	out.Header = entityTag(resp)
+	if label := mediaType(resp); out.MediaType != label && wire.SameKind(out.MediaType, label) {
+		if out.Header == nil {
+			out.Header = http.Header{}
+		}
+		out.Header.Set("Content-Type", label) // what clients have been told by HEAD
+	}
 	out.Size = int64(len(body))
 	out.Body = pullchain.BytesBody(body)
 	return nil

@@ -29,6 +29,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/egress"
 	"github.com/pullchain/pullchain/internal/regauth"
@@ -48,15 +50,16 @@ type Upstream struct {
 	blobs *http.Transport // HTTP/1.1: ranges over one HTTP/2 connection share one throttle
 	http1 *http.Transport // stands in for api once HTTP/2 has failed too often
 
-	login      func() string // see Login
-	facts      facts
-	h2         h2Health
-	skills     skills       // how requests are best put to it
-	foreign    foreign      // tokens of other registries that its redirects lead to
-	seen       registrySeen // when its own host last answered as a registry
-	namesRight atomic.Bool  // a digest that it named for a tag was one that it had
-	redirects  atomic.Bool  // blobs were last redirected elsewhere, so their first hop is small
-	limits     limits
+	login        func() string // see Login
+	facts        facts
+	h2           h2Health
+	skills       skills                        // how requests are best put to it
+	foreign      foreign                       // tokens of other registries that its redirects lead to
+	seen         registrySeen                  // when its own host last answered as a registry
+	namesRight   atomic.Bool                   // the first digest that it named for a tag was not missing
+	lastManifest atomic.Pointer[digest.Digest] // that GET has brought
+	redirects    atomic.Bool                   // blobs were last redirected elsewhere, so their first hop is small
+	limits       limits
 }
 
 // New returns the upstream that cfg describes, dialling through proxy. It

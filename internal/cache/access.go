@@ -47,7 +47,7 @@ func (h *chain) admit(ctx context.Context, req pullchain.Request, meta blobstore
 	case lasting && now.Sub(p.failed) < refreshPause && excusable(p.err, judges(r, p.login)):
 		return grant{stale: true, attempts: attemptsOf(p.err)}, nil
 	}
-	resp, _, err := h.headDigest(ctx, req, pullchain.FetchOptions{NoForce: lasting})
+	resp, _, err := h.headDigest(ctx, req, pullchain.FetchOptions{NoForce: lasting, HeadersOnly: true})
 	switch {
 	case err == nil:
 		return grant{attempts: resp.Attempts}, nil

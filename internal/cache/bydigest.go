@@ -115,6 +115,10 @@ func (h *chain) get(ctx context.Context, req pullchain.Request) (*fetched, error
 			Reason: pullchain.Corrupt, Code: pullchain.CodeDigestMismatch, Attempts: resp.Attempts, Err: err,
 		}
 	}
+	m.label = resp.Header.Get("Content-Type")
+	if wire.IsVagueType(meta.MediaType) { // a layer that was asked for as a manifest is none after a restart
+		m.meta.MediaType = ""
+	}
 	f := &fetched{manifest: m, private: resp.Private, login: fill.LoginOf(resp), quota: resp.Quota, attempts: resp.Attempts, entity: entityOf(resp)}
 	f.kept = c.manifests.keep(m)
 	c.access.grant(proofKey{by, d}, f.login, !resp.Private)

@@ -17,6 +17,7 @@ import (
 type manifest struct {
 	digest    digest.Digest
 	mediaType string
+	label     string // the upstream's, if it was Docker's name for OCI's kind or the other way round
 	body      []byte
 	links     []pullchain.Descriptor
 	meta      blobstore.Meta // as it stood; what has changed since is in Cache.proofs
@@ -47,6 +48,9 @@ func (m *manifest) response(head bool) pullchain.Response {
 		return resp
 	}
 	resp.Body, resp.Links = pullchain.BytesBody(m.body), m.links
+	if m.label != "" {
+		resp.Header = http.Header{"Content-Type": {m.label}}
+	}
 	return resp
 }
 

@@ -62,7 +62,8 @@ func (p *pair) wantOutage(got reply, code string) {
 }
 
 // When every path is closed and may be overridden, a burst of pulls of one image makes
-// one try at each, once more where the first was a moment's failure, and all of them learn what came of it. Another image has its own.
+// one try at each, once more where the first was a moment's failure, and all of them
+// learn what came of it. Another image has its own.
 func TestF38_OneForcedTry(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, nil)

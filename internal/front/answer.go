@@ -113,7 +113,7 @@ func (a answer) check() error {
 // sendHeader sends the status and headers of the response.
 func (a answer) sendHeader() {
 	a.setValidators()
-	a.rec.setHeader("Content-Type", contentType(a.req, a.resp.MediaType))
+	a.rec.setHeader("Content-Type", contentType(a.req, a.resp.MediaType, a.resp.Header.Get("Content-Type")))
 	if n := length(&a.resp); n >= 0 {
 		a.rec.setHeader("Content-Length", strconv.FormatInt(n, 10))
 	}
@@ -196,10 +196,10 @@ func length(resp *pullchain.Response) int64 {
 // contentType returns the type to declare. No client reads that of a blob, but a
 // browser would, and the bytes are whatever was pushed.
 //
-// A client that takes one type alone has been told of it: an old proxy labels OCI's
-// documents as Docker's, HEAD says so, and oras wants GET to say the same (oras-go,
-// registry/remote, manifestStore.Fetch).
-func contentType(req pullchain.Request, mediaType string) string {
+// A client that takes one type alone has been told of it, where the upstream labels so:
+// old proxies label OCI's documents as Docker's, HEAD says so, and oras wants GET to say
+// the same (oras-go, registry/remote, manifestStore.Fetch).
+func contentType(req pullchain.Request, mediaType, label string) string {
 	switch {
 	case req.Op == pullchain.Tags: // no digest proves a list, and its upstream may echo what it was sent
 		return "application/json"
@@ -207,8 +207,8 @@ func contentType(req pullchain.Request, mediaType string) string {
 		return wire.TypeOCIIndex
 	case req.Op == pullchain.Blob || mediaType == "":
 		return "application/octet-stream"
-	case len(req.Accept) == 1 && req.Accept[0] != mediaType && wire.SameKind(req.Accept[0], mediaType):
-		return req.Accept[0]
+	case label != "" && len(req.Accept) == 1 && req.Accept[0] == label:
+		return label
 	}
 	return mediaType
 }

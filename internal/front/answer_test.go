@@ -88,10 +88,6 @@ func goodAnswers() []goodAnswer {
 			"Content-Type": "application/json", "Content-Length": "2", "Docker-Distribution-Api-Version": "registry/2.0"}}, []byte("{}")},
 		{"manifest", "GET", "/v2/alpine/manifests/3.20", nil, 200, []map[string]string{base, manifest}, []byte(manifestBytes)},
 		{"manifest head", "HEAD", "/v2/alpine/manifests/3.20", nil, 200, []map[string]string{base, manifest}, nil},
-		{"manifest for a client of Docker's type", "GET", "/v2/alpine/manifests/3.20", []string{"Accept: application/vnd.docker.distribution.manifest.v2+json"}, 200,
-			[]map[string]string{base, manifest, {"Content-Type": "application/vnd.docker.distribution.manifest.v2+json"}}, []byte(manifestBytes)},
-		{"manifest for a client of indexes", "GET", "/v2/alpine/manifests/3.20", []string{"Accept: application/vnd.oci.image.index.v1+json"}, 200,
-			[]map[string]string{base, manifest}, []byte(manifestBytes)},
 		{"ns is echoed as it was sent", "HEAD", "/v2/alpine/manifests/3.20?ns=index.docker.io", nil, 200,
 			[]map[string]string{base, manifest, {"OCI-Namespace": "index.docker.io"}}, nil},
 		{"blob", "GET", blobPath, nil, 200, []map[string]string{base, blob, {"Content-Length": "1600000"}}, layer},
@@ -113,6 +109,34 @@ func goodAnswers() []goodAnswer {
 			"Content-Type": "application/json", "Content-Length": "41"}}, []byte(`{"name":"library/alpine","tags":["3.20"]}`)},
 		{"referrers", "GET", "/v2/alpine/referrers/" + sha, nil, 200, []map[string]string{base, {
 			"Content-Type": "application/vnd.oci.image.index.v1+json", "Content-Length": "34"}}, []byte(`{"schemaVersion":2,"manifests":[]}`)},
+	}
+}
+
+// A client that takes one type alone gets the upstream's label, if it is that.
+func TestLabelOfAManifest(t *testing.T) {
+	t.Parallel()
+	const docker = "application/vnd.docker.distribution.manifest.v2+json"
+	for _, tt := range []struct {
+		label, want string
+		accept      []string
+	}{
+		{docker, docker, []string{"Accept: " + docker}},
+		{docker, manifestType, []string{"Accept: " + docker + ", */*"}},
+		{docker, manifestType, []string{"Accept: " + docker, "Accept: " + manifestType}},
+		{docker, manifestType, nil},
+		{"", manifestType, []string{"Accept: " + docker}},
+	} {
+		h, _ := newHandler(t, Config{}, &fakeFetcher{fetch: func(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
+			resp, err := healthy(ctx, req)
+			if tt.label != "" {
+				resp.Header = http.Header{"Content-Type": {tt.label}}
+			}
+			return resp, err
+		}})
+		s := serve(t, h)
+		if got := do(t, s.Client(), "GET", s.URL+"/v2/alpine/manifests/3.20", tt.accept...).Header.Get("Content-Type"); got != tt.want {
+			t.Errorf("label %q, accept %v: %q, want %q", tt.label, tt.accept, got, tt.want)
+		}
 	}
 }
 
