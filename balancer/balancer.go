@@ -184,6 +184,9 @@ func (b *Balancer) win(ctx context.Context, req pullchain.Request, log *attemptL
 		if won = b.force(ctx, req, log); won == nil {
 			won = b.onceMore(ctx, req, lanes, log)
 		}
+		if won == nil {
+			won = b.askAgain(ctx, req, log)
+		}
 	}
 	if won == nil {
 		return nil, log.finalError(ctx, b.inOrder)

@@ -107,7 +107,32 @@ func (l *Lane) giveGrace() {
 // first (docs/faults.md 7b.5): a down upstream loses nothing by being asked, a limited one
 // may extend its limit. It returns the winner, or nil.
 func (b *Balancer) force(ctx context.Context, req pullchain.Request, log *attemptLog) *winner {
-	for _, l := range forceOrder(log.closedGates()) {
+	return b.forceEach(ctx, req, forceOrder(log.closedGates()), log)
+}
+
+// askAgain forces the lanes that have not been asked because of a "no" that they said a
+// moment ago, where what the others said now is none: it may be over, and the client would
+// get an error that says nothing of the content.
+func (b *Balancer) askAgain(ctx context.Context, req pullchain.Request, log *attemptLog) *winner {
+	var lanes []*Lane
+	failed := false
+	for _, a := range log.recent() {
+		switch reason := pullchain.ReasonOf(a.Err); {
+		case a.Gate == gateAbsent:
+			lanes = append(lanes, b.lane(a.Upstream))
+		case reason != pullchain.NotFound && reason != pullchain.Denied:
+			failed = true
+		}
+	}
+	if !failed {
+		return nil
+	}
+	return b.forceEach(ctx, req, lanes, log)
+}
+
+// forceEach makes a forced try at each of lanes, in order, until one answers.
+func (b *Balancer) forceEach(ctx context.Context, req pullchain.Request, lanes []*Lane, log *attemptLog) *winner {
+	for _, l := range lanes {
 		try := l.forced.of(subjectOf(req))
 		mine, err := try.take(ctx)
 		if err != nil {

@@ -309,3 +309,29 @@ func TestWrongBytesAreNotForcedBeforeALaneThatIsCut(t *testing.T) {
 		r.mustGet(t, blob)
 	})
 }
+
+// A "no" of a moment ago is no reason for an error now: the lane is asked again where the
+// others have failed. Where all say no, nothing is asked.
+func TestANoOfAMomentAgoIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		no := missing
+		no.Final = false
+		r := newRig(fail(no), serve)
+		for range 3 { // it is remembered for 30 s now
+			r.mustGet(t, byDigest)
+			time.Sleep(6 * time.Second)
+		}
+		r.ups[0].become(serve)
+		r.ups[1].become(fail(internal))
+		r.mustGet(t, byDigest)
+
+		none := newRig(fail(no), fail(no))
+		for range 3 {
+			none.Fetch(t.Context(), byDigest)
+		}
+		if got := none.counts(); !slices.Equal(got, []int{1, 1}) {
+			t.Errorf("asked %v", got)
+		}
+	})
+}
