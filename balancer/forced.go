@@ -13,9 +13,9 @@ import (
 // When every lane is closed on a guess, one try is made all the same, and once more after
 // a moment's failure, so that a wrong guess is not an outage (fail open, docs/faults.md
 // 7b.5 and F38; Envoy's panic threshold is the same idea, for all requests at once). A
-// forcedTry sees to it that it is one: a request that comes while it runs waits for its outcome, and a
-// lane that has just failed it is not asked again for the same for a moment. Else
-// every client of an image would knock at a registry that is down.
+// forcedTry sees to it that it is one: a request that comes while it runs waits for its
+// outcome, and a lane that has just failed it is not asked again for the same for a
+// moment. Else every client of an image would knock at a registry that is down.
 type forcedTry struct {
 	mu      sync.Mutex
 	running chan struct{} // closed when the try under way has ended; nil when none is

@@ -110,16 +110,18 @@ func TestAForcedTryIsMadeOnceMore(t *testing.T) {
 	})
 }
 
+// contradicts serves documents whose digest header names other bytes.
+func contradicts(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
+	if !req.Options.AnyHeader {
+		return pullchain.Response{}, &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeDigestMismatch, Reach: pullchain.ReachRequest}
+	}
+	return serve(ctx, req)
+}
+
 // A document by a tag that does not agree with its digest header is another lane's turn;
 // where there is none it is taken, as by clients that do not look at the header.
 func TestADocumentThatItsHeaderContradicts(t *testing.T) {
 	t.Parallel()
-	contradicts := func(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
-		if !req.Options.AnyHeader {
-			return pullchain.Response{}, &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeDigestMismatch, Reach: pullchain.ReachRequest}
-		}
-		return serve(ctx, req)
-	}
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(contradicts, serve)
 		r.mustGet(t, tag)
@@ -276,12 +278,6 @@ func TestWhatEndsANamedPause(t *testing.T) {
 // Where one lane is unwell and another labels a document wrong, the bytes are taken.
 func TestALabelIsNoReasonBesideAFailure(t *testing.T) {
 	t.Parallel()
-	contradicts := func(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
-		if !req.Options.AnyHeader {
-			return pullchain.Response{}, &pullchain.Error{Reason: pullchain.Corrupt, Code: pullchain.CodeDigestMismatch, Reach: pullchain.ReachRequest}
-		}
-		return serve(ctx, req)
-	}
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(fail(internal), contradicts)
 		r.mustGet(t, tag)

@@ -116,22 +116,16 @@ func (s *stream) open() bool {
 	req := s.remaining()
 	s.log.restart()
 	lanes := s.b.choose(req, s.failed(), s.log)
+	forceFirst := s.resumes.n >= maxResumes/2 && s.haveFailed(lanes)
 	var won *winner
-	steps := []func(){
-		func() { won = s.b.race(s.ctx, req, lanes, s.log) },
-		func() {
-			if !hasFallback(req) {
-				won = s.b.force(s.ctx, req, s.log)
-			}
-		},
+	if forceFirst {
+		won = s.force(req)
 	}
-	if s.resumes.n >= maxResumes/2 && s.haveFailed(lanes) {
-		slices.Reverse(steps)
+	if won == nil {
+		won = s.b.race(s.ctx, req, lanes, s.log)
 	}
-	for _, step := range steps {
-		if won == nil && s.ctx.Err() == nil {
-			step()
-		}
+	if won == nil && !forceFirst {
+		won = s.force(req)
 	}
 	s.noteRefused()
 	if won == nil || !s.fits(won) {
@@ -156,6 +150,14 @@ func (s *stream) failed() []*Lane {
 		lanes = moveToEnd(lanes, l)
 	}
 	return lanes
+}
+
+// force makes the forced try for req, unless the caller has something to fall back on.
+func (s *stream) force(req pullchain.Request) *winner {
+	if s.ctx.Err() != nil || hasFallback(req) {
+		return nil
+	}
+	return s.b.force(s.ctx, req, s.log)
 }
 
 // haveFailed reports whether all of lanes have failed to send the rest.

@@ -177,41 +177,41 @@ func (s *soak) judge(quirk string, fault simnet.Fault, img *simnet.Content) {
 func (s *soak) pull(client *http.Client, base string, img *simnet.Content) error {
 	ctx, cancel := context.WithTimeout(s.t.Context(), 2*time.Minute)
 	defer cancel()
-	if _, err := s.tryPart(ctx, client, http.MethodHead, base+img.Path(), ""); err != nil {
+	if err := tryPart(ctx, client, http.MethodHead, base+img.Path(), ""); err != nil {
 		return err
 	}
 	for d := range img.Manifests {
-		if _, err := s.tryPart(ctx, client, http.MethodGet, base+img.ManifestPath(d.String()), d); err != nil {
+		if err := tryPart(ctx, client, http.MethodGet, base+img.ManifestPath(d.String()), d); err != nil {
 			return err
 		}
 	}
 	for d := range img.Blobs {
-		if _, err := s.tryPart(ctx, client, http.MethodGet, base+img.BlobPath(d), d); err != nil {
+		if err := tryPart(ctx, client, http.MethodGet, base+img.BlobPath(d), d); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *soak) tryPart(ctx context.Context, client *http.Client, method, at string, want digest.Digest) (body []byte, err error) {
+func tryPart(ctx context.Context, client *http.Client, method, at string, want digest.Digest) (err error) {
 	for try := range 3 {
-		if body, err = fetchPart(ctx, client, method, at, want); err == nil {
-			return body, nil
+		if err = fetchPart(ctx, client, method, at, want); err == nil {
+			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return nil, err
+			return err
 		case <-time.After(time.Duration(1+2*try) * time.Second):
 		}
 	}
-	return nil, err
+	return err
 }
 
 // fetchPart asks for one thing and holds it against its digest.
-func fetchPart(ctx context.Context, client *http.Client, method, at string, want digest.Digest) ([]byte, error) {
+func fetchPart(ctx context.Context, client *http.Client, method, at string, want digest.Digest) error {
 	req, err := http.NewRequestWithContext(ctx, method, at, nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	req.Header.Set("Accept", simnet.TypeOCIManifest+", */*")
 	resp, err := client.Do(req)
@@ -219,25 +219,25 @@ func fetchPart(ctx context.Context, client *http.Client, method, at string, want
 		resp.Body.Close()
 		var token string
 		if token, err = fetchToken(ctx, client, resp.Header.Get("Www-Authenticate")); err != nil {
-			return nil, err
+			return err
 		}
 		req.Header.Set("Authorization", "Bearer "+token)
 		resp, err = client.Do(req)
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	switch {
 	case err != nil:
-		return nil, err
+		return err
 	case resp.StatusCode/100 != 2: // what is no error is for the digest to judge
-		return nil, fmt.Errorf("%s %s: HTTP %d %.200q", method, req.URL.Path, resp.StatusCode, bytes.TrimSpace(body))
+		return fmt.Errorf("%s %s: HTTP %d %.200q", method, req.URL.Path, resp.StatusCode, bytes.TrimSpace(body))
 	case want != "" && want.Algorithm().FromBytes(body) != want:
-		return nil, fmt.Errorf("%s %s: wrong bytes", method, req.URL.Path)
+		return fmt.Errorf("%s %s: wrong bytes", method, req.URL.Path)
 	}
-	return body, nil
+	return nil
 }
 
 // directClient is a client without a mirror: it follows redirects, with its login within

@@ -48,13 +48,15 @@ func (s *sectionSender) run() error {
 		// gigabytes, and sendfile comes back only when all of it has gone.
 		section.Size = min(section.Size, s.dst.pace.room())
 		if s.end != nil {
-			if s.end.reached() {
+			switch left := s.end.left(); {
+			case left > 0:
+				section.Size = min(section.Size, left)
+			case left == 0 && s.end.sent > 0:
 				_ = http.NewResponseController(s.dst.ResponseWriter).Flush() // the client waits for the last of its chunk
 				if s.end.wait() {
 					return fmt.Errorf("%w: it has hung up", errClient)
 				}
 			}
-			section.Size = s.end.room(section.Size)
 		}
 		sent, err := s.send(section)
 		if s.end != nil {

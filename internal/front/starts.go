@@ -89,16 +89,9 @@ type chunkEnd struct {
 	gone   <-chan struct{} // closed when the client has hung up
 }
 
-// room is how many of n bytes may be sent before the chunk's end.
-func (c *chunkEnd) room(n int64) int64 {
-	if left := c.starts.chunk(c.key) - c.sent; left > 0 {
-		return min(n, left)
-	}
-	return n
-}
-
-// reached reports whether the answer stands at the chunk's end.
-func (c *chunkEnd) reached() bool { return c.sent > 0 && c.starts.chunk(c.key) == c.sent }
+// left is how many bytes lie before the chunk's end: 0 at the end, or where nothing is
+// known yet and nothing sent, and less beyond it.
+func (c *chunkEnd) left() int64 { return c.starts.chunk(c.key) - c.sent }
 
 // wait waits for the client to hang up, and reports whether it did.
 func (c *chunkEnd) wait() bool {
