@@ -15,22 +15,25 @@ import (
 	"github.com/pullchain/pullchain/internal/messages"
 )
 
-// New returns the handler of the operator's plane. snapshot is called for each
-// request that needs one, by several goroutines at once. kept is nil when there
-// is no cache.
-func New(cfg Config, snapshot func() Snapshot, kept Cache, upstreams Upstreams) http.Handler {
-	return &handler{cfg: cfg, snapshot: snapshot, cache: kept, upstreams: upstreams, hosts: newHostList(cfg)}
+// Sources are what the operator's plane reads, and acts through. What is nil is
+// not there: its paths answer 404, and so do those of a cache that is off.
+type Sources struct {
+	Snapshot  func() Snapshot // called for each request that needs one, by several goroutines at once
+	Cache     Cache
+	Upstreams Upstreams
+}
+
+// New returns the handler of the operator's plane.
+func New(cfg Config, from Sources) http.Handler {
+	return &handler{cfg: cfg, Sources: from, hosts: newHostList(cfg)}
 }
 
 // A handler is the operator's plane. It has no state but its configuration.
 type handler struct {
-	cfg      Config
-	snapshot func() Snapshot
-	cache    Cache
-	hosts    hostList
-	foreign  http.CrossOriginProtection // tells the requests that pages of others make
-
-	upstreams Upstreams
+	Sources
+	cfg     Config
+	hosts   hostList
+	foreign http.CrossOriginProtection // tells the requests that pages of others make
 }
 
 // ServeHTTP decides whether a request is answered. Where there is a token, it is
@@ -81,7 +84,7 @@ var health = map[string]bool{"/-/healthz": true, "/-/readyz": true}
 // ready answers whether pulls can be sent here. While the daemon drains they
 // cannot, from the first moment on (docs/faults.md F36).
 func (h *handler) ready(w http.ResponseWriter, r *http.Request) {
-	s := h.snapshot()
+	s := h.Snapshot()
 	list := s.Registries
 	if name := r.URL.Query().Get("registry"); name != "" {
 		one := s.Find(name)
@@ -119,7 +122,7 @@ func pullable(list []Registry) bool {
 // json answers with the snapshot. Its ETag is a weak one and leaves out the
 // clocks, so that a poller learns cheaply that nothing happened.
 func (h *handler) json(w http.ResponseWriter, r *http.Request) {
-	s := h.snapshot()
+	s := h.Snapshot()
 	body, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
 		problem(w, r, http.StatusInternalServerError, "internal", "the snapshot cannot be written as JSON")
@@ -166,7 +169,7 @@ func matches(header, tag string) bool {
 func (h *handler) table(w http.ResponseWriter, r *http.Request) {
 	var b strings.Builder
 	o := TableOptions{Messages: messages.In(r.URL.Query().Get("lang"))}
-	if err := WriteTable(&b, h.snapshot(), o); err != nil {
+	if err := WriteTable(&b, h.Snapshot(), o); err != nil {
 		problem(w, r, http.StatusInternalServerError, "internal", "the table cannot be written")
 		return
 	}

@@ -27,7 +27,7 @@ func ask(cfg admin.Config, s admin.Snapshot, method, target string, header ...st
 		}
 	}
 	w := httptest.NewRecorder()
-	admin.New(cfg, func() admin.Snapshot { return s }, nil, nil).ServeHTTP(w, r)
+	admin.New(cfg, admin.Sources{Snapshot: func() admin.Snapshot { return s }}).ServeHTTP(w, r)
 	return w
 }
 

@@ -64,7 +64,7 @@ const (
 // cacheStats answers with the cache's snapshot.
 func (h *handler) cacheStats(w http.ResponseWriter, r *http.Request) {
 	if h.hasCache(w, r) {
-		answer(w, r, h.cache.Snapshot())
+		answer(w, r, h.Cache.Snapshot())
 	}
 }
 
@@ -82,18 +82,18 @@ func (h *handler) objects(w http.ResponseWriter, r *http.Request) {
 		}
 		limit = n
 	}
-	list := h.cache.List(r.Context(), r.URL.Query().Get("q"))
+	list := h.Cache.List(r.Context(), r.URL.Query().Get("q"))
 	shown := list[:min(limit, len(list))]
 	answer(w, r, CacheObjects{Total: len(list), Objects: append([]cache.Entry{}, shown...)}) // [] and never null
 }
 
 // hasCache answers for a daemon that has no cache, and reports whether it has.
 func (h *handler) hasCache(w http.ResponseWriter, r *http.Request) bool {
-	if h.cache != nil {
+	if h.Cache != nil {
 		return true
 	}
 	why := "the cache is switched off: [cache] enabled = false"
-	if c := h.snapshot().Cache; c != nil && c.Trouble != "" {
+	if c := h.Snapshot().Cache; c != nil && c.Trouble != "" {
 		why = "the cache cannot be used: " + c.Trouble
 	}
 	problem(w, r, http.StatusNotFound, "cache_off", why)
@@ -117,7 +117,7 @@ func (h *handler) evict(w http.ResponseWriter, r *http.Request, ask CacheRequest
 		problem(w, r, http.StatusBadRequest, "bad_request", `the body is {"what": an image or a digest}`)
 		return
 	}
-	change, err := h.cache.Evict(r.Context(), ask.What)
+	change, err := h.Cache.Evict(r.Context(), ask.What)
 	changed(w, r, change, err)
 }
 
@@ -128,7 +128,7 @@ func (h *handler) pin(w http.ResponseWriter, r *http.Request, ask CacheRequest) 
 		problem(w, r, http.StatusBadRequest, "bad_request", `the body is {"what": an image or a digest, "pinned": true or false}`)
 		return
 	}
-	change, err := h.cache.Pin(r.Context(), ask.What, *ask.Pinned)
+	change, err := h.Cache.Pin(r.Context(), ask.What, *ask.Pinned)
 	changed(w, r, change, err)
 }
 

@@ -76,7 +76,7 @@ func post(cfg admin.Config, f *fakeCache, target, body string, header ...string)
 		}
 	}
 	w := httptest.NewRecorder()
-	admin.New(cfg, snapshot, f, nil).ServeHTTP(w, r)
+	admin.New(cfg, admin.Sources{Snapshot: snapshot, Cache: f}).ServeHTTP(w, r)
 	return w
 }
 
@@ -172,7 +172,7 @@ func TestCacheOff(t *testing.T) {
 	r := httptest.NewRequest("POST", "/api/v1/cache:gc", strings.NewReader("{}"))
 	r.Host, r.Header = "127.0.0.1", http.Header{"Content-Type": {"application/json"}}
 	w := httptest.NewRecorder()
-	admin.New(admin.Config{}, func() admin.Snapshot { return off }, nil, nil).ServeHTTP(w, r)
+	admin.New(admin.Config{}, admin.Sources{Snapshot: func() admin.Snapshot { return off }}).ServeHTTP(w, r)
 	if w.Code != 404 || !strings.Contains(w.Body.String(), "cache_off") {
 		t.Errorf("gc: %d %s", w.Code, w.Body)
 	}
@@ -188,7 +188,7 @@ func TestCacheObjects(t *testing.T) {
 		r := httptest.NewRequest("GET", target, nil)
 		r.Host = "localhost"
 		w := httptest.NewRecorder()
-		admin.New(admin.Config{}, snapshot, f, nil).ServeHTTP(w, r)
+		admin.New(admin.Config{}, admin.Sources{Snapshot: snapshot, Cache: f}).ServeHTTP(w, r)
 		return w
 	}
 	for target, want := range map[string]int{"/api/v1/cache/objects": 3, "/api/v1/cache/objects?q=alp%2Fine&limit=2": 2, "/api/v1/cache/objects?limit=3": 3} {
@@ -261,7 +261,7 @@ func TestCacheVerifyOutlivesTheTimeouts(t *testing.T) {
 		const short = 100 * time.Millisecond
 		ended := make(chan error, 1)
 		slow := &slowCache{ended: ended, wait: 5 * short}
-		s := &http.Server{Handler: admin.New(admin.Config{}, snapshot, slow, nil), ReadTimeout: short, WriteTimeout: short}
+		s := &http.Server{Handler: admin.New(admin.Config{}, admin.Sources{Snapshot: snapshot, Cache: slow}), ReadTimeout: short, WriteTimeout: short}
 		line := make(pipeListener, 1)
 		go s.Serve(line)
 		defer s.Close()

@@ -38,7 +38,7 @@ func (h *handler) reset(w http.ResponseWriter, r *http.Request) {
 		problem(w, r, http.StatusBadRequest, "bad_request", `the body is {"registry": a registry's name, "upstream": an upstream's}`)
 		return
 	}
-	state, err := h.upstreams.ResetUpstream(ask.Registry, ask.Upstream)
+	state, err := h.Upstreams.ResetUpstream(ask.Registry, ask.Upstream)
 	switch {
 	case errors.Is(err, ErrNoUpstream):
 		problem(w, r, http.StatusNotFound, "unknown_upstream", err.Error())

@@ -69,7 +69,7 @@ func TestUpstreamReset(t *testing.T) {
 				}
 			}
 			f, w := &fakeUpstreams{}, httptest.NewRecorder()
-			admin.New(tt.cfg, snapshot, nil, f).ServeHTTP(w, r)
+			admin.New(tt.cfg, admin.Sources{Snapshot: snapshot, Upstreams: f}).ServeHTTP(w, r)
 			if w.Code != tt.status || !strings.Contains(w.Body.String(), tt.answer) {
 				t.Errorf("got %d %.300q, want %d with %q", w.Code, w.Body, tt.status, tt.answer)
 			}
@@ -90,7 +90,7 @@ func TestUpstreamResetThatFails(t *testing.T) {
 	r := httptest.NewRequest(http.MethodPost, "/api/v1/upstream:reset", strings.NewReader(`{"registry":"docker.io","upstream":"hub"}`))
 	r.Host, r.Header = "127.0.0.1", http.Header{"Content-Type": {"application/json"}}
 	w := httptest.NewRecorder()
-	admin.New(admin.Config{}, snapshot, nil, &fakeUpstreams{err: errors.New("it cannot be")}).ServeHTTP(w, r)
+	admin.New(admin.Config{}, admin.Sources{Snapshot: snapshot, Upstreams: &fakeUpstreams{err: errors.New("it cannot be")}}).ServeHTTP(w, r)
 	if w.Code != 500 || !strings.Contains(w.Body.String(), "it cannot be") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}

@@ -30,7 +30,7 @@ func (h *handler) verify(w http.ResponseWriter, r *http.Request, ask CacheReques
 	out := lines{to: http.NewResponseController(w), enc: json.NewEncoder(w)}
 	out.open()
 	sum, last := CacheVerified{}, time.Now()
-	err := h.cache.Verify(r.Context(), func(f blobstore.Finding) {
+	err := h.Cache.Verify(r.Context(), func(f blobstore.Finding) {
 		sum.Objects++
 		sum.Bytes += f.Size
 		line := sum
@@ -57,7 +57,7 @@ func (h *handler) gc(w http.ResponseWriter, r *http.Request, ask CacheRequest) {
 	}
 	slow := lines{to: http.NewResponseController(w)}
 	slow.open()
-	freed, err := h.cache.GC(r.Context())
+	freed, err := h.Cache.GC(r.Context())
 	if err != nil {
 		failed(w, r, err)
 		return

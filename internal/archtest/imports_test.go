@@ -15,11 +15,13 @@ var rows = [][]string{
 	{"internal/cli"},
 	{"internal/daemon"},
 	{"internal/config"},
+	{"internal/dashboard", "internal/metrics", "internal/notify"}, // what is made of the operator's plane
 	{"internal/admin", "internal/doctor", "internal/setup"},
+	{"internal/diagnose"},
 	{"internal/front", "balancer", "upstreams", "internal/cache", "healthcheck"}, // the links of the chain
 	{"internal/fill"},
 	{"internal/regauth"},
-	{"internal/egress", "internal/blobstore", "internal/logsink", "internal/holdback", "internal/messages", "internal/terminal"},
+	{"internal/egress", "internal/blobstore", "internal/logsink", "internal/holdback", "internal/messages", "internal/terminal", "internal/history", "internal/traffic"},
 	{"internal/wire"},
 	{"."}, // package pullchain
 }
@@ -135,7 +137,7 @@ type fence struct {
 
 var fences = []fence{
 	{"github.com/sony/gobreaker/", []string{"balancer"}, "lanes alone have breakers"},
-	{"github.com/prometheus/client_golang/", []string{"internal/admin"}, "metrics are the operator's plane"},
+	{"github.com/prometheus/client_golang/", []string{"internal/metrics"}, "metrics are one room"},
 	{"code.dny.dev/ssrf/", []string{"internal/egress"}, "one guard decides what may be dialled"},
 	{"net/http/httputil", nil, "ReverseProxy copies headers and retries on its own; a pull is built from scratch (docs/faults.md 6)"},
 }
@@ -227,8 +229,8 @@ func TestImportRulesBite(t *testing.T) {
 		{"gobreaker in balancer", imports("balancer/a.go", "github.com/sony/gobreaker/v2"), nil},
 		{"gobreaker elsewhere", imports("internal/daemon/a.go", "github.com/sony/gobreaker/v2"), []string{"lanes"}},
 		{"gobreaker in a test elsewhere", imports("internal/daemon/a_test.go", "github.com/sony/gobreaker/v2"), []string{"lanes"}},
-		{"metrics", imports("internal/admin/a.go", "github.com/prometheus/client_golang/prometheus"), nil},
-		{"metrics elsewhere", imports("balancer/a.go", "github.com/prometheus/client_golang/prometheus"), []string{"operator"}},
+		{"metrics", imports("internal/metrics/a.go", "github.com/prometheus/client_golang/prometheus"), nil},
+		{"metrics elsewhere", imports("balancer/a.go", "github.com/prometheus/client_golang/prometheus"), []string{"metrics are"}},
 		{"httputil", imports("internal/front/a_test.go", "net/http/httputil"), []string{"ReverseProxy"}},
 		{"pure", imports("internal/wire/a.go", "github.com/opencontainers/go-digest", "net/http", m), nil},
 		{"not pure", imports("internal/wire/a.go", "golang.org/x/net/publicsuffix"), []string{"nothing else"}},

@@ -25,11 +25,11 @@ func chain(name, state string, code pullchain.Code) admin.Registry {
 // adminOf serves the operator's plane over registries and returns its address.
 func adminOf(t *testing.T, cfg admin.Config, registries ...admin.Registry) string {
 	t.Helper()
-	s := httptest.NewServer(admin.New(cfg, func() admin.Snapshot {
+	s := httptest.NewServer(admin.New(cfg, admin.Sources{Snapshot: func() admin.Snapshot {
 		s := admin.Snapshot{Schema: admin.Schema, Version: "1.2.3", Now: time.Now(), Registries: registries}
 		s.Summary = admin.Summarize(s.Chains(), s.Cache, s.Now)
 		return s
-	}, nil, nil))
+	}}))
 	t.Cleanup(s.Close)
 	return strings.TrimPrefix(s.URL, "http://")
 }

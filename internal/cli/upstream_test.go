@@ -21,7 +21,7 @@ func (oneUpstream) ResetUpstream(registry, upstream string) (string, error) {
 
 func TestUpstreamReset(t *testing.T) {
 	t.Parallel()
-	s := httptest.NewServer(admin.New(admin.Config{}, func() admin.Snapshot { return admin.Snapshot{} }, nil, oneUpstream{}))
+	s := httptest.NewServer(admin.New(admin.Config{}, admin.Sources{Snapshot: func() admin.Snapshot { return admin.Snapshot{} }, Upstreams: oneUpstream{}}))
 	t.Cleanup(s.Close)
 	nowhere := httptest.NewServer(nil)
 	nowhere.Close()
