@@ -18,6 +18,7 @@ var actions = map[string]action{
 	"/api/v1/cache:verify":   cacheAction((*handler).verify),
 	"/api/v1/cache:gc":       cacheAction((*handler).gc),
 	"/api/v1/upstream:reset": (*handler).reset,
+	"/api/v1/demo:throw":     (*handler).throw,
 }
 
 // act answers a request for one of the actions. A page of another site could

@@ -21,6 +21,7 @@ type Sources struct {
 	Snapshot  func() Snapshot // called for each request that needs one, by several goroutines at once
 	Cache     Cache
 	Upstreams Upstreams
+	Demo      Demo // of `pullchain demo` alone
 }
 
 // New returns the handler of the operator's plane.
@@ -70,6 +71,8 @@ func (h *handler) route(w http.ResponseWriter, r *http.Request) {
 		h.cacheStats(w, r)
 	case "/api/v1/cache/objects":
 		h.objects(w, r)
+	case "/api/v1/demo":
+		h.switches(w, r)
 	case "/":
 		h.table(w, r)
 	default:

@@ -25,10 +25,21 @@ type Snapshot struct {
 	Config     ConfigState `json:"config"`
 	Summary    Summary     `json:"verdict"`
 	Registries []Registry  `json:"registries"` // in the configured order
+	Notifiers  []Notifier  `json:"notifiers"`  // in the configured order
 
 	// Cache is null when it is switched off. Of one that is wanted and cannot be
 	// used there are Dir and Trouble.
 	Cache *cache.Snapshot `json:"cache"`
+}
+
+// A Notifier is a webhook of [[notify]] and how it fares. Its address is a secret
+// and not here.
+type Notifier struct {
+	Name      string     `json:"name"`
+	Kind      string     `json:"kind"`
+	LastSent  *time.Time `json:"last_sent"`  // when its service last took a message; null if never
+	LastError string     `json:"last_error"` // why the last try failed; empty once one succeeds
+	Queued    int        `json:"queued"`     // what has happened and could not be told yet
 }
 
 // ConfigState says which configuration is in force and how the last attempt to

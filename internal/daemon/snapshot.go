@@ -25,6 +25,8 @@ func (d *Daemon) Snapshot() admin.Snapshot {
 		Started:  d.started,
 		UptimeS:  int64(now.Sub(d.started).Seconds()),
 		Draining: d.draining.Load(),
+
+		Notifiers: []admin.Notifier{},
 		Config: admin.ConfigState{
 			Source:       d.opts.Source,
 			LoadedAt:     reload.loaded,
