@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"github.com/pullchain/pullchain/internal/admin"
-	"github.com/pullchain/pullchain/internal/front"
+	"github.com/pullchain/pullchain/internal/traffic"
 )
 
 // Snapshot returns the daemon as it stands, for people to read. It is made anew for
@@ -57,8 +57,8 @@ func (d *Daemon) served(registry string) []admin.Served {
 	if d.handler == nil {   // before Listen
 		return out
 	}
-	for _, s := range d.handler.Served(registry) {
-		out = append(out, admin.Served{Class: s.Class.String(), Upstream: s.Upstream, Requests: s.Requests, Minutes: front.ServedMinutes})
+	for _, s := range d.handler.Traffic().Served(registry) {
+		out = append(out, admin.Served{Class: s.Class.String(), Upstream: s.Upstream, Requests: s.Requests, Minutes: traffic.ServedMinutes})
 	}
 	return out
 }

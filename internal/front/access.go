@@ -19,7 +19,7 @@ const lineRoom = 21
 // net/http alone takes (BenchmarkManifestHit, HEAD and GET, median of several).
 var lineRooms = sync.Pool{New: func() any { return new([lineRoom]slog.Attr) }}
 
-// log counts what was served, and writes the access-log line of the request: everything from outside goes
+// log tells the journal how the request ended, and writes the access-log line of the request: everything from outside goes
 // into attributes, which the log handlers quote.
 func (x *exchange) log() {
 	status := x.rec.status
@@ -31,9 +31,7 @@ func (x *exchange) log() {
 	}
 	now := time.Now()
 	trace := x.trace()
-	if x.registry != nil && x.err == nil && status < 400 {
-		x.h.tally.count(tallyKey{x.req.Registry, x.server(trace), x.req.Class()}, now)
-	}
+	x.account(status, now.Sub(x.rec.start), trace)
 	// A handler of slog does not look at whether the context is canceled.
 	ctx, level := x.r.Context(), levelOf(status, x.err)
 	if !x.h.log.Enabled(ctx, level) {
@@ -57,8 +55,8 @@ func (x *exchange) log() {
 		slog.Int64("bytes", x.rec.bytes),
 		slog.Int64("ms", now.Sub(x.rec.start).Milliseconds()),
 		slog.Int64("ttfb_ms", x.rec.ttfb.Milliseconds()),
-		slog.String("addr", x.h.proxies.clientAddr(x.r).String()),
-		slog.String("client", clientFamily(x.r.UserAgent())))
+		slog.String("addr", x.flight.Addr.String()),
+		slog.String("client", x.flight.Family))
 	if x.form != "" {
 		attrs = append(attrs, slog.String("form", string(x.form)))
 	}

@@ -216,6 +216,7 @@ func contentType(req pullchain.Request, mediaType, label string) string {
 // stream sends the body. The headers wait for its first bytes, so that a chain
 // that fails before them is still answered in words.
 func (a answer) stream() {
+	a.answered()
 	err := a.sendBody(a.sendHeader)
 	switch {
 	case err == nil:
@@ -233,7 +234,7 @@ func (a answer) sendBody(header func()) error {
 	if sections := a.resp.Body.Sections(); sections != nil {
 		s := sectionSender{dst: &a.rec, src: sections, left: size, direct: a.rec.takesFiles(a.r), header: header, late: a.resp.Unproved}
 		if asked := a.req.Range; a.req.Op == pullchain.Blob && a.ranged && asked.From >= 0 && asked.To == 0 {
-			s.end = &chunkEnd{starts: &a.h.starts, time: a.h.hangUp, key: startsKey{a.h.proxies.clientAddr(a.r), a.resp.Digest}, gone: a.r.Context().Done()}
+			s.end = &chunkEnd{starts: &a.h.starts, time: a.h.hangUp, key: startsKey{a.flight.Addr, a.resp.Digest}, gone: a.r.Context().Done()}
 			defer a.h.starts.enter(s.end.key, asked.From)()
 		}
 		return s.run()

@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/traffic"
 	"github.com/pullchain/pullchain/internal/wire"
 )
 
@@ -19,7 +20,6 @@ type exchange struct {
 	h   *Handler
 	r   *http.Request
 	rec recorder
-	no  uint64 // see id
 
 	registry *Registry
 	form     form
@@ -33,6 +33,8 @@ type exchange struct {
 	err      error               // why the answer is not what was asked for
 	gone     bool                // the client went away
 	taken    *statusLineWriter   // the answer, where it is written by hand
+	pinged   bool                // it was the version check
+	flight   traffic.Flight      // what the journal knows of it
 }
 
 // end sends what net/http will not, once all is done for the request.
@@ -46,14 +48,16 @@ func (x *exchange) end() {
 // answer, errors too: it marks an answer as a registry's, and not that of a web
 // server in its place.
 func newExchange(h *Handler, w http.ResponseWriter, r *http.Request) *exchange {
-	x := &exchange{h: h, r: r, no: rand.Uint64()}
-	x.rec = recorder{ResponseWriter: w, start: time.Now(), pace: newPacer(w, r, h.pace)}
+	x := &exchange{h: h, r: r}
+	x.rec = recorder{ResponseWriter: w, start: time.Now(), pace: newPacer(w, r, h.pace), flight: &x.flight}
+	x.flight.ID, x.flight.At = rand.Uint64(), x.rec.start
+	x.flight.Addr, x.flight.Family = h.proxies.clientAddr(r), clientFamily(r.UserAgent())
 	x.rec.setHeader("Docker-Distribution-Api-Version", "registry/2.0")
 	return x
 }
 
 // id is in the log line and in error details, to find the one by the other.
-func (x *exchange) id() string { return strconv.FormatUint(x.no, 36) }
+func (x *exchange) id() string { return strconv.FormatUint(x.flight.ID, 36) }
 
 // trace returns every attempt behind the answer so far.
 func (x *exchange) trace() []pullchain.Attempt {

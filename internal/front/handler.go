@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/traffic"
 	"github.com/pullchain/pullchain/internal/wire"
 )
 
@@ -27,7 +28,7 @@ type Handler struct {
 	born     time.Time
 	ended    atomic.Int64 // when the last request was over, in time since born; 0 before that
 	routes   atomic.Pointer[Routes]
-	tally    tally
+	journal  *traffic.Journal
 	starts   starts
 }
 
@@ -43,6 +44,7 @@ func New(c Config, log *slog.Logger) *Handler {
 		pace:        paceTime,
 		hangUp:      hangUpTime,
 		born:        time.Now(),
+		journal:     traffic.New(),
 	}
 }
 
@@ -52,6 +54,10 @@ func (h *Handler) SetRoutes(routes *Routes) { h.routes.Store(routes) }
 
 // InFlight returns how many requests are being served.
 func (h *Handler) InFlight() int { return int(h.inFlight.Load()) }
+
+// Traffic returns the record of what clients asked for and got. It lives as long as
+// the Handler does, whatever the routes.
+func (h *Handler) Traffic() *traffic.Journal { return h.journal }
 
 // Quiet waits until no request has been under way for d, or until ctx is done.
 // Between two requests of one pull there is none either, so d has to be more than a
@@ -171,6 +177,7 @@ func (x *exchange) serve() {
 	case wire.Read:
 		x.registry = where.registry
 		x.req = x.request(asked.Req)
+		x.begin()
 		x.read()
 	}
 }
@@ -214,6 +221,7 @@ func (x *exchange) read() {
 // pong answers the version check: 200 to everyone and never a challenge, so that
 // no client starts a token dance or sends its login (docs/protocol.md 4.5).
 func (x *exchange) pong() {
+	x.pinged = true
 	x.rec.setHeader("Content-Type", "application/json")
 	x.rec.setHeader("X-Content-Type-Options", "nosniff")
 	x.rec.setHeader("Content-Length", "2")

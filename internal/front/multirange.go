@@ -120,6 +120,7 @@ func (m *multirange) tooLong() bool {
 // first bytes, as with any answer.
 func (m *multirange) stream() {
 	m.boundary = strconv.FormatUint(rand.Uint64(), 36) + strconv.FormatUint(rand.Uint64(), 36)
+	m.answered()
 	err := m.part()
 	for err == nil && len(m.left) > 0 {
 		err = m.next()

@@ -7,6 +7,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"github.com/pullchain/pullchain/internal/traffic"
 )
 
 // A recorder is a ResponseWriter that remembers what went out, and drops a client
@@ -15,9 +17,10 @@ type recorder struct {
 	http.ResponseWriter
 	pace   pacer
 	start  time.Time
-	status int           // 0 until the headers are sent
-	bytes  int64         // of the body
-	ttfb   time.Duration // from the request to the headers
+	status int             // 0 until the headers are sent
+	bytes  int64           // of the body
+	flight *traffic.Flight // is told of them
+	ttfb   time.Duration   // from the request to the headers
 
 	values [12]string // of headers: most answers have no more
 	used   int
@@ -50,8 +53,14 @@ func (w *recorder) WriteHeader(status int) {
 // have that of WriteHeader, and bodies go through writePaced.
 func (w *recorder) Write(p []byte) (int, error) {
 	n, err := w.ResponseWriter.Write(p)
-	w.bytes += int64(n)
+	w.sent(int64(n))
 	return n, err
+}
+
+// sent counts bytes of the body.
+func (w *recorder) sent(n int64) {
+	w.bytes += n
+	w.flight.Sent(w.bytes)
 }
 
 // writePaced is Write within the time that the client has. An error is the
@@ -81,7 +90,7 @@ func (w *recorder) sendFile(file *os.File, n int64) (int64, error) {
 	sent, err := w.pace.send(func() (int64, error) {
 		return w.ResponseWriter.(io.ReaderFrom).ReadFrom(&io.LimitedReader{R: file, N: n})
 	})
-	w.bytes += sent
+	w.sent(sent)
 	if errors.Is(err, syscall.EIO) {
 		return sent, readFailed(err) // sendfile reads, too
 	}

@@ -55,7 +55,7 @@ func (w *statusLineWriter) WriteHeader(status int) {
 // Write sends a part of the body.
 func (w *statusLineWriter) Write(p []byte) (int, error) {
 	n, err := w.out.Write(p)
-	w.bytes += int64(n)
+	w.sent(int64(n))
 	return n, err
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/traffic"
 )
 
 // What clients got is counted by registry, class and upstream, for ten minutes;
@@ -35,9 +36,9 @@ func TestServed(t *testing.T) {
 				h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(method, "http://localhost"+path, nil))
 			}
 		}
-		want := func(registry string, want ...Served) {
+		want := func(registry string, want ...traffic.Served) {
 			t.Helper()
-			if d := cmp.Diff(want, h.Served(registry)); d != "" {
+			if d := cmp.Diff(want, h.Traffic().Served(registry)); d != "" {
 				t.Errorf("%s (-want +got):\n%s", registry, d)
 			}
 		}
@@ -59,20 +60,24 @@ func TestServed(t *testing.T) {
 		ask(1, "GET", "/v2/")
 		ask(1, "PUT", manifestPath)
 		want("docker.io",
-			Served{pullchain.ClassManifest, "worker", 6}, Served{pullchain.ClassManifest, "hub", 4},
-			Served{pullchain.ClassBlob, "hub", 2}, Served{pullchain.ClassBlob, "", 1})
-		want("ghcr.io", Served{pullchain.ClassManifest, "", 2})
+			lately(pullchain.ClassManifest, "worker", 6), lately(pullchain.ClassManifest, "hub", 4),
+			lately(pullchain.ClassBlob, "hub", 2), lately(pullchain.ClassBlob, "", 1))
+		want("ghcr.io", lately(pullchain.ClassManifest, "", 2))
 		want("quay.io")
 
 		time.Sleep(8 * time.Minute)
 		by, result = "hub", pullchain.CacheBypass
 		ask(1, "GET", manifestPath)
 		want("docker.io",
-			Served{pullchain.ClassManifest, "worker", 6}, Served{pullchain.ClassManifest, "hub", 5},
-			Served{pullchain.ClassBlob, "hub", 2}, Served{pullchain.ClassBlob, "", 1})
+			lately(pullchain.ClassManifest, "worker", 6), lately(pullchain.ClassManifest, "hub", 5),
+			lately(pullchain.ClassBlob, "hub", 2), lately(pullchain.ClassBlob, "", 1))
 		time.Sleep(3 * time.Minute)
-		want("docker.io", Served{pullchain.ClassManifest, "hub", 1})
+		want("docker.io", lately(pullchain.ClassManifest, "hub", 1))
 		time.Sleep(10 * time.Minute)
 		want("docker.io")
 	})
+}
+
+func lately(class pullchain.Class, upstream string, requests uint64) traffic.Served {
+	return traffic.Served{Class: class, Upstream: upstream, Requests: requests}
 }
