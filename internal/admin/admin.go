@@ -5,14 +5,14 @@ package admin
 
 import (
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
 
-	"github.com/pullchain/pullchain/internal/messages"
+	"github.com/pullchain/pullchain/balancer"
+	"github.com/pullchain/pullchain/internal/admin/session"
 )
 
 // Sources are what the operator's plane reads, and acts through. What is nil is
@@ -21,20 +21,31 @@ type Sources struct {
 	Snapshot  func() Snapshot // called for each request that needs one, by several goroutines at once
 	Cache     Cache
 	Upstreams Upstreams
-	Demo      Demo // of `pullchain demo` alone
+	Demo      Demo             // of `pullchain demo` alone
+	Events    *balancer.Events // of all registries
+
+	// Pages is what browsers are shown: "/" where the request accepts HTML, and the
+	// paths of pagePaths. The request's context has a [Viewer].
+	Pages http.Handler
+
+	// Metrics is /metrics.
+	Metrics http.Handler
 }
 
 // New returns the handler of the operator's plane.
 func New(cfg Config, from Sources) http.Handler {
-	return &handler{cfg: cfg, Sources: from, hosts: newHostList(cfg)}
+	return &handler{cfg: cfg, Sources: from, hosts: newHostList(cfg), sessions: session.New()}
 }
 
-// A handler is the operator's plane. It has no state but its configuration.
+// A handler is the operator's plane. Beside its configuration it has the logins of
+// browsers.
 type handler struct {
 	Sources
-	cfg     Config
-	hosts   hostList
-	foreign http.CrossOriginProtection // tells the requests that pages of others make
+	cfg      Config
+	hosts    hostList
+	foreign  http.CrossOriginProtection // tells the requests that pages of others make
+	sessions *session.Sessions
+	tries    session.Tries
 }
 
 // ServeHTTP decides whether a request is answered. Where there is a token, it is
@@ -42,47 +53,76 @@ type handler struct {
 // checked: a page in a browser of this machine could ask as well, see hostList.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	secure(w.Header())
+	at := find(r)
 	switch {
-	case !h.cfg.open() && !health[r.URL.Path] && !h.authorized(r):
-		w.Header().Set("WWW-Authenticate", `Bearer realm="pullchain"`)
-		problem(w, r, http.StatusUnauthorized, "unauthorized", "send the token of [admin] token_file as a bearer token")
+	case !h.cfg.open() && !h.public(at, r) && !h.authorized(r):
+		h.unauthorized(w, r)
 	case h.cfg.open() && !h.hosts.allow(r.Host):
 		problem(w, r, http.StatusMisdirectedRequest, "unknown_host", "this Host is not one of ours: use an IP address, or name it in [admin] allowed_hosts")
-	case actions[r.URL.Path] != nil:
-		h.act(w, r)
-	case r.Method != http.MethodGet && r.Method != http.MethodHead:
-		w.Header().Set("Allow", "GET, HEAD")
-		problem(w, r, http.StatusMethodNotAllowed, "method_not_allowed", "only GET and HEAD")
-	default:
-		h.route(w, r)
-	}
-}
-
-// route answers what is only read.
-func (h *handler) route(w http.ResponseWriter, r *http.Request) {
-	switch r.URL.Path {
-	case "/-/healthz":
-		text(w, r, http.StatusOK, "ok\n")
-	case "/-/readyz":
-		h.ready(w, r)
-	case "/api/v1/snapshot":
-		h.json(w, r)
-	case "/api/v1/cache":
-		h.cacheStats(w, r)
-	case "/api/v1/cache/objects":
-		h.objects(w, r)
-	case "/api/v1/demo":
-		h.switches(w, r)
-	case "/":
-		h.table(w, r)
+	case h.isPage(at, r):
+		h.page(w, r)
+	case at.route != nil && at.route.method == http.MethodPost && !at.route.form:
+		h.act(at.route, w, r)
+	case at.route != nil:
+		at.route.serve(h, w, r)
+	case len(at.allow) > 0 || !reads(r):
+		notAllowed(w, r, at.allow)
 	default:
 		problem(w, r, http.StatusNotFound, "not_found", "there is no such page")
 	}
 }
 
-// health are the paths that need no token: what probes them, such as a
-// kubelet, has none.
-var health = map[string]bool{"/-/healthz": true, "/-/readyz": true}
+// notAllowed answers for a method that a path does not have. Where there is nothing,
+// there would be something to read at most.
+func notAllowed(w http.ResponseWriter, r *http.Request, allow []string) {
+	if len(allow) == 0 {
+		allow = methods(http.MethodGet)
+	}
+	list := strings.Join(allow, ", ")
+	w.Header().Set("Allow", list)
+	problem(w, r, http.StatusMethodNotAllowed, "method_not_allowed", "only "+list)
+}
+
+// reads reports whether a request changes nothing by its method.
+func reads(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
+
+// public reports whether a request is answered without the token: for health, for
+// what probes it, such as a kubelet, has none; and for the way to log in.
+func (h *handler) public(at lookup, r *http.Request) bool {
+	return at.route != nil && at.route.public || h.Pages != nil && isStatic(r.URL.Path)
+}
+
+// healthRoutes are for what watches over the daemon.
+var healthRoutes = []route{
+	{
+		method: http.MethodGet, path: "/-/healthz", serve: (*handler).alive, public: true,
+		doc: doc{id: "healthz", about: "Whether the process answers at all.", media: "text/plain"},
+	},
+	{
+		method: http.MethodGet, path: "/-/readyz", serve: (*handler).ready, public: true,
+		doc: doc{
+			id: "readyz", about: "Whether pulls can be sent here: 200 if one registry at least can be pulled from, else 503.", media: "text/plain",
+			query:    []param{{"registry", "string", "ask for this registry alone"}},
+			problems: []string{"unknown_registry"},
+		},
+	},
+	{
+		method: http.MethodGet, path: "/metrics", serve: (*handler).metrics,
+		doc: doc{id: "metrics", about: "Everything that is counted, for Prometheus.", media: "text/plain", problems: []string{"not_found"}},
+	},
+}
+
+// alive answers that the process does.
+func (h *handler) alive(w http.ResponseWriter, r *http.Request) { text(w, r, http.StatusOK, "ok\n") }
+
+// metrics answers a scrape.
+func (h *handler) metrics(w http.ResponseWriter, r *http.Request) {
+	if h.Metrics == nil {
+		problem(w, r, http.StatusNotFound, "not_found", "there are no metrics here")
+		return
+	}
+	h.Metrics.ServeHTTP(w, r)
+}
 
 // ready answers whether pulls can be sent here. While the daemon drains they
 // cannot, from the first moment on (docs/faults.md F36).
@@ -120,6 +160,21 @@ func pullable(list []Registry) bool {
 		}
 	}
 	return false
+}
+
+// snapshotRoutes are the daemon as it stands.
+var snapshotRoutes = []route{
+	{
+		method: http.MethodGet, path: "/api/v1/snapshot", serve: (*handler).json,
+		doc: doc{id: "snapshot", about: "Everything as it stands. With If-None-Match it answers 304 while nothing has happened.", answer: Snapshot{}},
+	},
+	{
+		method: http.MethodGet, path: "/", serve: (*handler).table,
+		doc: doc{
+			id: "table", about: "The same as a table of plain text, as `pullchain status` prints it. Browsers, which accept HTML, get the dashboard.", media: "text/plain",
+			query: []param{{"lang", "string", "en or zh"}},
+		},
+	},
 }
 
 // json answers with the snapshot. Its ETag is a weak one and leaves out the
@@ -171,7 +226,7 @@ func matches(header, tag string) bool {
 // table answers as `pullchain status` does, for people with curl.
 func (h *handler) table(w http.ResponseWriter, r *http.Request) {
 	var b strings.Builder
-	o := TableOptions{Messages: messages.In(r.URL.Query().Get("lang"))}
+	o := TableOptions{Messages: languageOf(r)}
 	if err := WriteTable(&b, h.Snapshot(), o); err != nil {
 		problem(w, r, http.StatusInternalServerError, "internal", "the table cannot be written")
 		return
@@ -181,19 +236,8 @@ func (h *handler) table(w http.ResponseWriter, r *http.Request) {
 
 func (c Config) open() bool { return c.Token == "" }
 
-// authorized compares digests, so that the time it takes tells neither the
-// token nor its length.
-func (h *handler) authorized(r *http.Request) bool {
-	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !ok || !strings.EqualFold(scheme, "Bearer") {
-		return false
-	}
-	want, got := sha256.Sum256([]byte(h.cfg.Token.Reveal())), sha256.Sum256([]byte(strings.TrimSpace(token)))
-	return subtle.ConstantTimeCompare(want[:], got[:]) == 1
-}
-
-// secure sets the headers of every answer. Nothing here is a page that runs
-// anything, and no other page may put it into a frame, nor a proxy into a cache.
+// secure sets the headers of every answer. Nothing but a page runs anything, see
+// pagePolicy; no other page may put it into a frame, nor a proxy into a cache.
 func secure(h http.Header) {
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
 	h.Set("X-Content-Type-Options", "nosniff")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -61,6 +62,29 @@ const (
 	maxObjects     = 10000
 )
 
+// cacheRoutes are what there is to read of the cache, and to do to it.
+var cacheRoutes = []route{
+	{
+		method: http.MethodGet, path: "/api/v1/cache", serve: (*handler).cacheStats,
+		doc: doc{id: "cache", about: "The cache in figures.", answer: cache.Snapshot{}, problems: []string{"cache_off"}},
+	},
+	{
+		method: http.MethodGet, path: "/api/v1/cache/objects", serve: (*handler).objects,
+		doc: doc{
+			id: "cacheObjects", about: "What is in the cache, of all or of what is searched for.", answer: CacheObjects{},
+			query: []param{
+				{"q", "string", "part of an image's name, or of a digest"},
+				{"limit", "integer", "how many at most, up to 10000; 1000 if it is left out"},
+			},
+			problems: []string{"cache_off", "bad_request"},
+		},
+	},
+	cacheAction("evict", "Removes an image or an object.", cache.Change{}, (*handler).evict, "not_cached", "in_use", "cache_read_only"),
+	cacheAction("pin", "Keeps an image or an object from being evicted, or no longer.", cache.Change{}, (*handler).pin, "not_cached", "cache_read_only"),
+	cacheAction("verify", "Hashes every object, and tells in one line of JSON after the other how far it is; each is a CacheVerified.", nil, (*handler).verify),
+	cacheAction("gc", "Removes what is of no use any more.", CacheFreed{}, (*handler).gc, "cache_read_only"),
+}
+
 // cacheStats answers with the cache's snapshot.
 func (h *handler) cacheStats(w http.ResponseWriter, r *http.Request) {
 	if h.hasCache(w, r) {
@@ -100,15 +124,25 @@ func (h *handler) hasCache(w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
-// cacheAction is an action on the cache, whose body is a CacheRequest.
-func cacheAction(do func(*handler, http.ResponseWriter, *http.Request, CacheRequest)) action {
-	return func(h *handler, w http.ResponseWriter, r *http.Request) {
+// cacheAction is the route of an action on the cache, whose body is a CacheRequest.
+func cacheAction(verb, about string, result any, do func(*handler, http.ResponseWriter, *http.Request, CacheRequest), problems ...string) route {
+	d := doc{
+		id: "cache" + strings.ToUpper(verb[:1]) + verb[1:], about: about, body: CacheRequest{}, answer: result,
+		problems: append([]string{"cache_off", "bad_request", "internal"}, problems...),
+	}
+	if result == nil {
+		d.media = linesMedia
+	}
+	return route{method: http.MethodPost, path: "/api/v1/cache:" + verb, doc: d, serve: func(h *handler, w http.ResponseWriter, r *http.Request) {
 		var ask CacheRequest
 		if decode(w, r, &ask) && h.hasCache(w, r) {
 			do(h, w, r, ask)
 		}
-	}
+	}}
 }
+
+// linesMedia is one JSON value in each line.
+const linesMedia = "application/x-ndjson"
 
 // evict removes an image or an object. A body that also pins is refused: it says
 // two things.

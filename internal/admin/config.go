@@ -31,6 +31,10 @@ type Config struct {
 	// IP addresses, loopback names and the host of Listen. They matter only
 	// without a token.
 	AllowedHosts []string `toml:"allowed_hosts"`
+
+	// Pprof has the profiles of net/http/pprof answered below /debug/pprof/. They
+	// cost CPU time while they are taken, and tell of the process what a heap has.
+	Pprof bool `toml:"pprof"`
 }
 
 // Validate reports every field that cannot be used, each by its name in the

@@ -42,6 +42,21 @@ type DemoRequest struct {
 	Fault    string `json:"fault"`
 }
 
+// demoRoutes are the demo's switches.
+var demoRoutes = []route{
+	{
+		method: http.MethodGet, path: "/api/v1/demo", serve: (*handler).switches,
+		doc: doc{id: "demo", about: "The switches of `pullchain demo` as they stand.", answer: DemoSwitches{}, problems: []string{"not_found"}},
+	},
+	{
+		method: http.MethodPost, path: "/api/v1/demo:throw", serve: (*handler).throw,
+		doc: doc{
+			id: "demoThrow", about: "Throws one of them.", body: DemoRequest{}, answer: DemoSwitches{},
+			problems: []string{"not_found", "bad_request", "unknown_switch", "internal"},
+		},
+	},
+}
+
 // switches answers with the demo's switches as they stand.
 func (h *handler) switches(w http.ResponseWriter, r *http.Request) {
 	if h.Demo == nil {

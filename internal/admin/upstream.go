@@ -28,6 +28,15 @@ type UpstreamChanged struct {
 	State    string `json:"state"` // after it, in the words of the snapshot
 }
 
+// upstreamRoutes are what is done to upstreams.
+var upstreamRoutes = []route{{
+	method: http.MethodPost, path: "/api/v1/upstream:reset", serve: (*handler).reset,
+	doc: doc{
+		id: "upstreamReset", about: "Forgets what was learnt of an upstream.", body: UpstreamRequest{}, answer: UpstreamChanged{},
+		problems: []string{"bad_request", "unknown_upstream", "internal"},
+	},
+}}
+
 // reset forgets what was learnt of an upstream.
 func (h *handler) reset(w http.ResponseWriter, r *http.Request) {
 	var ask UpstreamRequest

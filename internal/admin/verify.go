@@ -26,7 +26,7 @@ func (h *handler) verify(w http.ResponseWriter, r *http.Request, ask CacheReques
 	if !empty(w, r, ask) {
 		return
 	}
-	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.Header().Set("Content-Type", linesMedia)
 	out := lines{to: http.NewResponseController(w), enc: json.NewEncoder(w)}
 	out.open()
 	sum, last := CacheVerified{}, time.Now()

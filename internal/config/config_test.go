@@ -37,7 +37,7 @@ func full() *config.Config {
 		},
 		Admin: admin.Config{
 			Listen: "127.0.0.1:6152", TokenFile: "secret.txt", Token: "correct horse battery staple",
-			AllowedHosts: []string{"admin.example.com"},
+			AllowedHosts: []string{"admin.example.com"}, Pprof: true,
 		},
 		Cache: cache.Config{
 			Enabled: &no, Dir: "/var/lib/pullchain/cache", MaxSize: 50 << 30, TagTTL: new(2 * time.Minute), StaleIfError: 24 * time.Hour, VerifyMax: 2 << 30,

@@ -118,7 +118,7 @@ func (d *Daemon) Listen() error {
 // answers are short, or streams that their reader can ask for again.
 func (d *Daemon) adminServer() *http.Server {
 	return &http.Server{
-		Handler:           admin.New(d.cfg.Admin, admin.Sources{Snapshot: d.Snapshot, Cache: d.storage.forOperators(), Upstreams: d}),
+		Handler:           admin.New(d.cfg.Admin, admin.Sources{Snapshot: d.Snapshot, Cache: d.storage.forOperators(), Upstreams: d, Events: d.chain.Load().events}),
 		ReadHeaderTimeout: 10 * time.Second, // these are docs/faults.md 6's; its answers are small
 		ReadTimeout:       30 * time.Second,
 		WriteTimeout:      30 * time.Second,

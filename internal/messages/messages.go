@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -78,6 +79,31 @@ func Of(explicit string, env func(string) string) *Catalogue {
 		}
 	}
 	return In(English)
+}
+
+// Preferred returns the Catalogue for an Accept-Language header (RFC 9110, 12.5.4): that
+// of our languages with the greatest weight, the first of two with the same; without
+// any of them English.
+func Preferred(header string) *Catalogue {
+	best, weight := In(English), 0.0
+	for part := range strings.SplitSeq(header, ",") {
+		tag, params, _ := strings.Cut(part, ";")
+		tag = strings.ToLower(strings.TrimSpace(tag))
+		if !isChinese(tag) && tag != English && !strings.HasPrefix(tag, English+"-") {
+			continue
+		}
+		q := 1.0
+		if text, ok := strings.CutPrefix(strings.TrimSpace(params), "q="); ok {
+			var err error
+			if q, err = strconv.ParseFloat(text, 64); err != nil {
+				continue
+			}
+		}
+		if q > weight {
+			best, weight = In(tag), q
+		}
+	}
+	return best
 }
 
 func isChinese(locale string) bool {

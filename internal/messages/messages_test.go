@@ -64,6 +64,24 @@ func TestWhichLanguage(t *testing.T) {
 	}
 }
 
+func TestPreferred(t *testing.T) {
+	t.Parallel()
+	for header, want := range map[string]string{
+		"":                                    "en",
+		"zh-CN,zh;q=0.9,en;q=0.8":             "zh",
+		"en-GB,en;q=0.9,zh-CN;q=0.8":          "en",
+		"de-DE,de;q=0.9,zh-CN;q=0.5,en;q=0.3": "zh",
+		"fr":                                  "en",
+		"zh;q=0":                              "en",
+		"zh;q=high, en":                       "en",
+		"*":                                   "en",
+	} {
+		if messages.Preferred(header) != messages.In(want) {
+			t.Errorf("%q is not %s", header, want)
+		}
+	}
+}
+
 func TestText(t *testing.T) {
 	t.Parallel()
 	tests := []struct {

@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -68,6 +69,9 @@ func TestKeysAreUsedAndThere(t *testing.T) {
 			return true
 		})
 	}
+	for _, key := range templateKeys(t) {
+		used[key] = true
+	}
 	for key := range used {
 		if !catalogue.Has(key) {
 			t.Errorf("%s is said and has no text", key)
@@ -79,6 +83,26 @@ func TestKeysAreUsedAndThere(t *testing.T) {
 			t.Errorf("%s has a text and is never said", key)
 		}
 	}
+}
+
+// templateKeys are the keys in the templates of pages: {{.Text "login.title"}}.
+func templateKeys(t *testing.T) []string {
+	t.Helper()
+	var keys []string
+	paths, err := filepath.Glob("../*/html/*.html")
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no templates: %v", err)
+	}
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`\bText "([a-z0-9_.]+)"`).FindAllStringSubmatch(string(text), -1) {
+			keys = append(keys, m[1])
+		}
+	}
+	return keys
 }
 
 // isKey reports whether a string is in the form of a key of one of the
