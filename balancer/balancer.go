@@ -67,6 +67,7 @@ type Balancer struct {
 	notFoundTTL *time.Duration
 	states      *chainStates
 	hedges      hedgeBudget
+	totals      *totals
 	leaders     [pullchain.NumClasses]atomic.Pointer[Lane]
 	number      int         // among the Balancers of its registry
 	adopted     atomic.Bool // the states are those of this Balancer's lanes, or of a later one's
@@ -80,10 +81,10 @@ func New(cfg Config) *Balancer {
 	b := &Balancer{registry: cfg.Registry, strategy: cfg.Strategy, lanes: cfg.Lanes, notFoundTTL: cfg.NotFoundTTL}
 	events := cfg.Events
 	if cfg.Previous != nil {
-		b.known = cfg.Previous.known
+		b.known, b.totals = cfg.Previous.known, cfg.Previous.totals
 		events = cmp.Or(events, cfg.Previous.states.events)
 	} else {
-		b.known = newKnowledge()
+		b.known, b.totals = newKnowledge(), newTotals()
 	}
 	b.states = cmp.Or(events, NewEvents()).of(b)
 	return b
@@ -104,7 +105,10 @@ func (b *Balancer) Events() *Events { return b.states.events }
 // the one before. Its first use does so too; but what happens to lanes that b has and
 // the one before had not, as by their probes, is recorded from here on only. It is
 // for the caller of New, once b is to be used and before its lanes are probed.
-func (b *Balancer) TakeOver() { b.states.adopt(b) }
+func (b *Balancer) TakeOver() {
+	b.states.adopt(b)
+	b.totals.forget(b.lanes)
+}
 
 // Budgets to the first byte, and attempts in all, of one request
 // (docs/faults.md 9). A body has no total limit: stalls end it, size does not.
@@ -189,7 +193,9 @@ func (b *Balancer) win(ctx context.Context, req pullchain.Request, log *attemptL
 		}
 	}
 	if won == nil {
-		return nil, log.finalError(ctx, b.inOrder)
+		err := log.finalError(ctx, b.inOrder)
+		b.totals.noAnswer(req, err)
+		return nil, err
 	}
 	if !req.Options.Speculative {
 		b.leaders[req.Class()].Store(won.lane)

@@ -16,14 +16,14 @@ func (b *Balancer) recordFailover(req pullchain.Request, log *attemptLog, to *La
 	if !ok || req.Options.Speculative {
 		return
 	}
-	b.states.events.add(Event{
-		Kind: KindFailover, Registry: b.registry, Upstream: first.Upstream, Code: pullchain.CodeOf(first.Err),
-		Failover: &Failover{
-			Registry: b.registry, From: first.Upstream, To: to.Name(), Phase: phase(req, log),
-			Code: pullchain.CodeOf(first.Err), Offset: max(req.Range.From, 0), Image: req.Image(),
-			AddedMS: max(log.lastStart().Sub(first.Start), 0).Milliseconds(),
-		},
-	})
+	added := max(log.lastStart().Sub(first.Start), 0)
+	f := &Failover{
+		Registry: b.registry, From: first.Upstream, To: to.Name(), Phase: phase(req, log),
+		Code: pullchain.CodeOf(first.Err), Offset: max(req.Range.From, 0), Image: req.Image(),
+		AddedMS: added.Milliseconds(),
+	}
+	b.totals.failover(f, added)
+	b.states.events.add(Event{Kind: KindFailover, Registry: b.registry, Upstream: f.From, Code: f.Code, Failover: f})
 }
 
 // replaced returns what req makes good, if to answers it in the place of a lane
@@ -49,9 +49,9 @@ func (b *Balancer) replaced(req pullchain.Request, to *Lane) (pullchain.Attempt,
 func phase(req pullchain.Request, log *attemptLog) string {
 	switch {
 	case req.Op != pullchain.Blob:
-		return "manifest"
+		return phaseManifest
 	case req.Range.From > 0 && log.resumed():
-		return "blob_mid"
+		return phaseBlobMid
 	}
-	return "blob_start"
+	return phaseBlobStart
 }

@@ -49,10 +49,13 @@ type Lane struct {
 	backoff time.Time // a speculative request failed here: no other is made before
 }
 
-// A load is what a lane has in flight.
+// A load is what a lane has in flight, and what is counted beside its ledger.
 type load struct {
 	inFlight atomic.Int64
-	extra    atomic.Int64 // of those, hedges and parallel starts
+	extra    atomic.Int64  // of those, hedges and parallel starts
+	received atomic.Int64  // bytes of content, since the lane was made
+	opened   atomic.Uint64 // times that a breaker has opened since then
+	closed   atomic.Uint64
 }
 
 // past is what a lane remembers of its requests. It is guarded by its lane's
@@ -62,6 +65,15 @@ type past struct {
 	lastFailed time.Time
 	lastServed [pullchain.NumClasses]time.Time
 	asked      bool // at least once
+}
+
+// served is when the lane served last, whatever it was.
+func (p *past) served() time.Time {
+	last := p.lastServed[pullchain.ClassManifest]
+	if blob := p.lastServed[pullchain.ClassBlob]; blob.After(last) {
+		return blob
+	}
+	return last
 }
 
 // NewLane returns a lane over up whose gates all stand open.
@@ -142,6 +154,11 @@ func (l *Lane) reset() {
 // breakerChanged takes note that one of the lane's breakers has tripped or
 // closed. It is called under the breaker's mutex.
 func (l *Lane) breakerChanged(tripped bool) {
+	if tripped {
+		l.load.opened.Add(1)
+	} else {
+		l.load.closed.Add(1)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if tripped {
@@ -221,7 +238,7 @@ func (a *admission) end(err error) {
 			a.token.end(tokenOutcome(err))
 			a.breaker.end(err)
 		}
-		a.lane.ledger.count(a.req.Class(), e)
+		a.lane.ledger.count(a.req, e)
 		a.lane.learn(a, e)
 	})
 }

@@ -181,7 +181,7 @@ func (b *Balancer) Blame(upstream string, req pullchain.Request, err error) {
 		return
 	}
 	e := asError(l.ownError(err))
-	l.ledger.fault(req.Class(), e)
+	l.ledger.fault(req, e)
 	l.learn(&admission{lane: l, req: req, began: time.Now()}, e)
 }
 

@@ -171,10 +171,7 @@ func (l *Lane) Pace() (quiet, urgent bool) {
 	urgent = urgent || v.failback.holds(now) || v.dialBackoff.at(now) || v.probe != nil && (v.probe.down || v.probe.err != nil)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	served := l.past.lastServed[pullchain.ClassManifest]
-	if blob := l.past.lastServed[pullchain.ClassBlob]; blob.After(served) {
-		served = blob
-	}
+	served := l.past.served()
 	proven := now.Sub(served) < provenFor && served.After(l.past.lastFailed)
 	return proven && !urgent, urgent
 }

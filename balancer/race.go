@@ -220,12 +220,18 @@ func (r *race) ended(a *attempt) {
 	}
 	r.log.tried(a, took, err)
 	r.lastErr = err
+	if a.hedge {
+		r.b.totals.hedged(err)
+	}
 	if err != nil {
 		a.admission.end(a.forLane(err))
 		r.b.known.learnAbsent(a.lane, r.req, err, r.b.notFoundTTL)
 		return
 	}
 	a.lane.ledger.waited(r.req.Class(), took)
+	if r.req.Op != pullchain.Blob && !r.req.Head {
+		a.lane.load.received.Add(max(a.resp.Size, 0)) // a blob's bytes are counted as they are read
+	}
 	a.lane.remember(r.req, a.resp)
 	r.b.known.learnSizes(r.req.Repo, a.resp.Links)
 }
@@ -254,6 +260,9 @@ func (r *race) endLosers() {
 		}
 		a.stopTimers()
 		r.log.tried(a, time.Since(a.start), err)
+		if a.hedge {
+			r.b.totals.hedged(err)
+		}
 		if !later {
 			a.admission.end(a.forLane(err))
 		}

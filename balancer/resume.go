@@ -132,6 +132,7 @@ func (s *stream) open() bool {
 		return false
 	}
 	s.b.recordFailover(req, s.log, won.lane)
+	s.b.totals.resumed(s.pos - max(s.req.Range.From, 0))
 	s.won, s.pace = won, pace{}
 	s.senders.add(won)
 	s.setMark()

@@ -14,6 +14,7 @@ type Snapshot struct {
 	Lanes          []LaneSnapshot `json:"upstreams"`
 	Failovers      []Failover     `json:"failovers"` // the last, newest first
 	FailoversTotal uint64         `json:"failovers_total"`
+	Counts         Counts         `json:"-"`
 }
 
 // A LaneSnapshot is a lane as it stands, as plain values. A zero time is null.
@@ -43,6 +44,10 @@ type LaneSnapshot struct {
 	Settled       bool               `json:"settled"`
 	Flapping      bool               `json:"flapping"`
 	LastError     *ErrorSnapshot     `json:"last_error"`
+	First         bool               `json:"first"`    // it is asked for a tag first
+	Eligible      bool               `json:"eligible"` // no gate keeps it from being asked for a manifest
+	LastServed    *time.Time         `json:"last_served"`
+	Counts        LaneCounts         `json:"-"`
 }
 
 // A BreakerSnapshot is a breaker as it stands.
@@ -107,9 +112,13 @@ func (b *Balancer) Snapshot() Snapshot {
 	s := Snapshot{Registry: b.registry, Strategy: b.strategy}
 	s.Failovers, s.FailoversTotal = b.states.events.failovers(b.registry)
 	v, states, now := b.states.standing(b)
-	s.Pullable = v.first(now) != nil
+	first := v.first(now)
+	s.Pullable = first != nil
+	s.Counts = b.totals.counts()
 	for i := range v.lanes {
-		s.Lanes = append(s.Lanes, v.lanes[i].snapshot(i+1, &states[i], now))
+		l := v.lanes[i].snapshot(i+1, &states[i], now)
+		l.First = v.lanes[i].lane == first
+		s.Lanes = append(s.Lanes, l)
 	}
 	return s
 }
@@ -124,6 +133,7 @@ func (v *laneView) snapshot(place int, state *laneState, now time.Time) LaneSnap
 		SkewMS: facts.Skew.Milliseconds(), TLSExpiry: stamp(facts.TLSExpiry), TLSIssuer: facts.TLSIssuer,
 		Throughput: int64(l.ledger.throughput()),
 		Cooldowns:  []CooldownSnapshot{}, Gates: []GateSnapshot{},
+		Eligible: v.closed(pullchain.ClassManifest, now) == nil, Counts: l.counts(),
 		IgnoresRange: v.gates.ignoresRange, Settled: !v.gates.failback.holds(now), Flapping: v.gates.flapping(now),
 	}
 	if l.cfg.Resolve {
@@ -163,7 +173,7 @@ func (v *laneView) snapshotGates(s *LaneSnapshot, now time.Time) {
 	}
 }
 
-// snapshotErrors adds what went wrong last: that of a failing probe where it is why
+// snapshotErrors adds when it served last, and what went wrong last: that of a failing probe where it is why
 // the lane is degraded, else that of the last failed request.
 func (v *laneView) snapshotErrors(s *LaneSnapshot) {
 	l := v.lane
@@ -171,6 +181,7 @@ func (v *laneView) snapshotErrors(s *LaneSnapshot) {
 	if e, ok := errorsAs(l.past.lastError); ok {
 		s.LastError = &ErrorSnapshot{l.past.lastFailed, e.Code, e.Status, e.Error()}
 	}
+	s.LastServed = stamp(l.past.served())
 	l.mu.Unlock()
 	switch {
 	case s.State == StateDegraded && len(s.Gates) == 0 && v.gates.falling():

@@ -11,9 +11,10 @@ import (
 // A laneLedger counts what a lane did and how long it took.
 // It is safe for concurrent use.
 type laneLedger struct {
-	mu      sync.Mutex
-	classes [pullchain.NumClasses]classLedger
-	rate    float64 // bytes/s of blob bodies, moving average; 0 before the first
+	mu       sync.Mutex
+	classes  [pullchain.NumClasses]classLedger
+	requests outcomeCounts
+	rate     float64 // bytes/s of blob bodies, moving average; 0 before the first
 }
 
 type classLedger struct {
@@ -22,6 +23,7 @@ type classLedger struct {
 	waits              [128]time.Duration // ring of times to first byte
 	n                  int                // waits seen
 	ewma               time.Duration
+	ttfb               tally // of all waits
 }
 
 // ewmaShare is the weight of the newest sample in the moving averages: ten samples
@@ -29,20 +31,34 @@ type classLedger struct {
 const ewmaShare = 0.2
 
 // count counts a request and, if e is not nil or a client that went away, its failure.
-func (s *laneLedger) count(class pullchain.Class, e *pullchain.Error) {
+func (s *laneLedger) count(req pullchain.Request, e *pullchain.Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.classes[class].requests++
+	s.classes[req.Class()].requests++
+	s.outcomeLocked(req.Op, e)
 	if e != nil && e.Reason != pullchain.Canceled {
-		s.faultLocked(class, e)
+		s.faultLocked(req.Class(), e)
 	}
 }
 
 // fault counts a failure of a request that was counted as a success.
-func (s *laneLedger) fault(class pullchain.Class, e *pullchain.Error) {
+func (s *laneLedger) fault(req pullchain.Request, e *pullchain.Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.faultLocked(class, e)
+	s.outcomeLocked(req.Op, e)
+	s.faultLocked(req.Class(), e)
+}
+
+// outcomeLocked counts e, which is nil for a success, by its word.
+func (s *laneLedger) outcomeLocked(op pullchain.Op, e *pullchain.Error) {
+	if s.requests == nil {
+		s.requests = outcomeCounts{}
+	}
+	word := OutcomeOK
+	if e != nil {
+		word = OutcomeOf(e)
+	}
+	s.requests[outcomeKey{op, word}]++
 }
 
 func (s *laneLedger) faultLocked(class pullchain.Class, e *pullchain.Error) {
@@ -62,6 +78,7 @@ func (s *laneLedger) waited(class pullchain.Class, d time.Duration) {
 	c := &s.classes[class]
 	c.waits[c.n%len(c.waits)] = d
 	c.n++
+	c.ttfb.add(ttfbBounds, d)
 	if c.ewma == 0 {
 		c.ewma = d
 		return

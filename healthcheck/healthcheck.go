@@ -42,6 +42,10 @@ type Target interface {
 type Job struct {
 	Target Target
 	Config Config
+
+	// Kind names the kind of a failure, for [Counts]. There must be few. If it is nil
+	// all are of one kind, which has no name.
+	Kind func(error) string
 }
 
 // A Result is the outcome of one probe.
@@ -72,7 +76,7 @@ type Checker struct {
 func New(jobs []Job, previous *Checker) *Checker {
 	c := &Checker{traffic: time.Now()}
 	for _, j := range jobs {
-		w := &watch{target: j.Target, cfg: j.Config.WithDefaults(), busy: make(chan struct{}, 1)}
+		w := &watch{target: j.Target, cfg: j.Config.WithDefaults(), kind: j.Kind, busy: make(chan struct{}, 1)}
 		w.record.up = true
 		if previous != nil {
 			w.adopt(previous)

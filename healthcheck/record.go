@@ -19,6 +19,7 @@ type record struct {
 	since    time.Time // when up last changed; of the first probe if it never did
 	recent   []Result  // oldest first
 	failures []Result  // failures older than recent, oldest first
+	counts   Counts
 }
 
 // clone returns a copy that shares nothing.
@@ -26,6 +27,7 @@ func (r *record) clone() record {
 	c := *r
 	c.recent = slices.Clone(r.recent)
 	c.failures = slices.Clone(r.failures)
+	c.counts = r.counts.clone()
 	return c
 }
 

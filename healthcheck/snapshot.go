@@ -14,6 +14,7 @@ type TargetSnapshot struct {
 	Fall    int       `json:"fall"`    // failures that it takes
 	Next    time.Time `json:"next"`    // when the next probe is due at the present pace; zero if it is due now
 	History []Result  `json:"history"` // oldest first; older than the newest few are only failures
+	Counts  Counts    `json:"-"`       // for scrapers: a poller is not to be told of each probe
 }
 
 // Snapshot returns a copy of what is known, in the order of the jobs.
@@ -43,5 +44,6 @@ func (w *watch) snapshot() TargetSnapshot {
 		Fall:    w.cfg.Fall,
 		Next:    w.next,
 		History: history,
+		Counts:  r.counts.clone(),
 	}
 }

@@ -28,6 +28,7 @@ const (
 type watch struct {
 	target Target
 	cfg    Config
+	kind   func(error) string
 	busy   chan struct{} // full while a probe is under way: they are never two
 
 	mu     sync.Mutex
@@ -120,7 +121,7 @@ func (w *watch) probe(ctx context.Context) (Result, error) {
 		return Result{}, ctx.Err()
 	}
 	r := result(start, err)
-	w.target.SetProbeResult(w.count(r), err)
+	w.target.SetProbeResult(w.count(r, err, time.Since(start)), err)
 	return r, nil
 }
 
@@ -135,12 +136,17 @@ func (w *watch) attempt(ctx context.Context) error {
 	return err
 }
 
-// count enters r in the record and returns whether the Target counts as up now.
-func (w *watch) count(r Result) (up bool) {
+// count enters r, which took that long, in the record and returns whether the Target counts as up now.
+func (w *watch) count(r Result, err error, took time.Duration) (up bool) {
+	kind := ""
+	if err != nil && w.kind != nil {
+		kind = w.kind(err)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.turnLocked()
 	w.record.add(r, w.cfg)
+	w.record.counts.add(kind, err, took)
 	return w.record.up
 }
 

@@ -38,7 +38,7 @@ func TestWorkingSetOutlivesAFlood(t *testing.T) {
 	if kept != len(set) {
 		t.Errorf("%d of %d are left", kept, len(set))
 	}
-	if st := s.Stats(); st.Bytes > 100_000 || st.Evictions < 200 {
+	if st := s.Stats(); st.Bytes > 100_000 || st.Evictions < 200 || st.ForDisk != 0 {
 		t.Errorf("%+v", st)
 	}
 }

@@ -46,6 +46,7 @@ type index struct {
 	lost      map[digest.Digest]struct{} // taken out, though their files could not be removed
 	unpinned  map[digest.Digest]struct{} // pinned, and quarantined: pinned again when the content comes back
 	evictions uint64
+	forDisk   uint64 // of those, because the disk was full
 }
 
 func newIndex() index {

@@ -84,7 +84,9 @@ func (h *holdings) evict(ctx context.Context, n int64) (freed int64, err error) 
 		return freed, err
 	}
 	h.mu.Lock()
+	before := h.index.evictions
 	victims := h.index.pick(n - freed)
+	h.index.forDisk += h.index.evictions - before
 	h.mu.Unlock()
 	return freed + h.unlinkAll(victims), nil
 }

@@ -11,12 +11,14 @@ type Stats struct {
 	Limit        int64      `json:"limit_bytes"`
 	Free         int64      `json:"free_bytes"` // of the file system
 	Objects      int        `json:"objects"`
-	Partial      int        `json:"partial"` // blobs that were not finished
+	Manifests    int        `json:"manifests"` // of the objects; in a large store it may be seconds old
+	Partial      int        `json:"partial"`   // blobs that were not finished
 	PartialBytes int64      `json:"partial_bytes"`
 	PinnedBytes  int64      `json:"pinned_bytes"`
 	Evictions    uint64     `json:"evictions"`
-	Corrupt      uint64     `json:"corrupt"` // quarantined since this process began
-	Oldest       *time.Time `json:"oldest"`  // last use of what was used longest ago
+	ForDisk      uint64     `json:"evictions_disk_full"` // of those, because the disk was full and not for the limit
+	Corrupt      uint64     `json:"corrupt"`             // quarantined since this process began
+	Oldest       *time.Time `json:"oldest"`              // last use of what was used longest ago
 	ReadOnly     bool       `json:"read_only"`
 	Full         bool       `json:"full"`    // the last write found no room
 	Trouble      string     `json:"trouble"` // why nothing can be kept; empty if all is well
@@ -27,7 +29,7 @@ type Stats struct {
 // its way in.
 func (s *Store) Stats() Stats {
 	free, _, _ := s.disk.space(s.dir)
-	oldest, trouble := s.oldest(time.Now()), s.health.now()
+	seen, trouble := s.survey(time.Now()), s.health.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return Stats{
@@ -36,12 +38,14 @@ func (s *Store) Stats() Stats {
 		Limit:        s.index.limit,
 		Free:         free,
 		Objects:      len(s.index.objects),
+		Manifests:    min(seen.manifests, len(s.index.objects)),
 		Partial:      len(s.index.partials),
 		PartialBytes: s.index.partBytes,
 		PinnedBytes:  s.index.pinned,
 		Evictions:    s.index.evictions,
+		ForDisk:      s.index.forDisk,
 		Corrupt:      s.corrupt,
-		Oldest:       oldest,
+		Oldest:       seen.oldest,
 		ReadOnly:     trouble.readOnly,
 		Full:         trouble.full,
 		Trouble:      trouble.text,
@@ -49,21 +53,28 @@ func (s *Store) Stats() Stats {
 	}
 }
 
-// A store this large is not walked for its oldest entry at each call of Stats.
+// A store this large is not walked anew at each call of Stats.
 const (
 	manyObjects = 10_000
-	oldestFor   = 10 * time.Second
+	surveyFor   = 10 * time.Second
 )
 
-// oldest returns the last use of what was used longest ago. It looks at a
-// thousand entries at a time, so that no request waits for it.
-func (s *Store) oldest(now time.Time) *time.Time {
+// A survey is what only a walk over all entries tells.
+type survey struct {
+	at        time.Time
+	oldest    *time.Time // last use of what was used longest ago; nil if there is nothing
+	manifests int
+}
+
+// survey walks over the entries, a thousand at a time, so that no request waits for it.
+func (s *Store) survey(now time.Time) survey {
 	s.mu.Lock()
-	known, at, many := s.oldestUse, s.oldestAt, len(s.index.all) > manyObjects
+	known, many := s.surveyed, len(s.index.all) > manyObjects
 	s.mu.Unlock()
-	if many && now.Sub(at) < oldestFor {
+	if many && now.Sub(known.at) < surveyFor {
 		return known
 	}
+	seen := survey{at: now}
 	var oldest time.Time
 	all := s.entries()
 	for len(all) > 0 {
@@ -71,17 +82,23 @@ func (s *Store) oldest(now time.Time) *time.Time {
 		all = all[len(some):]
 		s.mu.Lock()
 		for _, e := range some {
-			if !e.gone && (oldest.IsZero() || e.Used.Before(oldest)) {
+			if e.gone {
+				continue
+			}
+			if e.MediaType != "" {
+				seen.manifests++
+			}
+			if oldest.IsZero() || e.Used.Before(oldest) {
 				oldest = e.Used
 			}
 		}
 		s.mu.Unlock()
 	}
-	if oldest.IsZero() {
-		return nil
+	if !oldest.IsZero() {
+		seen.oldest = &oldest
 	}
 	s.mu.Lock()
-	s.oldestUse, s.oldestAt = &oldest, now
+	s.surveyed = seen
 	s.mu.Unlock()
-	return &oldest
+	return seen
 }

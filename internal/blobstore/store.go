@@ -47,12 +47,11 @@ type Store struct {
 	work sync.WaitGroup
 
 	// Guarded by holdings.mu.
-	closed    bool
-	oldestUse *time.Time  // of what was used longest ago, for Stats
-	oldestAt  time.Time   // when that was found
-	unsaved   []*entry    // whose mtime is to be written
-	saver     *time.Timer // writes them
-	sweeper   *time.Timer // drops what is old
+	closed   bool
+	surveyed survey      // for Stats
+	unsaved  []*entry    // whose mtime is to be written
+	saver    *time.Timer // writes them
+	sweeper  *time.Timer // drops what is old
 }
 
 // Open opens the store in cfg.Dir and begins to read what is there, in the

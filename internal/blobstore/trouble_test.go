@@ -166,7 +166,7 @@ func TestFullDiskIsMetByEvicting(t *testing.T) {
 	bad.onFault = func() { delete(bad.fail, "write") } // the next write works
 	b, d := content(3, 1000)
 	sp := newSpool(t, s, d)
-	if got := s.Stats(); got.Evictions != 1 || has(s, old) || !has(s, pinned) {
+	if got := s.Stats(); got.Evictions != 1 || got.ForDisk != 1 || has(s, old) || !has(s, pinned) {
 		t.Errorf("the journal found no room: %+v", got)
 	}
 	old = put(t, s, 4, 1000, Meta{})

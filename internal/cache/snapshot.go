@@ -1,6 +1,8 @@
 package cache
 
 import (
+	"cmp"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,9 +30,17 @@ type Snapshot struct {
 	HitRatio       float64 `json:"hit_ratio"`       // Hits of all answered, 0 to 1; 0 before the first
 	SavedBytes     int64   `json:"saved_bytes"`     // of the bodies of Hits
 	Coalesced      uint64  `json:"coalesced"`       // answers from what was being fetched for another request
+	StaleBy        []Stale `json:"stale_by"`        // all of them, of any kind
 	StaleServed    uint64  `json:"stale_served"`    // answers that no upstream could confirm
 	Tags           int     `json:"tags"`            // whose meaning is known
 	VerifyFailures uint64  `json:"verify_failures"` // stored content that was not what it should be
+}
+
+// A Stale counts the answers of one registry that no upstream could confirm, by why.
+type Stale struct {
+	Registry string         `json:"registry"`
+	Code     pullchain.Code `json:"code"` // of the first upstream that failed
+	N        uint64         `json:"n"`
 }
 
 // Snapshot returns the cache as it stands.
@@ -41,6 +51,7 @@ func (c *Cache) Snapshot() Snapshot {
 		Requests:   c.counts.byKind(),
 		SavedBytes: c.counts.saved.Load(),
 		Tags:       c.tags.count(),
+		StaleBy:    c.counts.staleBy(),
 	}
 	s.VerifyFailures = s.Corrupt
 	for _, op := range []pullchain.Op{pullchain.Manifest, pullchain.Blob} {
@@ -68,6 +79,9 @@ const resultError pullchain.CacheResult = "error"
 type counters struct {
 	requests [pullchain.Referrers + 1][len(results)]atomic.Uint64
 	saved    atomic.Int64 // bytes of bodies that no upstream had to send
+
+	mu    sync.Mutex
+	stale map[Stale]uint64 // keys with N = 0: names of the configuration and codes
 }
 
 func (n *counters) add(op pullchain.Op, result pullchain.CacheResult) {
@@ -83,6 +97,9 @@ func (n *counters) failed(req pullchain.Request) { n.add(req.Op, resultError) }
 
 func (n *counters) served(req pullchain.Request, resp pullchain.Response) {
 	n.add(req.Op, resp.Cache)
+	if resp.Cache == pullchain.CacheStale {
+		n.staleServed(Stale{Registry: req.Registry, Code: whyStale(resp.Attempts)})
+	}
 	if req.Head || resp.Cache == pullchain.CacheMiss || resp.Cache == pullchain.CacheBypass {
 		return
 	}
@@ -91,6 +108,43 @@ func (n *counters) served(req pullchain.Request, resp pullchain.Response) {
 		size = resp.Range.To - resp.Range.From
 	}
 	n.saved.Add(max(size, 0))
+}
+
+func (n *counters) staleServed(of Stale) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.stale == nil {
+		n.stale = make(map[Stale]uint64)
+	}
+	n.stale[of]++
+}
+
+// staleBy returns what staleServed has counted, in an order that stays.
+func (n *counters) staleBy() []Stale {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	out := make([]Stale, 0, len(n.stale)) // and never null in JSON
+	for s, count := range n.stale {
+		s.N = count
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(a, b Stale) int { return cmp.Or(cmp.Compare(a.Registry, b.Registry), cmp.Compare(a.Code, b.Code)) })
+	return out
+}
+
+// whyStale is the code of the first upstream that could not say; one that was not
+// asked, as its gate was closed, counts where none was.
+func whyStale(attempts []pullchain.Attempt) pullchain.Code {
+	closed := pullchain.CodeNoUpstream
+	for _, a := range attempts {
+		switch {
+		case a.Err != nil && a.Gate == "":
+			return pullchain.CodeOf(a.Err)
+		case a.Err != nil && closed == pullchain.CodeNoUpstream:
+			closed = pullchain.CodeOf(a.Err)
+		}
+	}
+	return closed
 }
 
 // total is how many requests have been answered.

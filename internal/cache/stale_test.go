@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/cache"
 )
 
 // docs/protocol.md 4.8: stale on network errors, 408, 429 and 5xx; never on 401, 403
@@ -67,6 +68,9 @@ func staleCase(t *testing.T, err error, private, served bool) {
 				r.want(a, stale, d)
 				continue
 			}
+			if by := r.cache.Snapshot().StaleBy; len(by) != 0 {
+				t.Errorf("counted %+v", by)
+			}
 			if a.err != err {
 				t.Errorf("got %s and the error %v, want the error %v", a.result, a.err, err)
 			}
@@ -75,6 +79,27 @@ func staleCase(t *testing.T, err error, private, served bool) {
 		time.Sleep(11 * time.Second)
 		if a := r.do(byTag(alpine, "3.20")); a.err != nil || a.digest != d {
 			t.Errorf("afterwards: %v", a.err)
+		}
+	})
+}
+
+// Stale answers are counted by registry and by what the upstreams failed of.
+func TestStaleAnswersAreCounted(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		d, _ := r.up.image("one")
+		r.up.tag("library/alpine:3.20", d)
+		r.do(byTag(alpine, "3.20"))
+		for _, code := range []pullchain.Code{pullchain.CodeDNS, pullchain.CodeConnRefused} {
+			time.Sleep(time.Minute)
+			r.up.down(&pullchain.Error{Reason: pullchain.Unavailable, Code: code, Attempts: []pullchain.Attempt{
+				{Upstream: "a", Gate: "breaker", Err: failed(pullchain.Unavailable, pullchain.CodeGate, 0)},
+				{Upstream: "b", Err: failed(pullchain.Unavailable, code, 0)},
+			}})
+			r.want(r.do(byTag(alpine, "3.20")), stale, d)
+		}
+		want := []cache.Stale{{Registry: "docker.io", Code: pullchain.CodeConnRefused, N: 1}, {Registry: "docker.io", Code: pullchain.CodeDNS, N: 1}}
+		if diff := cmp.Diff(want, r.cache.Snapshot().StaleBy); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
 		}
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"sync"
 
+	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/healthcheck"
 	"github.com/pullchain/pullchain/internal/config"
@@ -109,7 +110,7 @@ func (c *chain) registry(cfg *config.Config, r config.Registry, old *chain) (reg
 			continue
 		}
 		lanes = append(lanes, p.lane)
-		jobs = append(jobs, healthcheck.Job{Target: p.lane, Config: u.Probe})
+		jobs = append(jobs, healthcheck.Job{Target: p.lane, Config: u.Probe, Kind: func(err error) string { return string(pullchain.CodeOf(err)) }})
 	}
 	// The balancer's memory of which lane has what, and the prober's history, belong to
 	// the registry: they stay over a reload even where a path is new.
