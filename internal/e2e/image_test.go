@@ -128,6 +128,13 @@ func newPlatform(t *testing.T, tag, arch string, sizes []int) (manifest blob, bl
 		layerBlobs = append(layerBlobs, layer)
 		diffs = append(diffs, diff)
 	}
+	manifest, blobs = newManifest(t, tag, arch, layerBlobs, diffs)
+	return manifest, blobs, diffs
+}
+
+// newManifest makes the manifest of one platform and its config over layers.
+func newManifest(t *testing.T, tag, arch string, layerBlobs []blob, diffs []digest.Digest) (manifest blob, blobs []blob) {
+	t.Helper()
 	config := newBlob(typeConfig, marshal(t, map[string]any{
 		"architecture": arch,
 		"os":           "linux",
@@ -143,35 +150,47 @@ func newPlatform(t *testing.T, tag, arch string, sizes []int) (manifest blob, bl
 	for _, l := range layerBlobs {
 		body.Layers = append(body.Layers, l.descriptor())
 	}
-	return newBlob(typeManifest, marshal(t, body)), append([]blob{config}, layerBlobs...), diffs
+	return newBlob(typeManifest, marshal(t, body)), append([]blob{config}, layerBlobs...)
+}
+
+// randomBytes is content that nothing compresses. The same name gives the same bytes.
+func randomBytes(t *testing.T, name string, size int) []byte {
+	t.Helper()
+	payload := make([]byte, size)
+	random := rand.NewChaCha8([32]byte([]byte(digest.FromString(name).Encoded())[:32]))
+	if _, err := random.Read(payload); err != nil {
+		t.Fatal(err)
+	}
+	return payload
 }
 
 // newLayer makes a gzipped tar with one text and one incompressible file.
 func newLayer(t *testing.T, name string, size int) (layer blob, diff digest.Digest) {
 	t.Helper()
-	seed := digest.FromString(name)
-	payload := make([]byte, size)
-	random := rand.NewChaCha8([32]byte([]byte(seed.Encoded())[:32]))
-	if _, err := random.Read(payload); err != nil {
-		t.Fatal(err)
-	}
-	var plain, packed bytes.Buffer
+	payload := randomBytes(t, name, size)
 	level := gzip.DefaultCompression
 	if size >= 8<<20 {
 		level = gzip.NoCompression // large ones would only cost time
 	}
+	return packLayer(t, level, []file{{name + "/about.txt", []byte("layer " + name + "\n")}, {name + "/payload.bin", payload}})
+}
+
+// A file is one of a layer.
+type file struct {
+	name string
+	data []byte
+}
+
+// packLayer makes a gzipped tar of files.
+func packLayer(t *testing.T, level int, files []file) (layer blob, diff digest.Digest) {
+	t.Helper()
+	var plain, packed bytes.Buffer
 	w, err := gzip.NewWriterLevel(&packed, level)
 	if err != nil {
 		t.Fatal(err)
 	}
 	tw := tar.NewWriter(io.MultiWriter(&plain, w))
-	for _, f := range []struct {
-		name string
-		data []byte
-	}{
-		{name + "/about.txt", []byte("layer " + name + "\n")},
-		{name + "/payload.bin", payload},
-	} {
+	for _, f := range files {
 		head := &tar.Header{Name: f.name, Mode: 0o644, Size: int64(len(f.data)), Format: tar.FormatPAX}
 		if err := tw.WriteHeader(head); err != nil {
 			t.Fatal(err)

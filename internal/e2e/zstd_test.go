@@ -3,15 +3,21 @@
 package e2e
 
 import (
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullchain/pullchain/internal/simnet"
 )
 
 // TestZstdChunked pulls an image with zstd:chunked layers by a podman that asks
@@ -38,6 +44,76 @@ func TestZstdChunked(t *testing.T) {
 		w.wantFrugal(t, "hub-cdn", layer)
 		wantInParts(t, d, layer)
 	}
+}
+
+// TestZstdChunkedOfATenth pulls the next version of an image of which a tenth of the
+// files changed, by a podman that has the one before: neither the upstream nor the
+// client gets more than 15 in a hundred of its bytes (docs/architecture.md, What it must
+// reach). The files are small, so that the table of them and what lies between two that
+// changed weigh as in an image of thousands.
+func TestZstdChunkedOfATenth(t *testing.T) {
+	t.Parallel()
+	program := buildDaemon(t)
+	origin := startOrigin(t)
+	ns := newNamespace(t)
+	var versions []*image
+	for version := range 2 {
+		img := newFilesImage(t, version)
+		origin.push(t, img)
+		versions = append(versions, origin.compressAnew(t, img, "zstd:chunked"))
+	}
+	next := versions[1]
+	w := newWorld(t, origin, next)
+	d := startDaemon(t, program, ns, daemonSetup{chain: []upstream{w.direct()}, debug: true})
+	d.ready(t)
+	c := startPartialPodman(t, ns)
+	wantPull(t, c, origin, versions[0])
+	w.waitIdle(t)
+	w.net.Ledger().Reset()
+	wantPull(t, c, origin, next)
+	d.end(t)
+	w.waitIdle(t)
+
+	var size, written int64
+	names := map[string]bool{}
+	for _, b := range next.blobs {
+		size += int64(len(b.bytes))
+		names[b.digest.String()] = true
+	}
+	for _, a := range d.accessLog(t) {
+		if a.Op == "blob" && names[a.Ref] {
+			written += a.Bytes
+		}
+	}
+	sent := w.net.Ledger().Bytes(simnet.Filter{Server: "hub-cdn", Method: http.MethodGet})
+	share := func(n int64) float64 { return float64(n) / float64(size) }
+	t.Logf("of an image of %d bytes the CDN sent %.4f and pullchain wrote %.4f", size, share(sent), share(written))
+	if most := size * 15 / 100; sent > most || written > most {
+		t.Errorf("of an image of %d bytes the CDN sent %d and pullchain wrote %d, want at most %d of each", size, sent, written, most)
+	}
+	if least := size / 10; written < least {
+		t.Errorf("pullchain wrote %d bytes, and %d changed: what was it that podman pulled?", written, least)
+	}
+}
+
+// newFilesImage makes a version of an image of one layer with 400 files of 64 KiB, of
+// which every tenth is another one in each version.
+func newFilesImage(t *testing.T, version int) *image {
+	t.Helper()
+	var files []file
+	for i := range 400 {
+		name := fmt.Sprintf("app/%03d.bin", i)
+		seed := name
+		if i%10 == 0 {
+			seed = fmt.Sprintf("%s of version %d", name, version)
+		}
+		files = append(files, file{name, randomBytes(t, seed, 64<<10)})
+	}
+	layer, diff := packLayer(t, gzip.NoCompression, files)
+	img := &image{repository: fmt.Sprintf("library/files%d", version), tag: "latest", diffs: []digest.Digest{diff}}
+	img.manifest, img.blobs = newManifest(t, img.repository, runtime.GOARCH, []blob{layer}, img.diffs)
+	img.index = img.manifest
+	return img
 }
 
 // wantInParts wants podman to have asked for the table at the layer's end by a

@@ -24,6 +24,15 @@ const (
 	// for it (docs/faults.md F31).
 	smallRest = 64 << 20
 
+	// smallPart is the same where no client has asked for the blob to its end, but
+	// for parts of it, as of a layer of which it has most already: what costs little
+	// more than the request.
+	smallPart = 1 << 20
+
+	// maxSought is how many workers fetch what readers will come to, of a blob that
+	// is not wanted as a whole.
+	maxSought = 8
+
 	// A worker that will be at a byte within nearTime, or, as long as its pace is
 	// not known, nearBytes, is waited for; else a reader's byte gets a worker of
 	// its own.
@@ -43,16 +52,25 @@ type plan struct {
 	workers []*worker
 	backoff time.Time // until then no other range is asked for beside those that flow
 	rampUp  rampUp
+	toEnd   bool // a client has asked for the blob to its end
 }
 
 // goesOn reports whether the whole blob is to be fetched: a reader reads all of it,
-// or little is missing, or most is there (docs/faults.md F31).
+// or little is missing, or most is there (docs/faults.md F31). Where all clients want
+// parts, most of the blob may be what they have already: it is not fetched for them,
+// unless there is no way to have a part alone.
 func (p *plan) goesOn() bool {
 	if p.f.readers.wantAll() {
 		return true
 	}
 	c := p.f.copy
-	return c.size >= 0 && (c.missing() <= smallRest || c.have.total > c.size/2)
+	switch {
+	case c.size < 0:
+		return false
+	case !p.toEnd && !c.noRange && !c.oneStream:
+		return c.missing() <= smallPart
+	}
+	return c.missing() <= smallRest || c.have.total > c.size/2
 }
 
 // wanted reports whether any of [from, to) is wanted.
@@ -128,7 +146,20 @@ func (p *plan) demanded() (from, to int64, ok bool) {
 		if !r.waiting || ok && r.at >= from {
 			continue
 		}
-		if a, b, free := p.free(r.at, min(max(r.to, r.at+minPiece), c.limit())); free && c.have.reach(r.at) == a {
+		if a, b, free := p.free(r.at, min(max(r.to, r.at+minPiece), c.limit())); free && a < r.to && c.have.reach(r.at) == a {
+			from, to, ok = a, b, true
+		}
+	}
+	return from, to, ok
+}
+
+// sought returns the first free bytes that a reader will come to.
+func (p *plan) sought() (from, to int64, ok bool) {
+	for r := range p.f.readers {
+		if r.copy == nil { // what it wants is not known yet
+			continue
+		}
+		if a, b, free := p.free(r.at, min(r.to, p.f.copy.limit())); free && (!ok || a < from) {
 			from, to, ok = a, b, true
 		}
 	}
@@ -167,9 +198,14 @@ func (p *plan) firstMissing(want pullchain.Range) (from, to int64, ok bool) {
 	return p.free(0, size)
 }
 
-// kick starts a worker where none is left and more is wanted.
+// kick starts a worker where none is left and more is wanted, or where parts are: a
+// client that asks for many has a request for each of them under way at once, and does
+// not wait for a round trip after the other.
 func (p *plan) kick() {
-	if p.f.phase != running || len(p.workers) > 0 {
+	if p.f.phase != running {
+		return
+	}
+	if len(p.workers) > 0 && (p.goesOn() || len(p.workers) >= maxSought || !p.divides(time.Now())) {
 		return
 	}
 	w := p.newWorker()
@@ -193,6 +229,9 @@ func (p *plan) next(w *worker) bool {
 	ok := demanded
 	if !ok && p.goesOn() || c.size < 0 || c.oneStream {
 		from, to, ok = p.unclaimed()
+	}
+	if !ok && !p.goesOn() {
+		from, to, ok = p.sought()
 	}
 	if ok {
 		w.helper = w.helper && !demanded && len(p.workers) > 1

@@ -34,8 +34,8 @@ func TestColdRange(t *testing.T) {
 	})
 }
 
-// TestRangeFirst fetches no more than what is wanted of a large blob, and the
-// whole of a small one.
+// TestRangeFirst asks for what is wanted first. A blob that a client reads to its end is
+// fetched whole then; of one that clients want parts of, they are all that is fetched.
 func TestRangeFirst(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -43,11 +43,12 @@ func TestRangeFirst(t *testing.T) {
 		status int
 		carry  pullchain.Range
 		ask    pullchain.Range // the first request upstream
+		stored bool
 	}{
-		{pullchain.Range{From: mib, To: mib + 10}, 206, pullchain.Range{From: mib, To: mib + 10}, pullchain.Range{From: mib, To: mib + minPiece}},
-		{pullchain.Range{From: -100}, 206, pullchain.Range{From: 2*mib - 100, To: 2 * mib}, pullchain.Range{From: -100}},
-		{pullchain.Range{From: mib}, 206, pullchain.Range{From: mib, To: 2 * mib}, pullchain.Range{From: mib}},
-		{pullchain.Range{To: 10 * mib}, 206, pullchain.Range{To: 2 * mib}, pullchain.Range{To: 10 * mib}},
+		{pullchain.Range{From: mib, To: mib + 10}, 206, pullchain.Range{From: mib, To: mib + 10}, pullchain.Range{From: mib, To: mib + minPiece}, false},
+		{pullchain.Range{From: -100}, 206, pullchain.Range{From: 2*mib - 100, To: 2 * mib}, pullchain.Range{From: -100}, false},
+		{pullchain.Range{From: mib}, 206, pullchain.Range{From: mib, To: 2 * mib}, pullchain.Range{From: mib}, true},
+		{pullchain.Range{To: 10 * mib}, 206, pullchain.Range{To: 2 * mib}, pullchain.Range{To: 10 * mib}, true},
 	} {
 		fillBubble(t, noise(2*mib, 1), func(t *testing.T, r *fillRig) {
 			resp, err := r.fetch(t.Context(), tt.want)
@@ -64,8 +65,54 @@ func TestRangeFirst(t *testing.T) {
 			if got := r.chain.requests()[0].Range; got != tt.ask {
 				t.Errorf("%v: asked for %v, want %v", tt.want, got, tt.ask)
 			}
-			r.settled(true)
-			r.sentAtMost(2*mib + 100*kib)
+			r.settled(tt.stored)
+			most := int64(minPiece)
+			if tt.stored {
+				most = 2*mib + 100*kib
+			}
+			r.sentAtMost(most)
+		})
+	}
+}
+
+// TestPartsAhead is a client that wants many parts of a blob, whose front opens them
+// ahead of their turn: they take two round trips and not one each, nothing else of the
+// blob is fetched, and what one stream brings anyway needs no other.
+func TestPartsAhead(t *testing.T) {
+	t.Parallel()
+	for _, ignores := range []bool{false, true} {
+		fillBubble(t, noise(8*mib, 1), func(t *testing.T, r *fillRig) {
+			r.chain.answer = func(int, pullchain.Request) reply { return reply{wait: 150 * time.Millisecond, ignores: ignores} }
+			const parts, length = 9, 70 * kib
+			began := time.Now()
+			var opened []pullchain.Response
+			var wants []pullchain.Range
+			for i := range int64(parts) {
+				want := pullchain.Range{From: i * 800 * kib, To: i*800*kib + length}
+				resp, err := r.fetch(t.Context(), want)
+				if err != nil {
+					t.Fatal(err)
+				}
+				opened, wants = append(opened, resp), append(wants, want)
+			}
+			for i, resp := range opened {
+				if err := r.read(resp, wants[i]); err != nil {
+					t.Error(err)
+				}
+				resp.Body.Close()
+			}
+			if took := time.Since(began); took > 350*time.Millisecond {
+				t.Errorf("took %v", took)
+			}
+			r.settled(ignores)
+			switch n := len(r.chain.requests()); {
+			case ignores:
+				r.sentAtMost(9 * mib)
+			case n != parts:
+				t.Errorf("%d requests for %d parts", n, parts)
+			default:
+				r.sentAtMost(parts * length)
+			}
 		})
 	}
 }

@@ -26,12 +26,26 @@ const maxParts = 100
 // handle206Response), and it asks for touching ones whenever two files that it misses
 // lie side by side. So that a few bytes of a request cannot ask for a blob many times
 // over, the whole is served where the ranges are longer than it, as net/http and nginx do.
+//
+// Where a cache brings them, several parts are opened ahead of their turn, so that they
+// are fetched beside each other: forty parts are not forty round trips, and no more than
+// they is fetched.
 type multirange struct {
 	*exchange
-	left     []pullchain.Range // to send yet, in the client's order
+	left     []pullchain.Range // to open yet, in the client's order
+	opened   []openPart        // before their turn, in order
 	total    int64             // size of the blob; -1 until it is known
 	boundary string
 }
+
+// An openPart is a part whose answer is there.
+type openPart struct {
+	want pullchain.Range
+	resp pullchain.Response
+}
+
+// maxAhead is how many parts are open ahead of their turn: each holds a file.
+const maxAhead = 16
 
 // read fetches and answers.
 func (m *multirange) read() {
@@ -121,8 +135,10 @@ func (m *multirange) tooLong() bool {
 func (m *multirange) stream() {
 	m.boundary = strconv.FormatUint(rand.Uint64(), 36) + strconv.FormatUint(rand.Uint64(), 36)
 	m.answered()
+	defer m.closeOpened()
+	m.openAhead()
 	err := m.part()
-	for err == nil && len(m.left) > 0 {
+	for err == nil && len(m.opened)+len(m.left) > 0 {
 		err = m.next()
 	}
 	if err == nil {
@@ -138,9 +154,46 @@ func (m *multirange) stream() {
 	}
 }
 
+// openAhead opens parts before their turn. One that cannot be had is asked for again
+// when it is its turn, and fails then.
+func (m *multirange) openAhead() {
+	for m.total >= 0 && len(m.left) > 0 && len(m.opened) < maxAhead && m.cached() {
+		want, first := m.left[0], m.req.Range
+		m.req.Range = want
+		resp, err := m.registry.Fetcher.Fetch(m.r.Context(), m.req)
+		m.req.Range = first
+		if err != nil {
+			return
+		}
+		m.opened, m.left = append(m.opened, openPart{want, resp}), m.left[1:]
+	}
+}
+
+// cached reports whether a cache has what is open, or is about to have it. Without one a
+// part that is opened is a request to an upstream, which would wait for its turn with
+// its connection.
+func (m *multirange) cached() bool {
+	switch m.resp.Cache {
+	case pullchain.CacheHit, pullchain.CacheMiss, pullchain.CacheCoalesced:
+		return true
+	}
+	return false
+}
+
+func (m *multirange) closeOpened() {
+	for _, p := range m.opened {
+		p.resp.Body.Close()
+	}
+}
+
 // next sends the next part. That it lies beyond the end, and is left out, can only
 // show here where the size is not known.
 func (m *multirange) next() error {
+	if len(m.opened) > 0 {
+		m.resp, m.req.Range, m.opened = m.opened[0].resp, m.opened[0].want, m.opened[1:]
+		m.openAhead()
+		return m.part()
+	}
 	resp, err := m.open()
 	if err != nil {
 		if m.total < 0 && errorOf(err).Status == http.StatusRequestedRangeNotSatisfiable {
@@ -178,6 +231,15 @@ func (m *multirange) part() error {
 	return answer{m.exchange}.sendBody(func() {})
 }
 
+// unsent is what follows the part at hand.
+func (m *multirange) unsent() []pullchain.Range {
+	var ranges []pullchain.Range
+	for _, p := range m.opened {
+		ranges = append(ranges, p.want)
+	}
+	return append(ranges, m.left...)
+}
+
 // partHead is what stands before the bytes of a part.
 func (m *multirange) partHead(r pullchain.Range, first bool) string {
 	head := "--" + m.boundary + "\r\nContent-Type: application/octet-stream\r\nContent-Range: " +
@@ -200,7 +262,7 @@ func (m *multirange) sendHeader() {
 	m.rec.setHeader("Accept-Ranges", "bytes")
 	if m.total >= 0 {
 		n := int64(len(m.partHead(m.resp.Range, true)+m.trailer())) + length(&m.resp)
-		for _, r := range m.left {
+		for _, r := range m.unsent() {
 			n += int64(len(m.partHead(r, false))) + r.To - r.From
 		}
 		m.rec.setHeader("Content-Length", strconv.FormatInt(n, 10))
