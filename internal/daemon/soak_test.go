@@ -233,7 +233,7 @@ func fetchPart(ctx context.Context, client *http.Client, method, at string, want
 	case err != nil:
 		return err
 	case resp.StatusCode/100 != 2: // what is no error is for the digest to judge
-		return fmt.Errorf("%s %s: HTTP %d %.200q", method, req.URL.Path, resp.StatusCode, bytes.TrimSpace(body))
+		return fmt.Errorf("%s %s: HTTP %d %.2000s", method, req.URL.Path, resp.StatusCode, bytes.TrimSpace(body))
 	case want != "" && want.Algorithm().FromBytes(body) != want:
 		return fmt.Errorf("%s %s: wrong bytes", method, req.URL.Path)
 	}
