@@ -100,3 +100,6 @@ func chains(registries []Registry) []balancer.Snapshot {
 	}
 	return out
 }
+
+// Serving returns the lane that a pull would be answered by, or nil.
+func (r *Registry) Serving() *balancer.LaneSnapshot { return servingLane(r.Snapshot) }

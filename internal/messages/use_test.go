@@ -18,7 +18,7 @@ import (
 )
 
 // sources are the folders whose programs speak by the catalogue.
-var sources = []string{"../admin", "../cli"}
+var sources = []string{"../admin", "../cli", "../dashboard"}
 
 // parseSources returns the programs' files, without their tests.
 func parseSources(t *testing.T) []*ast.File {
@@ -85,7 +85,7 @@ func TestKeysAreUsedAndThere(t *testing.T) {
 	}
 }
 
-// templateKeys are the keys in the templates of pages: {{.Text "login.title"}}.
+// templateKeys are the keys in the templates of pages: {{.Text "login.title"}}, {{t "dash.chains"}}.
 func templateKeys(t *testing.T) []string {
 	t.Helper()
 	var keys []string
@@ -98,7 +98,7 @@ func templateKeys(t *testing.T) []string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, m := range regexp.MustCompile(`\bText "([a-z0-9_.]+)"`).FindAllStringSubmatch(string(text), -1) {
+		for _, m := range regexp.MustCompile(`\b(?:Text|t) "([a-z0-9_.]+)"`).FindAllStringSubmatch(string(text), -1) {
 			keys = append(keys, m[1])
 		}
 	}

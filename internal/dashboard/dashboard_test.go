@@ -1,0 +1,239 @@
+package dashboard_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/pullchain/pullchain/internal/admin"
+	"github.com/pullchain/pullchain/internal/dashboard"
+	"github.com/pullchain/pullchain/internal/golden"
+	"github.com/pullchain/pullchain/internal/leaktest"
+)
+
+func TestMain(m *testing.M) { leaktest.Main(m) }
+
+func over(s func() admin.Snapshot) http.Handler {
+	return dashboard.New(admin.Sources{Snapshot: s})
+}
+
+// What people read, in both languages.
+func TestHomeReads(t *testing.T) {
+	t.Parallel()
+	for name, snapshot := range map[string]func() admin.Snapshot{"healthy": healthy, "troubled": troubled, "dead": dead} {
+		for _, lang := range []string{"en", "zh"} {
+			t.Run(name+"-"+lang, func(t *testing.T) {
+				t.Parallel()
+				a := get(t, over(snapshot), "/?lang="+lang)
+				golden.Compare(t, "testdata/home-"+name+"-"+lang+".txt", text(a.tree))
+			})
+		}
+	}
+}
+
+// pages are all there are, over a daemon that has something for each.
+var pages = []string{"/", "/nosuch"}
+
+// maxPage is what a page may weigh without its charts.
+const maxPage = 50 << 10
+
+func TestPagesAreSound(t *testing.T) {
+	t.Parallel()
+	for _, path := range pages {
+		for name, snapshot := range map[string]func() admin.Snapshot{"healthy": healthy, "troubled": troubled, "dead": dead} {
+			for _, lang := range []string{"en", "zh"} {
+				t.Run(name+path+lang, func(t *testing.T) {
+					t.Parallel()
+					a := get(t, over(snapshot), path, "Accept-Language", lang)
+					for _, f := range faults(a) {
+						t.Error(f)
+					}
+					if len(a.body) > maxPage {
+						t.Errorf("%d bytes, more than %d", len(a.body), maxPage)
+					}
+					if strings.Contains(a.body, "dash.") || strings.Contains(a.body, "ZgotmplZ") {
+						t.Errorf("a key without a text, or a value that no template takes:\n%s", a.body)
+					}
+				})
+			}
+		}
+	}
+}
+
+func TestPolicy(t *testing.T) {
+	t.Parallel()
+	a := get(t, over(healthy), "/")
+	got := a.Header.Get("Content-Security-Policy")
+	for _, want := range []string{"default-src 'none'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'self'"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("Content-Security-Policy %q, without %q", got, want)
+		}
+	}
+	if strings.Contains(got, "unsafe") {
+		t.Errorf("Content-Security-Policy %q", got)
+	}
+	if got := a.Header.Get("Cache-Control"); got != "no-store" {
+		t.Errorf("Cache-Control %q", got)
+	}
+}
+
+// Names come from a configuration and errors from upstreams: neither becomes markup.
+func TestForeignTextIsText(t *testing.T) {
+	t.Parallel()
+	const evil = `"><script>alert(1)</script><img src=x onerror=alert(1)>{{.}}` + "\x1b[2J\u202e"
+	h := over(func() admin.Snapshot {
+		s := troubled()
+		s.Version, s.Config.LastReloadError, s.Config.Source, s.Listen, s.Cache.Trouble = evil, evil, evil, evil, evil
+		for i := range s.Registries {
+			r := &s.Registries[i]
+			r.Registry += evil
+			for j := range r.Lanes {
+				r.Lanes[j].Upstream, r.Lanes[j].Code, r.Lanes[j].Error, r.Lanes[j].Via = evil, evil, evil, evil
+				if q := r.Lanes[j].Quota; q != nil {
+					q.Source = evil
+				}
+			}
+			for j := range r.Failovers {
+				f := &r.Failovers[j]
+				f.From, f.To, f.Code, f.Image = evil, evil, evil, evil
+			}
+			for j := range r.Served {
+				r.Served[j].Upstream = evil
+			}
+		}
+		return s
+	})
+	for _, path := range pages {
+		a := get(t, h, path+"?lang=zh&q="+"%22%3E%3Cscript%3E")
+		for _, f := range faults(a) {
+			t.Errorf("%s: %s", path, f)
+		}
+		for _, n := range elements(a.tree, "img") {
+			t.Errorf("%s: foreign text has become an element: %s", path, render(n))
+		}
+		if strings.ContainsAny(a.body, "\x1b\u202e") {
+			t.Errorf("%s: a control character got through", path)
+		}
+	}
+}
+
+func TestLanguage(t *testing.T) {
+	t.Parallel()
+	tests := []struct{ name, query, cookie, accept, want string }{
+		{"nothing is said", "", "", "", "en"},
+		{"as the browser prefers", "", "", "zh-CN,zh;q=0.9,en;q=0.8", "zh-CN"},
+		{"the first that we have", "", "", "fr, en;q=0.8, zh;q=0.5", "en"},
+		{"the cookie stands above the browser", "", "pullchain_lang=zh", "en", "zh-CN"},
+		{"the address stands above all", "?lang=en", "pullchain_lang=zh", "zh", "en"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			a := get(t, over(healthy), "/"+tt.query, "Cookie", tt.cookie, "Accept-Language", tt.accept)
+			if got := attr(elements(a.tree, "html")[0], "lang"); got != tt.want {
+				t.Errorf("%s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// The page comes in the right colours at once, and the choice is kept.
+func TestTheme(t *testing.T) {
+	t.Parallel()
+	h := over(healthy)
+	a := get(t, h, "/?theme=dark")
+	if got := attr(elements(a.tree, "html")[0], "data-theme"); got != "dark" {
+		t.Errorf("theme %q", got)
+	}
+	var kept string
+	for _, c := range a.Cookies() {
+		kept += c.Name + "=" + c.Value
+	}
+	if kept != "pullchain_theme=dark" {
+		t.Fatalf("cookies %q", kept)
+	}
+	a = get(t, h, "/", "Cookie", kept)
+	if got := attr(elements(a.tree, "html")[0], "data-theme"); got != "dark" {
+		t.Errorf("with the cookie: theme %q", got)
+	}
+	a = get(t, h, "/?theme=%22evil")
+	if got := attr(elements(a.tree, "html")[0], "data-theme"); got != "auto" {
+		t.Errorf("a theme that there is not: %q", got)
+	}
+}
+
+// The script asks for parts of a page by name, and gets what the page has.
+func TestFragments(t *testing.T) {
+	t.Parallel()
+	h := over(troubled)
+	whole := get(t, h, "/").body
+	part := get(t, h, "/?fragment=verdict,failovers").body
+	if strings.Contains(part, "<html") || strings.Contains(part, "<head") {
+		t.Errorf("not a part:\n%s", part)
+	}
+	for _, id := range []string{`id="verdict"`, `id="failovers"`} {
+		if !strings.Contains(part, id) {
+			t.Errorf("no %s in\n%s", id, part)
+		}
+	}
+	for panel := range strings.SplitSeq(part, "</section>") {
+		if !strings.Contains(whole, strings.TrimSpace(panel)) {
+			t.Errorf("the part is not as on the page:\n%s", panel)
+		}
+	}
+	if got := get(t, h, "/?fragment=nosuch,verdict").body; got != "" {
+		t.Errorf("an unknown part: %q", got)
+	}
+}
+
+func TestAssets(t *testing.T) {
+	t.Parallel()
+	h := over(healthy)
+	page := get(t, h, "/")
+	limits := map[string]int{"style.css": 14 << 10, "live.js": 15 << 10, "icon-ok.svg": 1 << 10}
+	found := 0
+	for _, n := range append(elements(page.tree, "link"), elements(page.tree, "script")...) {
+		target := attr(n, "href") + attr(n, "src")
+		a := get(t, h, target)
+		if a.StatusCode != http.StatusOK || !strings.Contains(a.Header.Get("Cache-Control"), "immutable") {
+			t.Errorf("%s: %s, Cache-Control %q", target, a.Status, a.Header.Get("Cache-Control"))
+		}
+		for name, limit := range limits {
+			if strings.Contains(target, name) {
+				if found++; len(a.body) > limit {
+					t.Errorf("%s has %d bytes, more than %d", name, len(a.body), limit)
+				}
+			}
+		}
+	}
+	if found != len(limits) {
+		t.Errorf("%d of %d assets are on the page", found, len(limits))
+	}
+	if a := get(t, h, "/assets/style.css"); a.Header.Get("Cache-Control") != "no-store" {
+		t.Errorf("without its content in the address it is kept: %q", a.Header.Get("Cache-Control"))
+	}
+	if a := get(t, h, "/assets/..%2fdashboard.go"); a.StatusCode != http.StatusNotFound {
+		t.Errorf("another file: %s", a.Status)
+	}
+}
+
+// The tab tells the level without being looked at.
+func TestTitleAndIconFollowTheLevel(t *testing.T) {
+	t.Parallel()
+	for level, snapshot := range map[string]func() admin.Snapshot{"ok": healthy, "degraded": troubled, "outage": dead} {
+		a := get(t, over(snapshot), "/")
+		var icon string
+		for _, n := range elements(a.tree, "link") {
+			if attr(n, "rel") == "icon" {
+				icon = attr(n, "href")
+			}
+		}
+		if !strings.HasPrefix(icon, "/assets/icon-"+level+".svg") {
+			t.Errorf("%s: icon %s", level, icon)
+		}
+		heading, title := strings.TrimSpace(text(elements(a.tree, "h1")[0])), text(elements(a.tree, "title")[0])
+		if !strings.Contains(title, heading) {
+			t.Errorf("%s: title %q without %q", level, title, heading)
+		}
+	}
+}
