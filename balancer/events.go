@@ -128,6 +128,14 @@ func (e *Events) Since(seq uint64) (events []Event, next uint64, lost bool) {
 	return events, e.last, lost
 }
 
+// Last returns the number of the newest event.
+func (e *Events) Last() uint64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.due(time.Now())
+	return e.last
+}
+
 func compareSeq(a, b uint64) int {
 	switch {
 	case a < b:

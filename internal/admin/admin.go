@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/internal/admin/session"
 )
 
@@ -21,8 +20,8 @@ type Sources struct {
 	Snapshot  func() Snapshot // called for each request that needs one, by several goroutines at once
 	Cache     Cache
 	Upstreams Upstreams
-	Demo      Demo             // of `pullchain demo` alone
-	Events    *balancer.Events // of all registries
+	Demo      Demo   // of `pullchain demo` alone
+	Events    Events // of all registries
 
 	// Pages is what browsers are shown: "/" where the request accepts HTML, and the
 	// paths of pagePaths. The request's context has a [Viewer].
@@ -34,11 +33,13 @@ type Sources struct {
 
 // New returns the handler of the operator's plane.
 func New(cfg Config, from Sources) http.Handler {
-	return &handler{cfg: cfg, Sources: from, hosts: newHostList(cfg), sessions: session.New()}
+	h := &handler{cfg: cfg, Sources: from, hosts: newHostList(cfg), sessions: session.New()}
+	h.hub = newHub(&h.Sources)
+	return h
 }
 
 // A handler is the operator's plane. Beside its configuration it has the logins of
-// browsers.
+// browsers and the readers of streams.
 type handler struct {
 	Sources
 	cfg      Config
@@ -46,6 +47,7 @@ type handler struct {
 	foreign  http.CrossOriginProtection // tells the requests that pages of others make
 	sessions *session.Sessions
 	tries    session.Tries
+	hub      *hub
 }
 
 // ServeHTTP decides whether a request is answered. Where there is a token, it is

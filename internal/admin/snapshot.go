@@ -20,6 +20,7 @@ type Snapshot struct {
 	Now        time.Time   `json:"now"`
 	Started    time.Time   `json:"started"`
 	UptimeS    int64       `json:"uptime_s"`
+	Seq        uint64      `json:"seq"`      // of the last event before: a stream that begins after it misses nothing
 	Draining   bool        `json:"draining"` // the daemon is on its way out
 	Listen     string      `json:"listen"`   // the data listener, host:port
 	Config     ConfigState `json:"config"`

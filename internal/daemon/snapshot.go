@@ -17,8 +17,10 @@ func (d *Daemon) Snapshot() admin.Snapshot {
 	d.mu.Lock()
 	reload := d.reload
 	d.mu.Unlock()
+	seq := d.chain.Load().events.Last() // before the lanes are looked at: what comes in between is an event
 	now := time.Now()
 	s := admin.Snapshot{
+		Seq:      seq,
 		Schema:   admin.Schema,
 		Version:  d.opts.Version,
 		Now:      now,

@@ -1,0 +1,156 @@
+package admin
+
+import (
+	"context"
+	"reflect"
+	"sync"
+	"time"
+)
+
+const (
+	// wakeGap is how long after one wake-up the readers get the next: where
+	// something happens a thousand times a second, each reader looks ten times.
+	wakeGap = 100 * time.Millisecond
+
+	// lookGap and lookEvery are how soon after a look at the whole daemon the next
+	// may follow, because something has happened, and how late it follows if
+	// nothing has: what is wrong with the cache comes with no event.
+	lookGap   = 500 * time.Millisecond
+	lookEvery = 2 * time.Second
+
+	// maxStreams is how many readers there may be. Each costs a connection.
+	maxStreams = 64
+)
+
+// A hub wakes the readers of streams when there is something for them, and looks at
+// the daemon once for all of them. It works only while there are readers.
+type hub struct {
+	from *Sources
+
+	mu      sync.Mutex
+	readers int
+	work    *hubWork      // nil without readers
+	wake    chan struct{} // closed when there is something new
+	verdict Verdict       // of the last look
+	changes uint64        // how often the verdict has changed; 0 before the first look
+}
+
+// hubWork is what runs while there are readers.
+type hubWork struct {
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+}
+
+func newHub(from *Sources) *hub { return &hub{from: from, wake: make(chan struct{})} }
+
+// join counts one more reader, and reports whether there is a place for it. The reader
+// that got one calls leave.
+func (b *hub) join() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.readers == maxStreams {
+		return false
+	}
+	b.readers++
+	if b.work == nil {
+		ctx, cancel := context.WithCancel(context.Background())
+		w := &hubWork{cancel: cancel}
+		b.work = w
+		happened := make(chan struct{}, 1)
+		if b.from.Events != nil {
+			// Here and not in await: nothing may happen unseen between the reader's
+			// first look and that one's.
+			seq := b.from.Events.Last()
+			w.done.Go(func() { b.await(ctx, seq, happened) })
+		}
+		w.done.Go(func() { b.look(ctx, happened) })
+	}
+	return true
+}
+
+// leave ends what join began.
+func (b *hub) leave() {
+	b.mu.Lock()
+	b.readers--
+	var ended *hubWork
+	if b.readers == 0 {
+		ended, b.work, b.changes = b.work, nil, 0
+	}
+	b.mu.Unlock()
+	if ended != nil {
+		ended.cancel()
+		ended.done.Wait()
+	}
+}
+
+// await wakes the readers for what happens to lanes after the event seq.
+func (b *hub) await(ctx context.Context, seq uint64, happened chan<- struct{}) {
+	for b.from.Events.Wait(ctx, seq) == nil {
+		seq = b.from.Events.Last()
+		b.signal()
+		select {
+		case happened <- struct{}{}:
+		default: // the last one is not yet looked at
+		}
+		if !pause(ctx, wakeGap) {
+			return
+		}
+	}
+}
+
+// look looks at the daemon now, after what happens, and from time to time.
+func (b *hub) look(ctx context.Context, happened <-chan struct{}) {
+	for {
+		b.judge()
+		if !pause(ctx, lookGap) {
+			return
+		}
+		select {
+		case <-happened:
+		case <-time.After(lookEvery - lookGap):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// judge takes a snapshot, and wakes the readers if its verdict is another one.
+func (b *hub) judge() {
+	v := verdictOf(b.from.Snapshot())
+	b.mu.Lock()
+	changed := b.changes == 0 || !reflect.DeepEqual(b.verdict, v)
+	if changed {
+		b.verdict = v
+		b.changes++
+	}
+	b.mu.Unlock()
+	if changed {
+		b.signal()
+	}
+}
+
+// signal wakes all readers.
+func (b *hub) signal() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	close(b.wake)
+	b.wake = make(chan struct{})
+}
+
+// news returns what is closed when there is something newer than what the reader sees
+// after this call, and the verdict with its number.
+func (b *hub) news() (wake <-chan struct{}, v Verdict, changes uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.wake, b.verdict, b.changes
+}
+
+// pause waits, and reports whether it was not interrupted.
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
