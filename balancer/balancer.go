@@ -226,7 +226,7 @@ func (b *Balancer) choose(req pullchain.Request, avoid []*Lane, log *attemptLog)
 		if req.Digest == "" && !l.cfg.Resolve {
 			continue // it may say what a digest holds, not what a tag means (F17)
 		}
-		if err := b.known.absent(l, req, now); err != nil {
+		if err, fresh := b.known.absent(l, req, now); err != nil && (fresh || !err.Final) {
 			log.notAsked(l, gateAbsent, err)
 			if err.Final {
 				return nil // the registry itself has just said so

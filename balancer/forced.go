@@ -111,21 +111,26 @@ func (b *Balancer) force(ctx context.Context, req pullchain.Request, log *attemp
 }
 
 // askAgain forces the lanes that have not been asked because of a "no" that they said a
-// moment ago, where what the others said now is none: it may be over, and the client would
-// get an error that says nothing of the content.
+// while ago, where no other lane has it: that may be over, and a client would be told of
+// it for longer than a registry that erred for a moment. A "no" of just now stands, unless
+// what the others said is none: that error says nothing of the content.
 func (b *Balancer) askAgain(ctx context.Context, req pullchain.Request, log *attemptLog) *winner {
-	var lanes []*Lane
-	failed := false
+	var lanes, old []*Lane
+	failed, now := false, time.Now()
 	for _, a := range log.recent() {
 		switch reason := pullchain.ReasonOf(a.Err); {
 		case a.Gate == gateAbsent:
-			lanes = append(lanes, b.lane(a.Upstream))
+			l := b.lane(a.Upstream)
+			lanes = append(lanes, l)
+			if _, fresh := b.known.absent(l, req, now); !fresh {
+				old = append(old, l)
+			}
 		case reason != pullchain.NotFound && reason != pullchain.Denied:
 			failed = true
 		}
 	}
 	if !failed {
-		return nil
+		lanes = old
 	}
 	return b.forceEach(ctx, req, lanes, log)
 }

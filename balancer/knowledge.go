@@ -39,6 +39,7 @@ type absentKey struct {
 
 type absence struct {
 	until time.Time
+	fresh time.Time // until then it is an answer by itself
 	again time.Time // another "no" before then is the same
 	times int
 	err   *pullchain.Error
@@ -56,6 +57,10 @@ const (
 	oftenAbsentFor  = 30 * time.Second
 	oftenAbsent     = 3
 	absentAgain     = time.Minute
+
+	// An older "no" only has a lane passed over while others serve: where it would be
+	// the client's answer, the lane is asked again.
+	absentAnswers = 2 * time.Second
 )
 
 func newKnowledge() *knowledge {
@@ -106,6 +111,9 @@ func (k *knowledge) learnAbsent(l *Lane, req pullchain.Request, err error, ttl *
 		pause = digestAbsentFor
 	}
 	a.until, a.again, a.err = now.Add(pause), now.Add(pause+absentAgain), e
+	if a.fresh = now.Add(min(pause, absentAnswers)); ttl != nil && e.Reason == pullchain.NotFound {
+		a.fresh = a.until // as it was set
+	}
 	k.absences.Set(key, a)
 }
 
@@ -118,13 +126,14 @@ func (k *knowledge) forget(l *Lane) {
 	}
 }
 
-// absent returns what l said when it was asked for req lately, or nil.
-func (k *knowledge) absent(l *Lane, req pullchain.Request, now time.Time) *pullchain.Error {
+// absent returns what l said when it was asked for req lately, or nil, and whether that
+// is fresh enough to be the answer.
+func (k *knowledge) absent(l *Lane, req pullchain.Request, now time.Time) (err *pullchain.Error, fresh bool) {
 	a, ok := k.absences.GetIfPresent(keyOf(l, req))
 	if !ok || !now.Before(a.until) {
-		return nil
+		return nil, false
 	}
-	return a.err
+	return a.err, now.Before(a.fresh)
 }
 
 func keyOf(l *Lane, req pullchain.Request) absentKey { return absentKey{l, subjectOf(req), req.Head} }

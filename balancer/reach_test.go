@@ -187,11 +187,37 @@ func TestMemoryOfNo(t *testing.T) {
 		asked(head, 1)
 		asked(byDigest, 1) // of another method
 		asked(byDigest, 0)
-		time.Sleep(5 * time.Second)
+		for range 4 { // where no lane has it, an answer that is older is no answer
+			time.Sleep(2*time.Second - 1)
+			asked(byDigest, 0)
+			time.Sleep(1)
+			asked(byDigest, 1)
+		}
+	})
+}
+
+// A lane that has not got it is passed over for a while, as long as another serves.
+func TestMemoryOfNoWhereAnotherServes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		no := missing
+		no.Final = false
+		r := newRig(fail(no), serve)
+		asked := func(req pullchain.Request, want int) {
+			t.Helper()
+			before := r.ups[0].count()
+			r.mustGet(t, req)
+			if got := r.ups[0].count() - before; got != want {
+				t.Errorf("%s: asked %d times, want %d", req.Image(), got, want)
+			}
+		}
 		asked(byDigest, 1)
+		time.Sleep(4 * time.Second)
+		asked(byDigest, 0)
 		asked(tag, 1)
 		asked(tag, 0)
 		time.Sleep(2 * time.Second)
+		asked(byDigest, 1)
 		asked(tag, 1)
 		time.Sleep(2 * time.Second)
 		asked(tag, 1) // for the third time
