@@ -87,6 +87,8 @@ type ClassSnapshot struct {
 	Outcomes  map[pullchain.Code]uint64 `json:"outcomes"` // of the failures
 	TTFBp50MS float64                   `json:"ttfb_p50_ms"`
 	TTFBp95MS float64                   `json:"ttfb_p95_ms"`
+	Answers   uint64                    `json:"-"` // with a first byte, of which the times are
+	LastMS    []float64                 `json:"-"` // those times, of the last 128 at most, oldest first
 }
 
 // A QuotaSnapshot is what an upstream last said of its quota.
@@ -208,6 +210,7 @@ func (s *laneLedger) snapshot(class pullchain.Class) ClassSnapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out.Requests, out.Failures = s.classes[class].requests, s.classes[class].failures
+	out.Answers, out.LastMS = s.classes[class].lastWaits()
 	for code, n := range s.classes[class].outcomes {
 		out.Outcomes[code] = n
 	}

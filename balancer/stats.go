@@ -111,6 +111,17 @@ func (s *laneLedger) throughput() float64 {
 	return s.rate
 }
 
+// lastWaits returns how many answers there were, and how many milliseconds each of the
+// last took, oldest first. The ledger's mutex is held.
+func (c *classLedger) lastWaits() (answers uint64, ms []float64) {
+	kept := min(c.n, len(c.waits))
+	ms = make([]float64, 0, kept)
+	for i := c.n - kept; i < c.n; i++ {
+		ms = append(ms, millis(c.waits[i%len(c.waits)]))
+	}
+	return uint64(c.n), ms
+}
+
 // expected returns how long a request of class may expect to wait for its first byte.
 func (s *laneLedger) expected(class pullchain.Class) time.Duration {
 	s.mu.Lock()

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/pullchain/pullchain/internal/admin/session"
+	"github.com/pullchain/pullchain/internal/history"
 )
 
 // Sources are what the operator's plane reads, and acts through. What is nil is
@@ -20,8 +21,9 @@ type Sources struct {
 	Snapshot  func() Snapshot // called for each request that needs one, by several goroutines at once
 	Cache     Cache
 	Upstreams Upstreams
-	Demo      Demo   // of `pullchain demo` alone
-	Events    Events // of all registries
+	Demo      Demo           // of `pullchain demo` alone
+	Events    Events         // of all registries
+	History   *history.Rings // what was seen of each upstream
 
 	// Pages is what browsers are shown: "/" where the request accepts HTML, and the
 	// paths of pagePaths. The request's context has a [Viewer].

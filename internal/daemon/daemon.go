@@ -41,6 +41,7 @@ type Daemon struct {
 
 	data, operator net.Listener
 	storage        *storage // from Listen on
+	sampler        *sampler // from Listen on
 	draining       atomic.Bool
 
 	mu     sync.Mutex      // serialises reloads
@@ -110,6 +111,7 @@ func (d *Daemon) Listen() error {
 		return err // New has made them before
 	}
 	d.handler.SetRoutes(routes)
+	d.sampler = openHistory("", d.log)
 	d.admin = d.adminServer()
 	return nil
 }
@@ -118,7 +120,7 @@ func (d *Daemon) Listen() error {
 // answers are short, or streams that their reader can ask for again.
 func (d *Daemon) adminServer() *http.Server {
 	return &http.Server{
-		Handler:           admin.New(d.cfg.Admin, admin.Sources{Snapshot: d.Snapshot, Cache: d.storage.forOperators(), Upstreams: d, Events: d.chain.Load().events}),
+		Handler:           admin.New(d.cfg.Admin, admin.Sources{Snapshot: d.Snapshot, Cache: d.storage.forOperators(), Upstreams: d, Events: d.chain.Load().events, History: d.sampler.rings}),
 		ReadHeaderTimeout: 10 * time.Second, // these are docs/faults.md 6's; its answers are small
 		ReadTimeout:       30 * time.Second,
 		WriteTimeout:      30 * time.Second,
@@ -158,6 +160,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 	d.ctx = probing
 	d.chain.Load().start(probing)
 	d.mu.Unlock()
+	var sampling sync.WaitGroup
+	sampling.Go(func() { d.sampler.run(probing, d.chain.Load) })
 
 	failed := make(chan error, 2)
 	var serving sync.WaitGroup
@@ -176,6 +180,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 	d.drain()
 	serving.Wait()
 	d.storage.close(max(minClose, d.cfg.Server.DrainTimeout-time.Since(stopping)))
+	stop()
+	sampling.Wait()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.chain.Load().close(nil)

@@ -1,0 +1,147 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/balancer"
+	"github.com/pullchain/pullchain/healthcheck"
+	"github.com/pullchain/pullchain/internal/history"
+)
+
+// A scripted upstream answers tags at once, or with what is wrong with it.
+type scripted struct {
+	err atomic.Pointer[pullchain.Error]
+}
+
+func (*scripted) Name() string                      { return "hub" }
+func (s *scripted) Ping(context.Context) error      { return s.wrong() }
+func (*scripted) NeedsToken(pullchain.Request) bool { return false }
+func (*scripted) Facts() pullchain.Facts            { return pullchain.Facts{} }
+func (*scripted) Login() string                     { return "" }
+func (s *scripted) Fetch(_ context.Context, req pullchain.Request) (pullchain.Response, error) {
+	if err := s.wrong(); err != nil {
+		return pullchain.Response{}, err
+	}
+	return pullchain.Response{Status: 200, Size: 2, Digest: digest.FromString("{}"), Body: pullchain.BytesBody(nil)}, nil
+}
+
+func (s *scripted) wrong() error {
+	if e := s.err.Load(); e != nil {
+		return e
+	}
+	return nil
+}
+
+// chainOver is the chain of one registry with that upstream.
+func chainOver(up balancer.Upstream) *chain {
+	events := balancer.NewEvents()
+	lane := balancer.NewLane(up, balancer.LaneConfig{Resolve: true})
+	b := balancer.New(balancer.Config{Registry: "docker.io", Lanes: []*balancer.Lane{lane}, Events: events})
+	checker := healthcheck.New([]healthcheck.Job{{Target: lane}}, nil)
+	return &chain{events: events, registries: []registry{{name: "docker.io", balancer: b, checker: checker}}, stop: func() {}}
+}
+
+// minutes returns the cells of the last hour of which something is known.
+func (s *sampler) minutes() []history.Cell {
+	return slices.DeleteFunc(s.rings.Cells("docker.io", "hub", history.Hour, time.Now()), func(c history.Cell) bool { return c.State == "" })
+}
+
+func TestSampler(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "state")
+		up := &scripted{}
+		c := chainOver(up)
+		b := c.registries[0].balancer
+		ctx, stop := context.WithCancel(t.Context())
+		s := openHistory(dir, slog.New(slog.DiscardHandler))
+		var ended bool
+		go func() {
+			s.run(ctx, func() *chain { return c })
+			ended = true
+		}()
+		c.start(ctx)
+		tag := pullchain.Request{Op: pullchain.Manifest, Head: true, Registry: "docker.io", Repo: "library/app", Tag: "1"}
+		pull := func() {
+			resp, err := b.Fetch(t.Context(), tag)
+			if err == nil {
+				_, _ = io.Copy(io.Discard, resp.Body)
+				resp.Body.Close()
+			}
+		}
+		pull()
+		time.Sleep(6 * time.Second)
+		if got := s.minutes(); len(got) != 1 || got[0].State != balancer.StateServing || got[0].OK != 1 || got[0].ProbesOK == 0 {
+			t.Errorf("after the first sample: %+v", got)
+		}
+
+		// Refused for a quarter of a second, between two samples.
+		time.Sleep(time.Minute)
+		up.err.Store(&pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeConnRefused, Reach: pullchain.ReachLane, Upstream: "hub"})
+		pull()
+		up.err.Store(nil)
+		time.Sleep(6 * time.Second)
+		got := s.minutes()
+		if last := got[len(got)-1]; last.State != balancer.StateDown || last.Code != string(pullchain.CodeConnRefused) || last.Failed == 0 {
+			t.Errorf("a lane that was down for a moment: %+v", last)
+		}
+		if info, err := os.Stat(filepath.Join(dir, historyFile)); err != nil || info.Size() == 0 {
+			t.Errorf("nothing was written within a minute: %v", err)
+		}
+
+		// What happens right before the end is there after a restart.
+		pull()
+		stop()
+		synctest.Wait()
+		if !ended {
+			t.Fatal("it goes on")
+		}
+		c.done.Wait()
+		again := openHistory(dir, slog.New(slog.DiscardHandler))
+		if was, is := s.minutes(), again.minutes(); !slices.Equal(was, is) || is[len(is)-1].OK == 0 {
+			t.Errorf("after a restart:\ngot  %+v\nwant %+v", is, was)
+		}
+	})
+}
+
+// A state directory that cannot be written costs nothing but what it would have kept, and
+// says so once.
+func TestSamplerWithoutADirectory(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := openHistory(filepath.Join(file, "state"), slog.New(slog.NewTextHandler(&log, nil)))
+	s.save(time.Now())
+	s.save(time.Now())
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	s.save(time.Now())
+	s.save(time.Now())
+	if n := strings.Count(log.String(), "cannot be kept"); n != 1 || strings.Count(log.String(), "is kept again") != 1 {
+		t.Errorf("the log:\n%s", log.String())
+	}
+	memory := openHistory("", slog.New(slog.DiscardHandler))
+	memory.save(time.Now())
+	memory.sample(time.Now(), chainOver(&scripted{}))
+	if got := memory.minutes(); len(got) != 1 || got[0].State != balancer.StateUnknown {
+		t.Errorf("in memory: %+v", got)
+	}
+}
