@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"strings"
 
 	"github.com/pullchain/pullchain"
@@ -18,6 +19,10 @@ const DefaultListen = "127.0.0.1:5152"
 type Config struct {
 	// Listen is host:port; empty is DefaultListen.
 	Listen string `toml:"listen"`
+
+	// URL is where people find the operator's plane, for links in messages; empty
+	// is where it listens, which is right on this machine.
+	URL string `toml:"url"`
 
 	// TokenFile holds the bearer token that every request but those for
 	// health must carry. It is required where others than this machine can
@@ -47,6 +52,9 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("listen: %q is not host:port", c.Listen))
 	case !loopback(host) && c.TokenFile == "" && c.Token == "":
 		errs = append(errs, fmt.Errorf("listen: others can reach %s: add token_file, or listen on 127.0.0.1", c.Listen))
+	}
+	if u, err := url.Parse(c.URL); c.URL != "" && (err != nil || u.Hostname() == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http") {
+		errs = append(errs, errors.New("url: should be where people find this plane, as in \"https://mirror.example.com:5152/\""))
 	}
 	for _, name := range c.AllowedHosts {
 		if name == "" || strings.ContainsAny(name, "*/:@ \t") {

@@ -71,6 +71,12 @@ func SummarizeIn(m *messages.Catalogue, chains []balancer.Snapshot, kept *cache.
 	return v
 }
 
+// RemarkIn says in a sentence what is wrong with a chain, in the language of m; nothing
+// if its level is ok.
+func RemarkIn(m *messages.Catalogue, c balancer.Snapshot, now time.Time) string {
+	return remark(m, c, now)
+}
+
 // remark says what is wrong with a chain, or nothing.
 func remark(m *messages.Catalogue, c balancer.Snapshot, now time.Time) string {
 	serving := servingLane(c)

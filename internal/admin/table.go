@@ -48,6 +48,7 @@ func WriteTable(w io.Writer, s Snapshot, o TableOptions) error {
 	t.quotas()
 	t.cache()
 	t.failovers()
+	t.notifiers()
 	t.notes()
 	_, err := io.WriteString(w, t.out.String())
 	return err

@@ -36,6 +36,7 @@ type grammar struct {
 	Status   statusCmd   `cmd:"" help:"${help_status}"`
 	Cache    cacheCmd    `cmd:"" help:"${help_cache}"`
 	Upstream upstreamCmd `cmd:"" help:"${help_upstream}"`
+	Notify   notifyCmd   `cmd:"" help:"${help_notify}"`
 	Config   configCmd   `cmd:"" help:"${help_config}"`
 	Version  versionCmd  `cmd:"" help:"${help_version}"`
 }

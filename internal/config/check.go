@@ -28,6 +28,7 @@ func (c *checker) check() {
 	c.log(place{}.child("log"))
 	c.egresses(place{}.child("egress"))
 	c.registries(place{}.child("registry"))
+	c.webhooks(place{}.child("notify"))
 }
 
 // room records the errors that a room's Validate returned. Each begins with the
@@ -103,10 +104,13 @@ func (c *checker) oneOf(at place, word string, words ...string) {
 // plainName is what names in metrics, logs and URLs may be.
 var plainName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$`)
 
-// egresses checks the proxies. One that no upstream uses is more often a typing
+// egresses checks the proxies. One that nothing uses is more often a typing
 // error in egress = "…" than a plan for later, so it gets a warning.
 func (c *checker) egresses(at place) {
 	used := map[string]bool{}
+	for _, n := range c.cfg.Notify {
+		used[n.Egress] = true
+	}
 	for _, r := range c.cfg.Registries {
 		for _, u := range r.Upstreams {
 			used[u.Egress] = true
@@ -123,7 +127,7 @@ func (c *checker) egresses(at place) {
 			c.doc.blame(here, "url is required, as in \"socks5://127.0.0.1:1080\"")
 			continue
 		case !used[name]:
-			c.doc.warn(here, "no upstream uses it")
+			c.doc.warn(here, "no upstream and no [[notify]] uses it")
 		}
 		e.Name = "" // or it would say its name again
 		for _, err := range flatten(e.Validate()) {

@@ -21,6 +21,7 @@ import (
 	"github.com/pullchain/pullchain/internal/cache"
 	"github.com/pullchain/pullchain/internal/egress"
 	"github.com/pullchain/pullchain/internal/front"
+	"github.com/pullchain/pullchain/internal/notify"
 	"github.com/pullchain/pullchain/upstreams"
 )
 
@@ -34,6 +35,7 @@ type Config struct {
 	Log        Log                      `toml:"log"`
 	Egress     map[string]egress.Config `toml:"egress"` // by name
 	Registries []Registry               `toml:"registry"`
+	Notify     []notify.Config          `toml:"notify"`
 
 	File     string   `toml:"-"` // where it was read from; "embedded" for the default
 	Implied  bool     `toml:"-"` // it names no registry, so those of the embedded configuration are served
@@ -154,6 +156,7 @@ func (c *Config) fill() {
 		c.Registries, c.Implied = Default().Registries, true
 	}
 	c.ownAliases()
+	c.fillNotify()
 	for name, e := range c.Egress {
 		e.Name = name
 		c.Egress[name] = e
@@ -214,9 +217,11 @@ func fillString(s *string, def string) {
 
 // EgressOf returns the egress that u dials through: one of the file, or one of
 // the two that need no table, "direct" and "env".
-func (c *Config) EgressOf(u Upstream) egress.Config {
-	if e, ok := c.Egress[u.Egress]; ok {
+func (c *Config) EgressOf(u Upstream) egress.Config { return c.egressNamed(u.Egress) }
+
+func (c *Config) egressNamed(name string) egress.Config {
+	if e, ok := c.Egress[name]; ok {
 		return e
 	}
-	return egress.Config{Name: u.Egress, URL: u.Egress}
+	return egress.Config{Name: name, URL: name}
 }

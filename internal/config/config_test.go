@@ -18,6 +18,7 @@ import (
 	"github.com/pullchain/pullchain/internal/config"
 	"github.com/pullchain/pullchain/internal/egress"
 	"github.com/pullchain/pullchain/internal/front"
+	"github.com/pullchain/pullchain/internal/notify"
 	"github.com/pullchain/pullchain/upstreams"
 )
 
@@ -86,6 +87,15 @@ func full() *config.Config {
 				Config: upstreams.Config{Name: "lan", URL: "http://registry.lan:5000", Authoritative: &yes, Trust: upstreams.TrustResolve},
 				Egress: "direct",
 			}},
+		}},
+		Notify: []notify.Config{{
+			Name: "ops", Kind: "telegram", URLFile: "notify-url.txt", Address: "https://telegram.example.com/sesame-door",
+			TokenFile: "secret.txt", Token: "correct horse battery staple", ChatID: "-1001234567890", Egress: "clash", Lang: "zh", MinLevel: "outage",
+			Ping: []string{"operator"}, Headers: map[string]pullchain.Secret{"X-Room": "sesame"},
+			OutageAfter: 10 * time.Second, DegradedAfter: 2 * time.Minute, RecoveredAfter: time.Minute, RepeatAfter: new(time.Duration(0)),
+		}, {
+			Name: "dingtalk", Kind: "dingtalk", URLFile: "notify-url.txt", Address: "https://telegram.example.com/sesame-door",
+			SecretFile: "secret.txt", Secret: "correct horse battery staple", Egress: "direct",
 		}},
 		File: filepath.Join("testdata", "full.toml"),
 	}

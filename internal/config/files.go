@@ -107,6 +107,7 @@ func (f *files) read(cfg *Config) {
 		f.secret(place{}.child("egress").named(name).child("password_file"), e.PasswordFile, &e.Password)
 		cfg.Egress[name] = e
 	}
+	f.readNotify(cfg)
 	for i := range cfg.Registries {
 		r := &cfg.Registries[i]
 		for j := range r.Upstreams {

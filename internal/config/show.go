@@ -15,12 +15,17 @@ import (
 	"github.com/pullchain/pullchain/upstreams"
 )
 
-// Show writes c as TOML that [Parse] reads again, with the secrets as "***".
+// Show writes c as TOML that [Parse] reads again, with the secrets as "***"; of an
+// address of [[notify]] it says so, because that is a secret that is read as a URL.
 // What is not set is left out; effective fills in what the rooms take for it,
 // as far as that is one value.
 func (c *Config) Show(w io.Writer, effective bool) error {
 	shown := *c
 	if effective {
+		shown.Notify = slices.Clone(c.Notify)
+		for i := range shown.Notify {
+			shown.Notify[i] = shown.Notify[i].WithDefaults()
+		}
 		shown.Registries = slices.Clone(c.Registries)
 		for i := range shown.Registries {
 			r := &shown.Registries[i]

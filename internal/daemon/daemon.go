@@ -19,6 +19,7 @@ import (
 	"github.com/pullchain/pullchain/internal/admin"
 	"github.com/pullchain/pullchain/internal/config"
 	"github.com/pullchain/pullchain/internal/front"
+	"github.com/pullchain/pullchain/internal/notify"
 )
 
 // Options are what a Daemon needs beside its configuration.
@@ -38,6 +39,7 @@ type Daemon struct {
 	server  *front.Server
 	admin   *http.Server
 	started time.Time
+	notify  *notify.Notifier
 
 	data, operator net.Listener
 	storage        *storage // from Listen on
@@ -76,6 +78,10 @@ func New(cfg *config.Config, opts Options) (*Daemon, error) {
 	d := &Daemon{opts: opts, cfg: cfg, log: opts.Log, started: time.Now()}
 	d.reload = reloadState{loaded: d.started}
 	d.chain.Store(first)
+	d.notify = d.newNotifier()
+	if err := d.notify.Configure(cfg.Webhooks()); err != nil {
+		return nil, err
+	}
 	for _, warning := range cfg.Warnings {
 		d.log.Warn("configuration", "warning", warning)
 	}
@@ -165,6 +171,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 
 	failed := make(chan error, 2)
 	var serving sync.WaitGroup
+	watching, quit := context.WithCancel(ctx)
+	defer quit()
+	serving.Go(func() { d.notify.Run(watching) })
 	serving.Go(func() { failed <- d.server.Serve(d.data) })
 	serving.Go(func() {
 		if err := d.admin.Serve(d.operator); !errors.Is(err, http.ErrServerClosed) {
@@ -177,6 +186,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	case err = <-failed:
 	}
 	stopping := time.Now()
+	quit() // how a daemon that goes stands is no news
 	d.drain()
 	serving.Wait()
 	d.storage.close(max(minClose, d.cfg.Server.DrainTimeout-time.Since(stopping)))
@@ -251,6 +261,9 @@ func (d *Daemon) Reload(cfg *config.Config) error {
 	var routes *front.Routes
 	if err == nil {
 		routes, err = next.routes(d.storage)
+	}
+	if err == nil { // last: it takes effect at once
+		err = d.notify.Configure(cfg.Webhooks())
 	}
 	if err != nil {
 		d.reload.err = err

@@ -28,7 +28,7 @@ func (d *Daemon) Snapshot() admin.Snapshot {
 		UptimeS:  int64(now.Sub(d.started).Seconds()),
 		Draining: d.draining.Load(),
 
-		Notifiers: []admin.Notifier{},
+		Notifiers: d.notify.Snapshot(),
 		Config: admin.ConfigState{
 			Source:       d.opts.Source,
 			LoadedAt:     reload.loaded,
