@@ -11,6 +11,7 @@ package pullchain
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"slices"
 	"time"
@@ -209,6 +210,37 @@ type Descriptor struct {
 	MediaType string        `json:"mediaType"`
 	Digest    digest.Digest `json:"digest"`
 	Size      int64         `json:"size"`
+	Platform  Platform      `json:"platform,omitzero"` // in an index: what the manifest is for
+}
+
+// A Platform says what an image runs on (OCI image-spec, image-index.md). It is the
+// manifest's word, of any length and content.
+type Platform struct {
+	OS           string `json:"os"`
+	Architecture string `json:"architecture"`
+	Variant      string `json:"variant,omitempty"`
+}
+
+// UnmarshalJSON reads a platform, or nothing of one that is written in another way: no
+// pull hangs on it.
+func (p *Platform) UnmarshalJSON(text []byte) error {
+	type plain Platform
+	var read plain
+	if json.Unmarshal(text, &read) == nil {
+		*p = Platform(read)
+	}
+	return nil
+}
+
+// String returns the platform as people type it, as in linux/arm64/v8; empty if there is none.
+func (p Platform) String() string {
+	switch {
+	case p.Architecture == "":
+		return p.OS
+	case p.Variant == "":
+		return p.OS + "/" + p.Architecture
+	}
+	return p.OS + "/" + p.Architecture + "/" + p.Variant
 }
 
 // A Quota is an upstream's answer to "how many pulls are left"

@@ -31,7 +31,7 @@ func (x *exchange) log() {
 	}
 	now := time.Now()
 	trace := x.trace()
-	x.account(status, now.Sub(x.rec.start), trace)
+	x.account(status, now.Sub(x.flight.At), trace)
 	// A handler of slog does not look at whether the context is canceled.
 	ctx, level := x.r.Context(), levelOf(status, x.err)
 	if !x.h.log.Enabled(ctx, level) {
@@ -53,7 +53,7 @@ func (x *exchange) log() {
 	}
 	attrs = append(attrs,
 		slog.Int64("bytes", x.rec.bytes),
-		slog.Int64("ms", now.Sub(x.rec.start).Milliseconds()),
+		slog.Int64("ms", now.Sub(x.flight.At).Milliseconds()),
 		slog.Int64("ttfb_ms", x.rec.ttfb.Milliseconds()),
 		slog.String("addr", x.flight.Addr.String()),
 		slog.String("client", x.flight.Family))

@@ -14,13 +14,13 @@ import (
 // begin tells the journal of a request for content.
 func (x *exchange) begin() {
 	x.flight.Form, x.flight.Request = string(x.form), &x.req
-	x.h.journal.Begin(&x.flight)
+	x.h.journal.Begin(x.flight)
 }
 
 // answered tells the journal where the content comes from that is about to be sent.
 func (x *exchange) answered() {
 	if x.req.Op == pullchain.Blob {
-		x.h.journal.Answered(&x.flight, x.resp.Cache, x.server(x.resp.Attempts))
+		x.h.journal.Answered(x.flight, x.resp.Cache, x.server(x.resp.Attempts))
 	}
 }
 
@@ -28,9 +28,9 @@ func (x *exchange) answered() {
 func (x *exchange) account(status int, took time.Duration, trace []pullchain.Attempt) {
 	x.flight.Form = string(x.form)
 	o := traffic.Outcome{
-		Method: x.r.Method, UserAgent: x.r.UserAgent(), Ping: x.pinged,
+		Method: x.r.Method, UserAgent: x.agent, Ping: x.pinged,
 		Status: status, Bytes: x.rec.bytes, TTFB: x.rec.ttfb, Took: took,
-		Cache: x.resp.Cache, Upstream: x.server(trace), Attempts: attemptsOf(trace, x.rec.start),
+		Cache: x.resp.Cache, Upstream: x.server(trace), Attempts: attemptsOf(trace, x.flight.At),
 		Failed: x.failed(status), Gone: x.gone,
 	}
 	if !x.req.Range.Whole() || x.parts != nil {
@@ -41,7 +41,16 @@ func (x *exchange) account(status int, took time.Duration, trace []pullchain.Att
 	} else {
 		o.Response = &x.resp
 	}
-	x.h.journal.End(&x.flight, &o)
+	x.h.journal.End(x.flight, &o)
+}
+
+// header is the first header of a name in its canonical spelling, without the search for
+// that: it takes 330 instructions.
+func header(h http.Header, canonical string) string {
+	if values := h[canonical]; len(values) > 0 {
+		return values[0]
+	}
+	return ""
 }
 
 // failed reports whether the client did not get what it asked for, though it waited. A

@@ -113,7 +113,7 @@ func (a answer) check() error {
 // sendHeader sends the status and headers of the response.
 func (a answer) sendHeader() {
 	a.setValidators()
-	a.rec.setHeader("Content-Type", contentType(a.req, a.resp.MediaType, a.resp.Header.Get("Content-Type")))
+	a.rec.setHeader("Content-Type", contentType(a.req, a.resp.MediaType, header(a.resp.Header, "Content-Type")))
 	if n := length(&a.resp); n >= 0 {
 		a.rec.setHeader("Content-Length", strconv.FormatInt(n, 10))
 	}

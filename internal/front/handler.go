@@ -121,7 +121,7 @@ func (h *Handler) admit(r *http.Request) (problem, bool) {
 	}
 	// Only browsers send this header. A page of another site could not read the
 	// answer, but it could spend the pull quota (Fetch Metadata, W3C).
-	if site := r.Header.Get("Sec-Fetch-Site"); site == "cross-site" || site == "same-site" {
+	if site := header(r.Header, "Sec-Fetch-Site"); site == "cross-site" || site == "same-site" {
 		return problem{
 			status:  http.StatusForbidden,
 			code:    wire.CodeDenied,

@@ -16,10 +16,9 @@ import (
 type recorder struct {
 	http.ResponseWriter
 	pace   pacer
-	start  time.Time
 	status int             // 0 until the headers are sent
 	bytes  int64           // of the body
-	flight *traffic.Flight // is told of them
+	flight *traffic.Flight // knows when the request came, and is told of the bytes
 	ttfb   time.Duration   // from the request to the headers
 
 	values [12]string // of headers: most answers have no more
@@ -43,7 +42,7 @@ func (w *recorder) WriteHeader(status int) {
 	now := time.Now()
 	if w.status == 0 {
 		w.status = status
-		w.ttfb = now.Sub(w.start)
+		w.ttfb = now.Sub(w.flight.At)
 	}
 	w.pace.allow(now)
 	w.ResponseWriter.WriteHeader(status)

@@ -41,7 +41,7 @@ func (x *exchange) takeOver(text string) (*statusLineWriter, bool) {
 
 // WriteHeader sends the status line and the headers.
 func (w *statusLineWriter) WriteHeader(status int) {
-	w.status, w.ttfb = status, time.Since(w.start)
+	w.status, w.ttfb = status, time.Since(w.flight.At)
 	// A new deadline: the one in force may be for reading what comes next.
 	_ = w.conn.SetDeadline(time.Now().Add(paceTime))
 	h := w.Header()

@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -18,7 +19,7 @@ type Counts struct {
 	InFlight map[string]int // by kind; every kind of answer that may take long is there
 	Clients  []ClientCount
 	Resumes  []ResumeCount
-	Pulls    []PullCount
+	Pulls    []PullCount // registries of which nothing was pulled are not there
 }
 
 // A RequestCount counts requests that are over.
@@ -85,6 +86,14 @@ type PullCount struct {
 // a large layer over a slow line more than the last.
 var bounds = [...]float64{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300}
 
+// limits are the bounds as durations.
+var limits = func() (limits [len(bounds)]time.Duration) {
+	for i, s := range bounds {
+		limits[i] = time.Duration(s * float64(time.Second))
+	}
+	return limits
+}()
+
 // A histogram counts durations; an array, so that one more costs no allocation.
 type histogram struct {
 	counts [len(bounds) + 1]uint64
@@ -92,8 +101,8 @@ type histogram struct {
 }
 
 func (h *histogram) add(d time.Duration) {
-	s, i := d.Seconds(), 0
-	for i < len(bounds) && s > bounds[i] {
+	i := 0
+	for i < len(limits) && d > limits[i] {
 		i++
 	}
 	h.counts[i]++
@@ -152,26 +161,48 @@ func methodIndex(method string) uint8 {
 	return uint8(max(0, slices.Index(methods[:], method)))
 }
 
-// A countKey is the labels of a count within a registry, packed so that a map of them
-// is fast.
+// Labels are those of a count within a registry, as indexes.
+type labels struct {
+	kind   kind
+	method uint8
+	cache  uint8
+}
+
+// commonCodes are the statuses of nearly all answers: they are counted without a map.
+var commonCodes = [...]int{200, 206, 304}
+
+func commonCode(code int) int {
+	switch code {
+	case 200:
+		return 0
+	case 206:
+		return 1
+	case 304:
+		return 2
+	}
+	return -1
+}
+
+// A countKey is labels and a status, packed for a map.
 type countKey uint32
 
-func newCountKey(k kind, method, cache uint8, code int) countKey {
+func newCountKey(l labels, code int) countKey {
 	if code < 100 || code > 599 {
 		code = 0
 	}
-	return countKey(k)<<16 | countKey(method)<<14 | countKey(cache)<<10 | countKey(code)
+	return countKey(l.kind)<<16 | countKey(l.method)<<14 | countKey(l.cache)<<10 | countKey(code)
 }
 
-func (c countKey) unpack() (k kind, method, cache uint8, code int) {
-	return kind(c >> 16), uint8(c>>14) & 3, uint8(c>>10) & 15, int(c & 1023)
+func (c countKey) unpack() (l labels, code int) {
+	return labels{kind(c >> 16), uint8(c>>14) & 3, uint8(c>>10) & 15}, int(c & 1023)
 }
 
 // A registry is the counts of one registry.
 type registry struct {
 	name     string
-	requests map[countKey]uint64
-	bytes    [numKinds][2]int64 // from upstreams, and from the cache
+	common   [numKinds][len(methods)][len(caches)][len(commonCodes)]uint64
+	requests map[countKey]uint64 // those with other statuses
+	bytes    [numKinds][2]int64  // from upstreams, and from the cache
 	timings  [numKinds][len(caches)]*timing
 	served   map[servedKey]*minutes
 	resumes  ResumeCount
@@ -181,18 +212,21 @@ type registry struct {
 type timing struct{ ttfb, duration histogram }
 
 // count counts one request that is over.
-func (r *registry) count(k kind, method uint8, o *Outcome) {
-	cache := cacheIndex(o.Cache)
-	r.requests[newCountKey(k, method, cache, o.Status)]++
+func (r *registry) count(l labels, o *Outcome) {
+	if i := commonCode(o.Status); i >= 0 {
+		r.common[l.kind][l.method][l.cache][i]++
+	} else {
+		r.requests[newCountKey(l, o.Status)]++
+	}
 	from := 0
-	if fromCache(o.Cache) {
+	if fromCache(caches[l.cache]) {
 		from = 1
 	}
-	r.bytes[k][from] += o.Bytes
-	t := r.timings[k][cache]
+	r.bytes[l.kind][from] += o.Bytes
+	t := r.timings[l.kind][l.cache]
 	if t == nil {
 		t = new(timing)
-		r.timings[k][cache] = t
+		r.timings[l.kind][l.cache] = t
 	}
 	t.ttfb.add(o.TTFB)
 	t.duration.add(o.Took)
@@ -206,7 +240,18 @@ func (j *Journal) Counts() Counts {
 	for k := kind(pullchain.Manifest); k <= kind(pullchain.Referrers); k++ {
 		c.InFlight[k.String()] = j.inFlight[k]
 	}
+	j.sweepLocked(time.Now())
+	active := map[string]int{}
+	for _, p := range j.pulls {
+		if p.state == StateActive {
+			active[p.shown.Registry]++
+		}
+	}
 	for _, name := range sortedKeys(j.registries) {
+		pulls := j.registries[name].pulls
+		if pulls.Active = active[name]; pulls.Active > 0 || pulls.Done > 0 || pulls.Failed > 0 {
+			c.Pulls = append(c.Pulls, pulls)
+		}
 		j.registries[name].export(&c, j.flyingLocked(name))
 	}
 	for key, n := range j.families {
@@ -218,13 +263,31 @@ func (j *Journal) Counts() Counts {
 	return c
 }
 
+// all returns the counts of requests.
+func (r *registry) all() map[countKey]uint64 {
+	all := maps.Clone(r.requests)
+	for k := range numKinds {
+		for m := range methods {
+			for c := range caches {
+				for i, n := range r.common[k][m][c] {
+					if n > 0 {
+						all[newCountKey(labels{k, uint8(m), uint8(c)}, commonCodes[i])] = n
+					}
+				}
+			}
+		}
+	}
+	return all
+}
+
 // export appends the counts of a registry. flying are the bytes of answers that are
 // under way.
 func (r *registry) export(c *Counts, flying [numKinds][2]int64) {
-	for _, key := range sortedKeys(r.requests) {
-		k, method, cache, code := key.unpack()
+	all := r.all()
+	for _, key := range sortedKeys(all) {
+		l, code := key.unpack()
 		c.Requests = append(c.Requests, RequestCount{
-			Registry: r.name, Kind: k.String(), Method: methods[method], Code: code, Cache: cacheWord(cache), N: r.requests[key],
+			Registry: r.name, Kind: l.kind.String(), Method: methods[l.method], Code: code, Cache: cacheWord(l.cache), N: all[key],
 		})
 	}
 	for k := range numKinds {
@@ -249,11 +312,11 @@ func (r *registry) export(c *Counts, flying [numKinds][2]int64) {
 // flyingLocked sums the bytes that answers under way have sent, by kind and source.
 func (j *Journal) flyingLocked(registry string) (sum [numKinds][2]int64) {
 	for f := j.flights; f != nil; f = f.next {
-		if f.registry.name != registry || !f.answered {
+		if f.registry.name != registry || f.source == nil {
 			continue
 		}
 		from := 0
-		if fromCache(f.cache) {
+		if fromCache(f.source.cache) {
 			from = 1
 		}
 		sum[f.kind][from] += f.sent.Load()

@@ -4,8 +4,8 @@ import "time"
 
 // A Request is one request of a client that is over. All fields are always there.
 type Request struct {
-	ID           string    `json:"id"` // the word that the access log and error answers have
-	Pull         string    `json:"pull"`
+	ID           string    `json:"id"`     // the word that the access log and error answers have
+	Pull         string    `json:"pull"`   // the ID of the pull that it belongs to; empty if to none
 	At           time.Time `json:"at"`     // when it came
 	Client       string    `json:"client"` // the family: docker, containerd, …
 	Addr         string    `json:"addr"`
@@ -88,7 +88,20 @@ type Pull struct {
 	Resumes      int            `json:"resumes"`
 	ResumedBytes int64          `json:"resumed_bytes"`
 	Code         string         `json:"code"`     // of the last failure
-	Requests     []Request      `json:"requests"` // those still known, the oldest first
+	Contents     []Content      `json:"contents"` // configs and layers that are known of, those under way first
+	Requests     []Request      `json:"requests"` // those still known, the oldest first; only of a pull that is asked for by itself
+}
+
+// A Content is a config or a layer of a Pull.
+type Content struct {
+	Digest   string `json:"digest"`
+	Layer    bool   `json:"layer"`
+	Size     int64  `json:"size"` // 0 if it is not known
+	Sent     int64  `json:"sent"` // in this pull
+	Done     bool   `json:"done"` // sent whole
+	Active   bool   `json:"active"`
+	Upstream string `json:"upstream"`
+	Cache    string `json:"cache"`
 }
 
 // A Client is one runtime at one address.

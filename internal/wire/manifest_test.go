@@ -20,7 +20,7 @@ func descriptor(mediaType string, d digest.Digest, size int64) pullchain.Descrip
 const (
 	configJSON = `"config":{"mediaType":"c","digest":"` + sha256 + `","size":1}`
 	layersJSON = `"layers":[{"mediaType":"l","digest":"` + sha512 + `","size":2,"urls":["http://169.254.169.254/"]}]`
-	listJSON   = `"manifests":[{"mediaType":"m","digest":"` + sha256 + `","size":3,"platform":{"os":"linux"}}]`
+	listJSON   = `"manifests":[{"mediaType":"m","digest":"` + sha256 + `","size":3,"platform":{"os":"linux","architecture":"arm64","variant":"v8","os.features":["x"]}}]`
 	schema1    = `{"schemaVersion":1,"name":"a","tag":"b","architecture":"amd64","fsLayers":[{"blobSum":"` + sha256 + `"}],"history":[],"signatures":[]}`
 )
 
@@ -38,7 +38,9 @@ func document2(mediaType string, parts ...string) string {
 func TestParseManifest(t *testing.T) {
 	t.Parallel()
 	imageLinks := []pullchain.Descriptor{descriptor("c", sha256, 1), descriptor("l", sha512, 2)}
+	bareLinks := []pullchain.Descriptor{descriptor("m", sha256, 3)}
 	indexLinks := []pullchain.Descriptor{descriptor("m", sha256, 3)}
+	indexLinks[0].Platform = pullchain.Platform{OS: "linux", Architecture: "arm64", Variant: "v8"}
 	tests := []struct {
 		name, sent, body, want string
 		links                  []pullchain.Descriptor
@@ -58,7 +60,8 @@ func TestParseManifest(t *testing.T) {
 		{"null manifests in an image", TypeOCIManifest, document2(TypeOCIManifest, configJSON, layersJSON, `"manifests":null`), TypeOCIManifest, imageLinks, nil},
 		{"no version", TypeOCIIndex, `{` + listJSON + `}`, TypeOCIIndex, indexLinks, nil},
 		{"more keys", TypeOCIManifest, document2(TypeOCIManifest, configJSON, layersJSON, `"subject":{"digest":"x"}`, `"annotations":{"layers":"x"}`, `"x":1`, `"x":2`), TypeOCIManifest, imageLinks, nil},
-		{"other algorithms", TypeOCIIndex, document2("", `"manifests":[{"digest":"blake3:abc"},{"mediaType":"m","digest":"`+sha256+`","size":3}]`), TypeOCIIndex, indexLinks, nil},
+		{"other algorithms", TypeOCIIndex, document2("", `"manifests":[{"digest":"blake3:abc"},{"mediaType":"m","digest":"`+sha256+`","size":3}]`), TypeOCIIndex, bareLinks, nil},
+		{"odd platforms", TypeOCIIndex, document2("", `"manifests":[{"mediaType":"m","digest":"`+sha256+`","size":3,"platform":"linux"},{"mediaType":"m","digest":"`+sha256+`","size":3,"platform":{"os":7}}]`), TypeOCIIndex, append(bareLinks, bareLinks...), nil},
 		{"schema 1", TypeDockerSchema1, schema1, TypeDockerSchema1, nil, nil},
 		{"signed schema 1", TypeDockerSigned1, schema1, TypeDockerSigned1, nil, nil},
 
