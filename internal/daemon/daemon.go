@@ -18,6 +18,7 @@ import (
 
 	"github.com/pullchain/pullchain/internal/admin"
 	"github.com/pullchain/pullchain/internal/config"
+	"github.com/pullchain/pullchain/internal/dashboard"
 	"github.com/pullchain/pullchain/internal/front"
 	"github.com/pullchain/pullchain/internal/notify"
 )
@@ -125,8 +126,10 @@ func (d *Daemon) Listen() error {
 // adminServer returns the server of the operator's plane. It needs no drain: its
 // answers are short, or streams that their reader can ask for again.
 func (d *Daemon) adminServer() *http.Server {
+	from := admin.Sources{Snapshot: d.Snapshot, Cache: d.storage.forOperators(), Upstreams: d, Events: d.chain.Load().events, History: d.sampler.rings}
+	from.Pages = dashboard.New(from)
 	return &http.Server{
-		Handler:           admin.New(d.cfg.Admin, admin.Sources{Snapshot: d.Snapshot, Cache: d.storage.forOperators(), Upstreams: d, Events: d.chain.Load().events, History: d.sampler.rings}),
+		Handler:           admin.New(d.cfg.Admin, from),
 		ReadHeaderTimeout: 10 * time.Second, // these are docs/faults.md 6's; its answers are small
 		ReadTimeout:       30 * time.Second,
 		WriteTimeout:      30 * time.Second,

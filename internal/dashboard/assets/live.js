@@ -5,7 +5,7 @@
 const doc = document, root = doc.documentElement;
 const badge = doc.getElementById("live"), say = doc.getElementById("say");
 const patience = { gap: 500, poll: 5000, renew: 10000, stale: 15000 }; // milliseconds
-const topics = ["transition", "failover", "pull", "request", "warning", "override", "config", "cache", "probe", "demo"];
+const topics = ["verdict", "transition", "failover", "forced"];
 
 let stream, failures = 0, streaming = false;
 let wanted = new Set(), timer = 0, busy = false, lastAsked = 0, lastGood = Date.now();
@@ -134,6 +134,7 @@ function turn() {
   turns++;
   const every = (streaming ? patience.renew : patience.poll) / 1000; // ages and countdowns change by themselves
   if (turns % every === 0) wantAll();
+  else want(panels().filter((p) => p.dataset.every && turns % p.dataset.every === 0).map((p) => p.dataset.panel));
   if (!stream && turns % 30 === 0) listen();
   show();
 }
