@@ -24,6 +24,12 @@ const (
 	StateUnknown     = "unknown" // neither probed nor asked yet
 )
 
+// States are all the words.
+var States = []string{
+	StateServing, StateStandby, StateDegraded, StateCooling, StateOpen, StateHalfOpen, StateDown, StateQuarantined, StateDrained,
+	StateDisabled, StateUnknown,
+}
+
 // chainStates is the state of each lane of a registry, and since when. It outlives
 // the Balancers that a reload replaces. Its fields are guarded by the mutex of its
 // events, but for first.

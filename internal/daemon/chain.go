@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -110,7 +111,7 @@ func (c *chain) registry(cfg *config.Config, r config.Registry, old *chain) (reg
 			continue
 		}
 		lanes = append(lanes, p.lane)
-		jobs = append(jobs, healthcheck.Job{Target: p.lane, Config: u.Probe, Kind: func(err error) string { return string(pullchain.CodeOf(err)) }})
+		jobs = append(jobs, healthcheck.Job{Target: p.lane, Config: u.Probe, Kind: probeFailure})
 	}
 	// The balancer's memory of which lane has what, and the prober's history, belong to
 	// the registry: they stay over a reload even where a path is new.
@@ -122,6 +123,9 @@ func (c *chain) registry(cfg *config.Config, r config.Registry, old *chain) (reg
 		checker:  healthcheck.New(jobs, was.checker),
 	}, errors.Join(errs...)
 }
+
+// probeFailure names the kind of a failed probe.
+func probeFailure(err error) string { return cmp.Or(string(pullchain.CodeOf(err)), "unknown") }
 
 // path returns the path for u, the old one if nothing about it has changed.
 func (c *chain) path(cfg *config.Config, registry string, u config.Upstream, old *chain) (*path, error) {

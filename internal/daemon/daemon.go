@@ -20,6 +20,7 @@ import (
 	"github.com/pullchain/pullchain/internal/config"
 	"github.com/pullchain/pullchain/internal/dashboard"
 	"github.com/pullchain/pullchain/internal/front"
+	"github.com/pullchain/pullchain/internal/metrics"
 	"github.com/pullchain/pullchain/internal/notify"
 )
 
@@ -127,6 +128,7 @@ func (d *Daemon) Listen() error {
 // answers are short, or streams that their reader can ask for again.
 func (d *Daemon) adminServer() *http.Server {
 	from := admin.Sources{Snapshot: d.Snapshot, Cache: d.storage.forOperators(), Upstreams: d, Events: d.chain.Load().events, History: d.sampler.rings}
+	from.Metrics = metrics.New(metrics.Sources{Snapshot: d.Snapshot, Traffic: d.handler.Traffic().Counts, Log: d.log})
 	from.Pages = dashboard.New(from)
 	return &http.Server{
 		Handler:           admin.New(d.cfg.Admin, from),
