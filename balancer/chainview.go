@@ -53,7 +53,7 @@ func (v *chainView) first(t time.Time) *Lane {
 	for i := range v.lanes {
 		l := &v.lanes[i]
 		cfg := &l.lane.cfg
-		if !cfg.Resolve || l.closed(pullchain.ClassManifest, t) != nil {
+		if !l.pullable(t) {
 			continue
 		}
 		candidates = append(candidates, candidate{
@@ -65,6 +65,11 @@ func (v *chainView) first(t time.Time) *Lane {
 		return v.lanes[c.index].lane
 	}
 	return nil
+}
+
+// pullable reports whether the lane may be asked for a tag at t.
+func (v *laneView) pullable(t time.Time) bool {
+	return v.lane.cfg.Resolve && v.closed(pullchain.ClassManifest, t) == nil
 }
 
 // at returns the state of each lane at t, but for since.

@@ -53,7 +53,7 @@ type Failover struct {
 }
 
 // eventsKept is how many of the last events are kept, of each kind and for each
-// registry: a mirror that lacks what is asked for makes a failover of every pull,
+// registry, and of transitions for each lane: a mirror that lacks what is asked for makes a failover of every pull,
 // and must not wash away what happened elsewhere.
 const eventsKept = 100
 
@@ -88,10 +88,11 @@ type Events struct {
 
 type eventKey struct {
 	registry string
+	upstream string // of transitions: a lane that comes and goes must not wash away the others'
 	kind     EventKind
 }
 
-// An eventLog is the last events of one kind at one registry, oldest first.
+// An eventLog is the last events of one key, oldest first.
 type eventLog struct {
 	events []Event
 	total  uint64
@@ -197,7 +198,10 @@ func (e *Events) add(ev Event) {
 func (e *Events) appendLocked(ev Event) {
 	e.last++
 	ev.Seq = e.last
-	key := eventKey{ev.Registry, ev.Kind}
+	key := eventKey{registry: ev.Registry, kind: ev.Kind}
+	if ev.Kind == KindTransition {
+		key.upstream = ev.Upstream
+	}
 	log := e.logs[key]
 	if log == nil {
 		log = &eventLog{}
@@ -267,7 +271,7 @@ func (e *Events) live() []*chainStates {
 func (e *Events) failovers(registry string) ([]Failover, uint64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	log := e.logs[eventKey{registry, KindFailover}]
+	log := e.logs[eventKey{registry: registry, kind: KindFailover}]
 	if log == nil {
 		return nil, 0
 	}
@@ -276,4 +280,25 @@ func (e *Events) failovers(registry string) ([]Failover, uint64) {
 		out = append(out, *ev.Failover)
 	}
 	return out, log.total
+}
+
+// transitionsShown is how many of a lane's last transitions its snapshot has.
+const transitionsShown = 20
+
+// transitions returns the last ones of a lane, the newest first.
+func (e *Events) transitions(registry, upstream string) []Transition {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	out := []Transition{} // and never null in JSON
+	log := e.logs[eventKey{registry, upstream, KindTransition}]
+	if log == nil {
+		return out
+	}
+	for _, ev := range slices.Backward(log.events) {
+		if len(out) == transitionsShown {
+			break
+		}
+		out = append(out, Transition{ev.At, ev.From, ev.To, ev.Until, ev.Code})
+	}
+	return out
 }

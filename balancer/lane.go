@@ -58,24 +58,6 @@ type load struct {
 	closed   atomic.Uint64
 }
 
-// past is what a lane remembers of its requests. It is guarded by its lane's
-// mutex.
-type past struct {
-	lastError  error
-	lastFailed time.Time
-	lastServed [pullchain.NumClasses]time.Time
-	asked      bool // at least once
-}
-
-// served is when the lane served last, whatever it was.
-func (p *past) served() time.Time {
-	last := p.lastServed[pullchain.ClassManifest]
-	if blob := p.lastServed[pullchain.ClassBlob]; blob.After(last) {
-		return blob
-	}
-	return last
-}
-
 // NewLane returns a lane over up whose gates all stand open.
 func NewLane(up Upstream, cfg LaneConfig) *Lane {
 	if cfg.Weight == 0 {

@@ -45,7 +45,7 @@ func (l *Lane) learnSuccess(a *admission, now time.Time) {
 	if a.token != nil {
 		g.cooldowns[pullchain.ClassToken].ok(a.began, true)
 	}
-	l.past.lastServed[class] = now
+	l.past.served(class, now)
 	if !a.began.Before(g.dialBackoff.since) {
 		g.dialBackoff = dialBackoff{}
 	}

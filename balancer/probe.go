@@ -82,6 +82,7 @@ func (l *Lane) Probe(ctx context.Context) error {
 	}
 	l.cfg.Egress.ok(began)
 	l.mu.Lock()
+	l.past.proved = true
 	if l.canary.manifest.Op == 0 {
 		l.gates.failback.success(time.Now()) // it has served nothing yet that could be asked for again
 	}
@@ -171,7 +172,7 @@ func (l *Lane) Pace() (quiet, urgent bool) {
 	urgent = urgent || v.failback.holds(now) || v.dialBackoff.at(now) || v.probe != nil && (v.probe.down || v.probe.err != nil)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	served := l.past.served()
+	served := l.past.last()
 	proven := now.Sub(served) < provenFor && served.After(l.past.lastFailed)
 	return proven && !urgent, urgent
 }

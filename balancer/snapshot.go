@@ -11,6 +11,7 @@ type Snapshot struct {
 	Registry       string         `json:"registry"`
 	Strategy       Strategy       `json:"strategy"`
 	Pullable       bool           `json:"pullable"` // some lane may be asked for a tag
+	Proved         bool           `json:"proved"`   // and such a lane has been seen to work, by a probe or a request, since the process began
 	Lanes          []LaneSnapshot `json:"upstreams"`
 	Failovers      []Failover     `json:"failovers"` // the last, newest first
 	FailoversTotal uint64         `json:"failovers_total"`
@@ -39,7 +40,9 @@ type LaneSnapshot struct {
 	SkewMS        int64              `json:"skew_ms"`
 	TLSExpiry     *time.Time         `json:"tls_expiry"`
 	TLSIssuer     string             `json:"tls_issuer"`
-	Throughput    int64              `json:"throughput_bytes_per_s"`
+	Throughput    int64              `json:"throughput_bytes_per_s"`     // of blobs, moving average
+	ThroughputP50 int64              `json:"throughput_p50_bytes_per_s"` // of the last 32 blobs; 0 is none
+	ThroughputP95 int64              `json:"throughput_p95_bytes_per_s"`
 	IgnoresRange  bool               `json:"ignores_range"`
 	Settled       bool               `json:"settled"`
 	Flapping      bool               `json:"flapping"`
@@ -47,7 +50,20 @@ type LaneSnapshot struct {
 	First         bool               `json:"first"`    // it is asked for a tag first
 	Eligible      bool               `json:"eligible"` // no gate keeps it from being asked for a manifest
 	LastServed    *time.Time         `json:"last_served"`
+	FirstServed   *time.Time         `json:"first_served"` // since the lane was made
+	Proved        bool               `json:"proved"`       // it has been seen to work since then
+	Failing       bool               `json:"failing"`      // its last probe failed
+	Transitions   []Transition       `json:"transitions"`  // the last 20, newest first
 	Counts        LaneCounts         `json:"-"`
+}
+
+// A Transition is a change of a lane's state.
+type Transition struct {
+	At    time.Time      `json:"at"`
+	From  string         `json:"from"`
+	To    string         `json:"to"`
+	Until *time.Time     `json:"until"` // when it was to end by itself; null if that was not known
+	Code  pullchain.Code `json:"code"`
 }
 
 // A BreakerSnapshot is a breaker as it stands.
@@ -120,6 +136,8 @@ func (b *Balancer) Snapshot() Snapshot {
 	for i := range v.lanes {
 		l := v.lanes[i].snapshot(i+1, &states[i], now)
 		l.First = v.lanes[i].lane == first
+		l.Transitions = b.states.events.transitions(b.registry, l.Upstream)
+		s.Proved = s.Proved || l.Proved && v.lanes[i].pullable(now)
 		s.Lanes = append(s.Lanes, l)
 	}
 	return s
@@ -133,8 +151,9 @@ func (v *laneView) snapshot(place int, state *laneState, now time.Time) LaneSnap
 		State: state.word, Since: stamp(state.since), Until: state.until, Code: state.code,
 		Authoritative: l.cfg.Authoritative, Metered: l.cfg.Metered, InFlight: l.load.inFlight.Load(),
 		SkewMS: facts.Skew.Milliseconds(), TLSExpiry: stamp(facts.TLSExpiry), TLSIssuer: facts.TLSIssuer,
-		Throughput: int64(l.ledger.throughput()),
-		Cooldowns:  []CooldownSnapshot{}, Gates: []GateSnapshot{},
+		Throughput: int64(l.ledger.throughput()), ThroughputP50: int64(l.ledger.rateOf(0.5)), ThroughputP95: int64(l.ledger.rateOf(0.95)),
+		Failing:   v.gates.falling(),
+		Cooldowns: []CooldownSnapshot{}, Gates: []GateSnapshot{},
 		Eligible: v.closed(pullchain.ClassManifest, now) == nil, Counts: l.counts(),
 		IgnoresRange: v.gates.ignoresRange, Settled: !v.gates.failback.holds(now), Flapping: v.gates.flapping(now),
 	}
@@ -146,7 +165,7 @@ func (v *laneView) snapshot(place int, state *laneState, now time.Time) LaneSnap
 	}
 	v.snapshotBreakers(&s, now)
 	v.snapshotGates(&s, now)
-	v.snapshotErrors(&s)
+	v.snapshotPast(&s)
 	return s
 }
 
@@ -175,15 +194,16 @@ func (v *laneView) snapshotGates(s *LaneSnapshot, now time.Time) {
 	}
 }
 
-// snapshotErrors adds when it served last, and what went wrong last: that of a failing probe where it is why
-// the lane is degraded, else that of the last failed request.
-func (v *laneView) snapshotErrors(s *LaneSnapshot) {
+// snapshotPast adds when the lane has served, and what went wrong last: that of a
+// failing probe where it is why the lane is degraded, else that of the last failed
+// request.
+func (v *laneView) snapshotPast(s *LaneSnapshot) {
 	l := v.lane
 	l.mu.Lock()
 	if e, ok := errorsAs(l.past.lastError); ok {
 		s.LastError = &ErrorSnapshot{l.past.lastFailed, e.Code, e.Status, e.Error()}
 	}
-	s.LastServed = stamp(l.past.served())
+	s.Proved, s.FirstServed, s.LastServed = l.past.proved, stamp(l.past.firstServed), stamp(l.past.last())
 	l.mu.Unlock()
 	switch {
 	case s.State == StateDegraded && len(s.Gates) == 0 && v.gates.falling():

@@ -1,6 +1,7 @@
 package balancer
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 	"time"
@@ -14,7 +15,9 @@ type laneLedger struct {
 	mu       sync.Mutex
 	classes  [pullchain.NumClasses]classLedger
 	requests outcomeCounts
-	rate     float64 // bytes/s of blob bodies, moving average; 0 before the first
+	rate     float64     // bytes/s of blob bodies, moving average; 0 before the first
+	rates    [32]float64 // ring of the same, of single bodies
+	flows    int         // rates seen
 }
 
 type classLedger struct {
@@ -94,6 +97,8 @@ func (s *laneLedger) flowed(n int64, d time.Duration) {
 	rate := float64(n) / d.Seconds()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.rates[s.flows%len(s.rates)] = rate
+	s.flows++
 	if s.rate == 0 {
 		s.rate = rate
 		return
@@ -136,9 +141,24 @@ func (s *laneLedger) percentile(class pullchain.Class, p float64) time.Duration 
 	c := &s.classes[class]
 	waits := slices.Clone(c.waits[:min(c.n, len(c.waits))])
 	s.mu.Unlock()
-	if len(waits) == 0 {
-		return 0
+	return partOf(waits, p)
+}
+
+// rateOf returns the p-th part of the bytes per second of the last blob bodies, 0 when
+// there were none.
+func (s *laneLedger) rateOf(p float64) float64 {
+	s.mu.Lock()
+	rates := slices.Clone(s.rates[:min(s.flows, len(s.rates))])
+	s.mu.Unlock()
+	return partOf(rates, p)
+}
+
+// partOf returns the p-th part of values, which it sorts; 0 when there are none.
+func partOf[T cmp.Ordered](values []T, p float64) T {
+	if len(values) == 0 {
+		var none T
+		return none
 	}
-	slices.Sort(waits)
-	return waits[min(int(p*float64(len(waits))), len(waits)-1)]
+	slices.Sort(values)
+	return values[min(int(p*float64(len(values))), len(values)-1)]
 }
