@@ -154,12 +154,15 @@ func (h *handler) ready(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// pullable reports whether one registry at least can be pulled from. All would be
-// too much to ask for: one registry that is down would take the others' pulls off
-// this replica, with nowhere better to go.
+// pullable reports whether one registry at least can be pulled from, as far as is
+// known. All would be too much to ask for: one registry that is down would take the
+// others' pulls off this replica, with nowhere better to go. A replica that has just
+// started is ready as soon as it listens, although nothing is proved yet: it would
+// hold up a rolling update, and a pull that comes finds out by itself. It is not, once
+// the first probes of all registries have failed.
 func pullable(list []Registry) bool {
 	for _, r := range list {
-		if r.Pullable {
+		if Standing(r.Snapshot) != Unreachable {
 			return true
 		}
 	}

@@ -36,6 +36,9 @@ func TestAnswers(t *testing.T) {
 	ready, draining, down := snapshot(), snapshot(), snapshot()
 	draining.Draining = true
 	down.Registries = down.Registries[2:]
+	starting, noNetwork := snapshot(), snapshot()
+	starting.Registries = []admin.Registry{{Snapshot: unproved("docker.io", lane(1, "docker-hub", balancer.StateUnknown, "", 0))}}
+	noNetwork.Registries = []admin.Registry{{Snapshot: unproved("docker.io", falling(1, "docker-hub", pullchain.CodeDNS))}}
 	locked := admin.Config{Listen: "0.0.0.0:5152", Token: "s3cret"}
 	tests := []struct {
 		name           string
@@ -53,6 +56,8 @@ func TestAnswers(t *testing.T) {
 		{"one registry is not", admin.Config{}, ready, "GET", "/-/readyz?registry=quay.io", nil, 503, "quay.io has no path: quay does not answer"},
 		{"an unknown registry", admin.Config{}, ready, "GET", "/-/readyz?registry=nope.io", nil, 404, `"code":"unknown_registry"`},
 		{"nothing is ready", admin.Config{}, down, "GET", "/-/readyz", nil, 503, "not ready: 0 of 1 registries pullable."},
+		{"just started", admin.Config{}, starting, "GET", "/-/readyz", nil, 200, "ok\n"},
+		{"a start without a network", admin.Config{}, noNetwork, "GET", "/-/readyz", nil, 503, "docker.io has not been reached since the start: docker-hub has no address (dns)."},
 		{"draining", admin.Config{}, draining, "GET", "/-/readyz", nil, 503, "draining\n"},
 		{"draining, one registry", admin.Config{}, draining, "GET", "/-/readyz?registry=ghcr.io", nil, 503, "draining\n"},
 		{"draining is still alive", admin.Config{}, draining, "GET", "/-/healthz", nil, 200, "ok\n"},

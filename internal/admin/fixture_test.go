@@ -29,7 +29,28 @@ func lane(order int, name, state string, code pullchain.Code, left time.Duration
 }
 
 func chain(name string, pullable bool, lanes ...balancer.LaneSnapshot) balancer.Snapshot {
-	return balancer.Snapshot{Registry: name, Strategy: balancer.Ordered, Pullable: pullable, Lanes: lanes}
+	return balancer.Snapshot{Registry: name, Strategy: balancer.Ordered, Pullable: pullable, Proved: pullable, Lanes: lanes}
+}
+
+// unproved is a chain of which no lane has been seen to work.
+func unproved(name string, lanes ...balancer.LaneSnapshot) balancer.Snapshot {
+	c := chain(name, true, lanes...)
+	c.Proved = false
+	return c
+}
+
+// falling is a lane whose last probe failed.
+func falling(order int, name string, code pullchain.Code) balancer.LaneSnapshot {
+	l := lane(order, name, balancer.StateDegraded, code, 0)
+	l.Failing = true
+	return l
+}
+
+// pullOnly is a lane that is not asked what a tag names.
+func pullOnly(order int, name string) balancer.LaneSnapshot {
+	l := lane(order, name, balancer.StateStandby, "", 0)
+	l.Trust = "pull"
+	return l
 }
 
 func passed(n int) []healthcheck.Result { return make([]healthcheck.Result, n) }

@@ -57,8 +57,9 @@ type ConfigState struct {
 // served by.
 type Registry struct {
 	balancer.Snapshot
-	Probes []healthcheck.TargetSnapshot `json:"probes"`
-	Served []Served                     `json:"served"` // by class, the most first; without those that served nothing
+	Standing string                       `json:"standing"` // see [Standing]
+	Probes   []healthcheck.TargetSnapshot `json:"probes"`
+	Served   []Served                     `json:"served"` // by class, the most first; without those that served nothing
 }
 
 // Served counts the answers of one class that clients got from one upstream.

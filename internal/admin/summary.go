@@ -30,7 +30,8 @@ const maxRemarks = 3
 // is no cache, at the time now, as in "7 of 7 registries pullable. docker.io on
 // cf-worker: docker-hub is 429, back in 14 min."
 //
-// A chain is degraded when it has no path, when an upstream before the serving
+// A chain counts as pullable once an upstream has been seen to work, see [Standing].
+// It is degraded when it has no path, when an upstream before the serving
 // one is out of order, when the serving one is itself ailing, or when only one
 // of several is left. A chain whose spare upstream is gone while others remain
 // is not, its table shows that; unless the spare was caught sending wrong bytes,
@@ -42,17 +43,19 @@ func Summarize(chains []balancer.Snapshot, kept *cache.Snapshot, now time.Time) 
 
 // SummarizeIn is Summarize in the language of m.
 func SummarizeIn(m *messages.Catalogue, chains []balancer.Snapshot, kept *cache.Snapshot, now time.Time) Summary {
-	pullable := 0
+	count := map[string]int{}
 	var remarks []string
 	for _, c := range chains {
-		if c.Pullable {
-			pullable++
-		}
+		count[Standing(c)]++
 		if r := remark(m, c, now); r != "" {
 			remarks = append(remarks, r)
 		}
 	}
-	parts := []string{m.Text("summary.count", "ok", pullable, "all", len(chains))}
+	key := "summary.count"
+	if count[Starting] > 0 {
+		key = "summary.starting"
+	}
+	parts := []string{m.Text(key, "ok", count[Pullable], "all", len(chains))}
 	if extra := len(remarks) - maxRemarks; extra > 0 {
 		remarks = append(remarks[:maxRemarks], m.Text("summary.more", "count", extra))
 	}
@@ -63,9 +66,9 @@ func SummarizeIn(m *messages.Catalogue, chains []balancer.Snapshot, kept *cache.
 	}
 	v := Summary{Level: LevelOK, Text: strings.Join(append(parts, remarks...), m.Text("summary.space"))}
 	switch {
-	case pullable == 0:
+	case count[Unreachable] == len(chains):
 		v.Level = LevelOutage
-	case len(remarks) > 0:
+	case len(remarks) > 0 || count[Starting] > 0:
 		v.Level = LevelDegraded
 	}
 	return v
@@ -79,14 +82,16 @@ func RemarkIn(m *messages.Catalogue, c balancer.Snapshot, now time.Time) string 
 
 // remark says what is wrong with a chain, or nothing.
 func remark(m *messages.Catalogue, c balancer.Snapshot, now time.Time) string {
-	serving := servingLane(c)
+	standing, serving := Standing(c), servingLane(c)
 	before, after := outOfOrder(c, serving)
 	switch {
-	case !c.Pullable && len(before) == 0:
+	case standing == Unreachable && c.Pullable:
+		return m.Text("summary.unproved", "registry", c.Registry, "troubles", troubles(m, failing(c), now))
+	case standing == Unreachable && len(before) == 0:
 		return m.Text("summary.no_path", "registry", c.Registry)
-	case !c.Pullable:
+	case standing == Unreachable:
 		return m.Text("summary.no_path_because", "registry", c.Registry, "troubles", troubles(m, before, now))
-	case serving == nil:
+	case standing == Starting || serving == nil:
 		return ""
 	case len(before) > 0:
 		return m.Text("summary.on", "registry", c.Registry, "upstream", serving.Upstream, "troubles", troubles(m, before, now))
@@ -110,7 +115,7 @@ func onlyIgnoresRange(l balancer.LaneSnapshot) bool {
 
 // servingLane returns the lane that a pull would be answered by, or nil.
 func servingLane(c balancer.Snapshot) *balancer.LaneSnapshot {
-	if !c.Pullable {
+	if Standing(c) == Unreachable {
 		return nil
 	}
 	var second *balancer.LaneSnapshot

@@ -114,7 +114,7 @@ func (c *statusCmd) watch(ctx context.Context, a *app, p *adminClient) error {
 // without a path is worse than a degraded one, so it is looked for first.
 func checkCode(s admin.Snapshot) int {
 	for _, r := range s.Registries {
-		if !r.Pullable {
+		if admin.Standing(r.Snapshot) == admin.Unreachable {
 			return exitNoPath
 		}
 	}

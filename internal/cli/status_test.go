@@ -17,7 +17,7 @@ import (
 // chain is a registry's chain of one upstream in a state.
 func chain(name, state string, code pullchain.Code) admin.Registry {
 	return admin.Registry{Snapshot: balancer.Snapshot{
-		Registry: name, Strategy: balancer.Ordered, Pullable: state == balancer.StateServing || state == balancer.StateDegraded,
+		Registry: name, Strategy: balancer.Ordered, Pullable: state == balancer.StateServing || state == balancer.StateDegraded, Proved: true,
 		Lanes: []balancer.LaneSnapshot{{Upstream: "up-" + name, Order: 1, State: state, Code: code, Via: "direct"}},
 	}}
 }

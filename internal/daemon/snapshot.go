@@ -46,7 +46,8 @@ func (d *Daemon) Snapshot() admin.Snapshot {
 		s.Config.LastReloadError = reload.err.Error()
 	}
 	for _, r := range d.chain.Load().registries {
-		s.Registries = append(s.Registries, admin.Registry{Snapshot: r.balancer.Snapshot(), Probes: r.checker.Snapshot(), Served: d.served(r.name)})
+		b := r.balancer.Snapshot()
+		s.Registries = append(s.Registries, admin.Registry{Snapshot: b, Standing: admin.Standing(b), Probes: r.checker.Snapshot(), Served: d.served(r.name)})
 	}
 	s.Cache = d.storage.snapshot()
 	s.Summary = admin.Summarize(s.Chains(), s.Cache, now)

@@ -38,7 +38,7 @@ func busy(l balancer.LaneSnapshot, requests, failures uint64, p95 float64) balan
 }
 
 func chain(name string, pullable bool, lanes ...balancer.LaneSnapshot) balancer.Snapshot {
-	return balancer.Snapshot{Registry: name, Strategy: balancer.Ordered, Pullable: pullable, Lanes: lanes}
+	return balancer.Snapshot{Registry: name, Strategy: balancer.Ordered, Pullable: pullable, Proved: pullable, Lanes: lanes}
 }
 
 const sum = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"

@@ -68,13 +68,11 @@ func (v *visit) verdict() verdict {
 	s := &v.Snapshot
 	out := verdict{Level: v.Level, Icon: favicons[v.Level].icon, Favicon: v.Favicon(), Word: v.messages.Text("level." + v.Level), Version: s.Version,
 		Started: v.at(s.Started), Source: s.Config.Source, Loaded: v.at(s.Config.LoadedAt)}
-	pullable := 0
+	standing := map[string]int{}
 	for i := range s.Registries {
-		if s.Registries[i].Pullable {
-			pullable++
-		}
+		standing[admin.Standing(s.Registries[i].Snapshot)]++
 	}
-	out.Headline = v.headline(pullable)
+	out.Headline = v.headline(standing)
 	out.Text = admin.SummarizeIn(v.messages, s.Chains(), s.Cache, v.now()).Text
 	if s.Draining {
 		out.Text = v.messages.Text("summary.draining")
@@ -83,20 +81,22 @@ func (v *visit) verdict() verdict {
 		out.Notes = append(out.Notes, note{Severity: "warning", Title: v.messages.Text("dash.reload_failed"), Text: c.LastReloadError,
 			Since: v.atOf(c.LastReloadAt), Fix: "pullchain config validate"})
 	}
-	out.Facts = v.facts(pullable)
+	out.Facts = v.facts(standing[admin.Pullable])
 	return out
 }
 
 // headline is the verdict in as few words as can be.
-func (v *visit) headline(pullable int) string {
-	all := len(v.Snapshot.Registries)
+func (v *visit) headline(standing map[string]int) string {
+	failed := standing[admin.Unreachable]
 	switch {
 	case v.Level == "draining":
 		return v.messages.Text("dash.head_draining")
 	case v.Level == admin.LevelOutage:
 		return v.messages.Text("dash.head_outage")
-	case pullable < all:
-		return v.messages.Text("dash.head_some", "failed", all-pullable, "all", all)
+	case failed > 0:
+		return v.messages.Text("dash.head_some", "failed", failed, "all", len(v.Snapshot.Registries))
+	case standing[admin.Starting] > 0:
+		return v.messages.Text("dash.head_starting")
 	case v.Level == admin.LevelDegraded:
 		return v.messages.Text("dash.head_degraded")
 	}

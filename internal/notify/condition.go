@@ -40,6 +40,9 @@ type State struct {
 func (s State) Conditions() []Condition {
 	var out []Condition
 	for _, c := range s.Chains {
+		if admin.Standing(c) == admin.Starting {
+			continue // nothing is known of it yet, and a moment later something is
+		}
 		out = append(out, Condition{
 			Key:     Key{CodeRegistry, c.Registry},
 			Level:   levelOf(admin.Summarize([]balancer.Snapshot{c}, nil, s.Now).Level),

@@ -93,7 +93,7 @@ func (s *stage) want(t *testing.T, titles ...string) {
 
 // chainOf is a registry of one lane in a state.
 func chainOf(name, state string) balancer.Snapshot {
-	return balancer.Snapshot{Registry: name, Pullable: state != balancer.StateDown, Lanes: []balancer.LaneSnapshot{{Upstream: "hub", Order: 1, State: state}}}
+	return balancer.Snapshot{Registry: name, Pullable: state != balancer.StateDown, Proved: true, Lanes: []balancer.LaneSnapshot{{Upstream: "hub", Order: 1, State: state}}}
 }
 
 // onStage runs play with a Notifier that is running.
