@@ -45,20 +45,44 @@ type DemoRequest struct {
 // demoRoutes are the demo's switches.
 var demoRoutes = []route{
 	{
-		method: http.MethodGet, path: "/api/v1/demo", serve: (*handler).switches,
+		method: http.MethodGet, path: "/api/v1/demo", serve: switches,
 		doc: doc{id: "demo", about: "The switches of `pullchain demo` as they stand.", answer: DemoSwitches{}, problems: []string{"not_found"}},
 	},
 	{
-		method: http.MethodPost, path: "/api/v1/demo:throw", serve: (*handler).throw,
+		method: http.MethodPost, path: "/api/v1/demo:throw", serve: throw,
 		doc: doc{
 			id: "demoThrow", about: "Throws one of them.", body: DemoRequest{}, answer: DemoSwitches{},
 			problems: []string{"not_found", "bad_request", "unknown_switch", "internal"},
 		},
 	},
+	{
+		method: http.MethodPost, path: "/demo", serve: throwForm, form: true,
+		doc: doc{
+			id: "demoForm", about: "Throws one of them by a form of the page, and leads back there.", body: demoForm{}, media: "text/html",
+			problems: []string{"not_found", "bad_request", "cross_origin", "csrf", "unknown_switch", "internal"},
+		},
+	},
+}
+
+// A demoForm is what a browser sends to throw a switch.
+type demoForm struct {
+	CSRF     string `json:"csrf"`
+	Upstream string `json:"upstream"`
+	Fault    string `json:"fault"`
+}
+
+// throwForm throws a switch for the page, and shows it again.
+func throwForm(h *handler, w http.ResponseWriter, r *http.Request) {
+	switch {
+	case h.Demo == nil:
+		noDemo(w, r)
+	case h.ourForm(w, r) && thrown(h, w, r, DemoRequest{Upstream: r.PostForm.Get("upstream"), Fault: r.PostForm.Get("fault")}):
+		http.Redirect(w, r, "/#demo", http.StatusSeeOther)
+	}
 }
 
 // switches answers with the demo's switches as they stand.
-func (h *handler) switches(w http.ResponseWriter, r *http.Request) {
+func switches(h *handler, w http.ResponseWriter, r *http.Request) {
 	if h.Demo == nil {
 		noDemo(w, r)
 		return
@@ -67,7 +91,7 @@ func (h *handler) switches(w http.ResponseWriter, r *http.Request) {
 }
 
 // throw throws one of them.
-func (h *handler) throw(w http.ResponseWriter, r *http.Request) {
+func throw(h *handler, w http.ResponseWriter, r *http.Request) {
 	if h.Demo == nil {
 		noDemo(w, r)
 		return
@@ -76,14 +100,22 @@ func (h *handler) throw(w http.ResponseWriter, r *http.Request) {
 	if !decode(w, r, &ask) {
 		return
 	}
+	if thrown(h, w, r, ask) {
+		switches(h, w, r)
+	}
+}
+
+// thrown throws a switch, and answers for one that cannot be.
+func thrown(h *handler, w http.ResponseWriter, r *http.Request, ask DemoRequest) bool {
 	switch err := h.Demo.Throw(r.Context(), ask.Upstream, ask.Fault); {
 	case errors.Is(err, ErrNoSwitch):
 		problem(w, r, http.StatusNotFound, "unknown_switch", err.Error())
 	case err != nil:
 		problem(w, r, http.StatusInternalServerError, "internal", err.Error())
 	default:
-		h.switches(w, r)
+		return true
 	}
+	return false
 }
 
 // noDemo answers as any path does that there is not: a daemon that serves real

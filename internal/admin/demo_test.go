@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -77,5 +78,34 @@ func TestDemoSwitches(t *testing.T) {
 				t.Errorf("the fault is %q, want %q", tt.demo.fault, tt.fault)
 			}
 		})
+	}
+}
+
+// The page throws by a form, which carries the token that the page was given.
+func TestDemoForm(t *testing.T) {
+	t.Parallel()
+	demo := &fakeDemo{fault: "none"}
+	b := newBrowser(admin.Config{}, admin.Sources{Demo: demo})
+	form := func(csrf, fault string) url.Values {
+		return url.Values{"csrf": {csrf}, "upstream": {"hub"}, "fault": {fault}}
+	}
+	if w := b.send("/demo", form("wrong", "stall")); w.Code != 403 || demo.fault != "none" {
+		t.Errorf("a form of another page: %d, %s", w.Code, demo.fault)
+	}
+	if w := b.send("/demo", form(b.csrf(), "stall"), "Sec-Fetch-Site", "cross-site"); w.Code != 403 || demo.fault != "none" {
+		t.Errorf("from another site: %d, %s", w.Code, demo.fault)
+	}
+	if w := b.send("/demo", form(b.csrf(), "stall")); w.Code != 303 || w.Header().Get("Location") != "/#demo" || demo.fault != "stall" {
+		t.Errorf("thrown: %d, %s", w.Code, demo.fault)
+	}
+	if w := b.send("/demo", form(b.csrf(), "fire")); w.Code != 404 || demo.fault != "stall" {
+		t.Errorf("another fault: %d, %s", w.Code, demo.fault)
+	}
+	if w := b.send("/demo", nil); w.Code != 405 {
+		t.Errorf("a GET: %d", w.Code)
+	}
+	real := newBrowser(admin.Config{}, admin.Sources{})
+	if w := real.send("/demo", form(real.csrf(), "stall")); w.Code != 404 {
+		t.Errorf("without a demo: %d", w.Code)
 	}
 }

@@ -16,10 +16,11 @@ type story struct {
 	failed int // those that did not
 }
 
-// play plays the acts in order and returns how many pulls failed. It ends early
-// when ctx is done.
-func (w *world) play(ctx context.Context, a *app) (failed int) {
-	s := &story{world: w, tell: newNarrator(a, w)}
+// story returns the story of w, which is told to a.
+func (w *world) story(a *app) *story { return &story{world: w, tell: newNarrator(a, w)} }
+
+// play plays the acts in order. It ends early when ctx is done.
+func (s *story) play(ctx context.Context) {
 	for _, act := range []struct {
 		title string // of the catalogue
 		play  func(context.Context)
@@ -32,7 +33,7 @@ func (w *world) play(ctx context.Context, a *app) (failed int) {
 		{"demo.act.mended", s.mended},
 	} {
 		if ctx.Err() != nil {
-			return 0
+			return
 		}
 		s.tell.act(act.title)
 		act.play(ctx)
@@ -40,7 +41,26 @@ func (w *world) play(ctx context.Context, a *app) (failed int) {
 	if ctx.Err() == nil {
 		s.tell.sum(s.pulls, s.failed)
 	}
-	return s.failed
+}
+
+// stay goes on pulling, an image after the other, so that a fault that is
+// thrown from the dashboard shows. It tells of what changes, and of pulls that fail.
+func (s *story) stay(ctx context.Context) {
+	s.switches.mend()
+	if ctx.Err() == nil {
+		s.tell.a.say("demo.stay", "dashboard", s.dashboard())
+	}
+	for i := 0; ctx.Err() == nil; i++ {
+		if s.hub.Remaining(ourAddress) > 0 { // these pulls are not to spend what the story is about
+			s.hub.SetRemaining(ourAddress, demoQuota)
+		}
+		img := s.images[i%len(s.images)]
+		if _, err := s.puller.pull(ctx, img.Repo, img.Tags[0]); err != nil && ctx.Err() == nil {
+			s.tell.failure(img.Repo+":"+img.Tags[0], err)
+		}
+		s.tell.changes()
+		pause(ctx, s.scaled(2*time.Second))
+	}
 }
 
 // pull pulls an image, tells how that went, and takes a breath.
@@ -129,6 +149,7 @@ func (s *story) corrupt(ctx context.Context) {
 
 // mended brings everything back and waits until the daemon has seen it.
 func (s *story) mended(ctx context.Context) {
+	s.switches.mend() // also what was thrown meanwhile
 	s.hub.CDN.Mend()
 	s.relay.Mend()
 	s.hub.SetRemaining(ourAddress, demoQuota)

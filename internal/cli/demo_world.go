@@ -23,16 +23,17 @@ type world struct {
 	mirrors [2]*simnet.Mirror
 	images  []*simnet.Content
 
-	daemon *daemon.Daemon
-	ended  chan error
-	stop   context.CancelFunc
-	dir    string // of the configuration
-	speed  float64
-	puller *puller
+	switches *switches // of the dashboard
+	daemon   *daemon.Daemon
+	ended    chan error
+	stop     context.CancelFunc
+	dir      string // of the configuration
+	speed    float64
+	puller   *puller
 }
 
-// addresses are where the daemon listens.
-type addresses struct{ data, admin string }
+// demoRegistry is the registry whose chain is shown.
+const demoRegistry = "docker.io"
 
 // demoQuota is how many pulls the demo's registry allows. At a tenth of it a
 // chain begins to spare the registry by itself; the story wants to see a 429.
@@ -43,11 +44,12 @@ const demoQuota = 20
 // is up stays away for longer.
 const minRetryAfter = 5 * time.Second
 
-// newWorld starts a world, whose daemon listens at. The caller closes it.
-func newWorld(at addresses, speed float64) (*world, error) {
+// newWorld starts a world. The caller closes it.
+func newWorld(speed float64) (*world, error) {
 	w := &world{net: simnet.New(simnet.Config{}), speed: speed, ended: make(chan error, 1), stop: func() {}}
 	w.servers()
-	if err := w.start(at); err != nil {
+	w.switches = newSwitches(w)
+	if err := w.start(); err != nil {
 		_ = w.close()
 		return nil, err
 	}
@@ -90,7 +92,7 @@ func (w *world) chain() []demoUpstream {
 }
 
 // start starts the daemon, by a configuration file as a user would write it.
-func (w *world) start(at addresses) error {
+func (w *world) start() error {
 	dir, err := os.MkdirTemp("", "pullchain-demo-")
 	if err != nil {
 		return err
@@ -100,14 +102,14 @@ func (w *world) start(at addresses) error {
 	if err := os.WriteFile(filepath.Join(dir, "ca.pem"), w.net.CAPEM(), 0o600); err != nil {
 		return err
 	}
-	if err := os.WriteFile(path, []byte(w.toml(at)), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(w.toml()), 0o600); err != nil {
 		return err
 	}
 	cfg, err := config.Load(path)
 	if err != nil {
 		return err
 	}
-	if w.daemon, err = daemon.New(cfg, daemon.Options{Version: thisBuild().Version, Log: slog.New(slog.DiscardHandler), Source: path}); err != nil {
+	if w.daemon, err = daemon.New(cfg, daemon.Options{Version: thisBuild().Version, Log: slog.New(slog.DiscardHandler), Source: path, Demo: w.switches}); err != nil {
 		return err
 	}
 	if err := w.daemon.Listen(); err != nil {
@@ -121,21 +123,21 @@ func (w *world) start(at addresses) error {
 
 // toml is the configuration. Its waits are short because the story is, and
 // there is no cache, because that would answer where the story is about which upstream does.
-func (w *world) toml(at addresses) string {
+func (w *world) toml() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "[server]\nlisten = %q\ndrain = \"refuse\"\ndrain_timeout = \"2s\"\n\n[admin]\nlisten = %q\n\n[cache]\nenabled = false # or it would answer what the upstreams are to be asked\n\n[[registry]]\nname = \"docker.io\"\n", at.data, at.admin)
+	fmt.Fprintf(&b, "[server]\nlisten = \"127.0.0.1:0\"\ndrain = \"refuse\"\ndrain_timeout = \"2s\"\n\n[admin]\nlisten = \"127.0.0.1:0\"\n\n[cache]\nenabled = false # or it would answer what the upstreams are to be asked\n\n[[registry]]\nname = %q\n", demoRegistry)
 	for i, u := range w.chain() {
 		fmt.Fprintf(&b, "\n[[registry.upstream]]\nname = %q\nurl = %q\nauthoritative = %t\ntrust = \"resolve\"\nca_file = \"ca.pem\"\nallow_private = true\n", u.name, u.url, i == 0)
 		b.WriteString("[registry.upstream.probe]\ninterval = \"1s\"\nidle_interval = \"1s\"\n")
+		b.WriteString("[registry.upstream.timeouts]\nstall = \"5s\"\n") // a stall is thrown to be seen
 		b.WriteString("[registry.upstream.breaker]\nopen = \"2s\"\nopen_max = \"2s\"\n")
 		b.WriteString("[registry.upstream.patience]\nconnect = \"1m\"\nmanifest = \"1m\"\n") // which upstream serves is for the story to decide, and not for how busy the machine is
 	}
 	return b.String()
 }
 
-func (w *world) addresses() addresses {
-	return addresses{data: w.daemon.Addr(), admin: w.daemon.AdminAddr()}
-}
+// dashboard is where a browser finds the operator's plane.
+func (w *world) dashboard() string { return "http://" + w.daemon.AdminAddr() + "/" }
 
 // scaled is how long d of the story takes at the speed that was asked for.
 func (w *world) scaled(d time.Duration) time.Duration {

@@ -29,6 +29,7 @@ type Options struct {
 	Version string       // shown to people
 	Log     *slog.Logger // nil discards
 	Source  string       // where the configuration came from; empty: what it says itself
+	Demo    admin.Demo   // the simulated internet behind it; nil: it is the real one
 }
 
 // A Daemon is a running pullchain. Its methods may be called at any time and
@@ -128,6 +129,7 @@ func (d *Daemon) Listen() error {
 // answers are short, or streams that their reader can ask for again.
 func (d *Daemon) adminServer() *http.Server {
 	from := admin.Sources{Snapshot: d.Snapshot, Cache: d.storage.forOperators(), Upstreams: d, Events: d.chain.Load().events, History: d.sampler.rings}
+	from.Demo = d.opts.Demo
 	from.Metrics = metrics.New(metrics.Sources{Snapshot: d.Snapshot, Traffic: d.handler.Traffic().Counts, Log: d.log})
 	from.Pages = dashboard.New(from)
 	return &http.Server{

@@ -18,13 +18,14 @@ type homeModel struct {
 	Failovers failoverLog
 	Quotas    []quota
 	Cache     *cacheModel
+	Demo      *demoPanel // of `pullchain demo` alone
 }
 
 // home shows everything at once.
 func home(d *dashboard, v *visit) (string, any) {
 	m := homeModel{
 		Verdict: v.verdict(), Usage: v.usage(), Chains: v.chains(), Quotas: v.quotas(), Cache: v.cache(),
-		Failovers: v.failovers("", homeFailovers),
+		Failovers: v.failovers("", homeFailovers), Demo: d.demo(v),
 	}
 	v.Title = m.Verdict.Headline
 	return "home", &m

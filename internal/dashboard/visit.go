@@ -24,6 +24,7 @@ type visit struct {
 	status   int
 	query    url.Values
 	host     string // that the request was sent to
+	viewer   admin.Viewer
 }
 
 // The settings that a browser keeps for us. They are not secret, and say nothing of
@@ -38,7 +39,7 @@ const (
 // snapshot that the page is made of. ?lang and ?theme are kept in cookies.
 func (d *dashboard) visit(w http.ResponseWriter, r *http.Request) *visit {
 	q := r.URL.Query()
-	v := &visit{Language: language(w, r, q), Theme: theme(w, r, q), Path: r.URL.Path, Snapshot: d.Sources.Snapshot(), status: http.StatusOK, query: q, host: r.Host}
+	v := &visit{Language: language(w, r, q), Theme: theme(w, r, q), Path: r.URL.Path, Snapshot: d.Sources.Snapshot(), status: http.StatusOK, query: q, host: r.Host, viewer: admin.ViewerOf(r.Context())}
 	v.messages = messages.In(v.Language)
 	v.Tag = v.Language
 	if v.Language == messages.Chinese {

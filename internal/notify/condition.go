@@ -23,7 +23,8 @@ type Condition struct {
 	Affects []string
 	Command string // what an operator runs next
 
-	// Covered says that a cause among the other conditions is told instead.
+	// Covered says that this is not looked at: a cause among the other conditions is
+	// told instead, or too little is known yet.
 	Covered bool
 
 	// Sentence says what is the matter.
@@ -40,11 +41,11 @@ type State struct {
 func (s State) Conditions() []Condition {
 	var out []Condition
 	for _, c := range s.Chains {
-		if admin.Standing(c) == admin.Starting {
-			continue // nothing is known of it yet, and a moment later something is
-		}
 		out = append(out, Condition{
-			Key:     Key{CodeRegistry, c.Registry},
+			Key: Key{CodeRegistry, c.Registry},
+			// Of one that is starting nothing is known, and a moment later something
+			// is: what was told of it before a reload still stands.
+			Covered: admin.Standing(c) == admin.Starting,
 			Level:   levelOf(admin.Summarize([]balancer.Snapshot{c}, nil, s.Now).Level),
 			Command: "pullchain status " + c.Registry,
 			Sentence: func(m *messages.Catalogue) string {
