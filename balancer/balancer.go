@@ -52,7 +52,7 @@ type Config struct {
 	Events *Events
 
 	// Previous is the Balancer that this one takes over from on a reload: its
-	// events and what it knows of content go on, as do the states of the Lanes that
+	// events, what it knows of content and what the operator wants of its order go on, as do the states of the Lanes that
 	// both have, from [Balancer.TakeOver] on. It may be nil.
 	Previous *Balancer
 }
@@ -65,6 +65,7 @@ type Balancer struct {
 	lanes       []*Lane
 	known       *knowledge
 	notFoundTTL *time.Duration
+	preferences *preferences
 	states      *chainStates
 	hedges      hedgeBudget
 	totals      *totals
@@ -81,21 +82,13 @@ func New(cfg Config) *Balancer {
 	b := &Balancer{registry: cfg.Registry, strategy: cfg.Strategy, lanes: cfg.Lanes, notFoundTTL: cfg.NotFoundTTL}
 	events := cfg.Events
 	if cfg.Previous != nil {
-		b.known, b.totals = cfg.Previous.known, cfg.Previous.totals
+		b.known, b.totals, b.preferences = cfg.Previous.known, cfg.Previous.totals, cfg.Previous.preferences
 		events = cmp.Or(events, cfg.Previous.states.events)
 	} else {
-		b.known, b.totals = newKnowledge(), newTotals()
+		b.known, b.totals, b.preferences = newKnowledge(), newTotals(), &preferences{}
 	}
 	b.states = cmp.Or(events, NewEvents()).of(b)
 	return b
-}
-
-// Reset forgets what was learnt of l, one of the Balancer's lanes, so that it is asked
-// again at once: for an operator that has put it right. What the operator wants of the
-// lane stays.
-func (b *Balancer) Reset(l *Lane) {
-	l.reset()
-	b.known.forget(l)
 }
 
 // Events returns where the Balancer records what happens.
@@ -220,7 +213,7 @@ func (b *Balancer) inOrder(tries []pullchain.Attempt) {
 // choose returns the lanes that may be asked, in order; the gates of the others go
 // to the log. Those of avoid, which have failed this very request, come last.
 func (b *Balancer) choose(req pullchain.Request, avoid []*Lane, log *attemptLog) []*Lane {
-	now := time.Now()
+	now, preference := time.Now(), b.preferences.current()
 	var candidates []candidate
 	for i, l := range b.lanes {
 		if req.Digest == "" && !l.cfg.Resolve {
@@ -237,10 +230,12 @@ func (b *Balancer) choose(req pullchain.Request, avoid []*Lane, log *attemptLog)
 			log.recorded(g, now)
 			continue
 		}
-		candidates = append(candidates, candidateOf(l, i, req.Class(), now))
+		c := candidateOf(l, i, req.Class(), now)
+		c.place, c.pinned = preference.place(c.name, i, now), preference.pins(c.name, now)
+		candidates = append(candidates, c)
 	}
 	var lanes []*Lane
-	for _, c := range order(b.strategy, req, candidates, b.leader(req.Class())) {
+	for _, c := range order(preference.strategy(b.strategy, now), req, candidates, b.leader(req.Class())) {
 		lanes = append(lanes, b.lanes[c.index])
 	}
 	if b.strategy == Fastest && req.Digest == "" && len(lanes) > 0 {

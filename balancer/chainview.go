@@ -10,9 +10,10 @@ import (
 // A chainView is all that the states of a registry's lanes depend on, as values:
 // they can be worked out for any moment from it.
 type chainView struct {
-	strategy Strategy
-	leader   string
-	lanes    []laneView
+	strategy   Strategy
+	preference preference
+	leader     string
+	lanes      []laneView
 }
 
 type laneView struct {
@@ -24,7 +25,7 @@ type laneView struct {
 
 // view returns the lanes as they stand.
 func (b *Balancer) view() *chainView {
-	v := &chainView{strategy: b.strategy, leader: b.leader(pullchain.ClassManifest)}
+	v := &chainView{strategy: b.strategy, preference: b.preferences.current(), leader: b.leader(pullchain.ClassManifest)}
 	for _, l := range b.lanes {
 		lane := laneView{lane: l, gates: l.view(), wait: l.ledger.expected(pullchain.ClassManifest)}
 		lane.token = lane.gates.tokenMatters() && l.up.NeedsToken(tagRequest)
@@ -57,11 +58,11 @@ func (v *chainView) first(t time.Time) *Lane {
 			continue
 		}
 		candidates = append(candidates, candidate{
-			name: l.lane.Name(), index: i, wait: l.wait, weight: cfg.Weight, metered: cfg.Metered,
+			name: l.lane.Name(), index: i, place: v.preference.place(l.lane.Name(), i, t), pinned: v.preference.pins(l.lane.Name(), t), wait: l.wait, weight: cfg.Weight, metered: cfg.Metered,
 			held: l.gates.failback.holds(t), noRange: l.gates.ignoresRange,
 		})
 	}
-	for _, c := range order(v.strategy, tagRequest, candidates, v.leader) {
+	for _, c := range order(v.preference.strategy(v.strategy, t), tagRequest, candidates, v.leader) {
 		return v.lanes[c.index].lane
 	}
 	return nil
@@ -118,7 +119,7 @@ func (v *laneView) at(t time.Time, first bool) laneState {
 func (v *laneView) word(gate string, t time.Time) string {
 	switch gate {
 	case gateOperator:
-		return string(v.gates.admin)
+		return string(v.gates.admin.at(t))
 	case gateQuarantine:
 		return StateQuarantined
 	case gateCooldown:
@@ -150,7 +151,7 @@ func (v *gateView) falling() bool { return v.probe != nil && v.probe.err != nil 
 // turns returns the moments after now at which some gate opens, or lets other
 // requests through than before, in order.
 func (v *chainView) turns(now time.Time) []time.Time {
-	var turns []time.Time
+	turns := []time.Time{v.preference.pinnedUntil, v.preference.orderUntil}
 	for i := range v.lanes {
 		turns = v.lanes[i].gates.turns(turns)
 	}
@@ -161,7 +162,7 @@ func (v *chainView) turns(now time.Time) []time.Time {
 
 // turns adds the moments at which time alone changes what the gates let through.
 func (v *gateView) turns(turns []time.Time) []time.Time {
-	turns = append(turns, v.quarantine.until, v.egress.until, v.dialBackoff.until, v.grace, v.failback.until)
+	turns = append(turns, v.admin.until, v.quarantine.until, v.egress.until, v.dialBackoff.until, v.grace, v.failback.until)
 	for class := range v.cooldowns {
 		cool, b := &v.cooldowns[class], &v.breakers[class]
 		turns = append(turns, cool.until, b.until, b.flapping)

@@ -18,6 +18,7 @@ const (
 	KindTransition EventKind = "transition" // a lane went from one state to another
 	KindFailover   EventKind = "failover"   // another lane served than the first one asked
 	KindForced     EventKind = "forced"     // a lane was tried although its gates are closed on a guess
+	KindOverride   EventKind = "override"   // an operator has done something, or what was done has ended
 )
 
 // An Event is something that happened to a lane. Fields that its kind does not
@@ -26,8 +27,8 @@ type Event struct {
 	Seq      uint64    `json:"seq"` // greater than that of every earlier event
 	At       time.Time `json:"at"`
 	Kind     EventKind `json:"kind"`
-	Registry string    `json:"registry"`
-	Upstream string    `json:"upstream"` // of a failover: the one that failed
+	Registry string    `json:"registry"` // empty where an operator's action is about all of them
+	Upstream string    `json:"upstream"` // of a failover: the one that failed; empty where an operator's action is about all of them
 
 	From  string         `json:"from,omitempty"`  // of a transition: the state before, one of the State words
 	To    string         `json:"to,omitempty"`    // of a transition: the state since At
@@ -36,6 +37,7 @@ type Event struct {
 	Class string         `json:"class,omitempty"` // of a transition: what the gate is closed for; of a forced try: what was asked
 
 	Failover *Failover `json:"failover,omitempty"`
+	Override *Override `json:"override,omitempty"`
 }
 
 // A Failover is one request that another upstream answered than the first one
@@ -50,6 +52,16 @@ type Failover struct {
 	Offset   int64          `json:"offset"`
 	AddedMS  int64          `json:"added_ms"` // between the first try and the one that served
 	Image    string         `json:"image"`
+}
+
+// An Override is what an operator did, or what has ended because its time was over.
+type Override struct {
+	Action string     `json:"action"` // "drain", "pin"…
+	Order  []string   `json:"order,omitempty"`
+	Actor  string     `json:"actor,omitempty"`
+	Reason string     `json:"reason,omitempty"`
+	Until  *time.Time `json:"until,omitempty"` // when it ends by itself; none for what has no end
+	Ended  bool       `json:"ended,omitempty"` // it was the time that ended it
 }
 
 // eventsKept is how many of the last events are kept, of each kind and for each

@@ -115,7 +115,7 @@ func TestEventsAreInTheOrderOfTime(t *testing.T) {
 		hub.get(t.Context(), tag)
 		time.Sleep(time.Hour)
 		quay.mustGet(t, byDigest)
-		hub.lanes[0].SetAdminState(balancer.Drained)
+		hub.lanes[0].SetAdminState(balancer.Drained, time.Time{})
 		checkStory(t, events, began,
 			"0s transition a unknown->serving",
 			"0s transition a serving->cooling http_429_quota",
@@ -296,7 +296,7 @@ func TestEventsSurviveAReload(t *testing.T) {
 		time.Sleep(time.Hour)
 
 		failed := balancer.New(balancer.Config{Registry: "docker.io", Previous: r.Balancer})
-		r.lanes[1].SetAdminState(balancer.Drained)
+		r.lanes[1].SetAdminState(balancer.Drained, time.Time{})
 		events, seq, lost := r.Events().Since(seq)
 		if len(events) != 1 || events[0].To != balancer.StateDrained || lost {
 			t.Errorf("after a reload that failed: %+v, lost: %v", events, lost)
@@ -314,13 +314,13 @@ func TestEventsSurviveAReload(t *testing.T) {
 		if len(s.Failovers) != 1 || s.FailoversTotal != 1 {
 			t.Errorf("failovers %+v", s.Failovers)
 		}
-		r.lanes[1].SetAdminState("") // which the chain has no more
-		r.lanes[0].SetAdminState(balancer.Disabled)
+		r.lanes[1].SetAdminState("", time.Time{}) // which the chain has no more
+		r.lanes[0].SetAdminState(balancer.Disabled, time.Time{})
 		if events, _, lost := next.Events().Since(seq); len(events) != 1 || events[0].To != balancer.StateDisabled || lost {
 			t.Errorf("after the reload: %+v, lost: %v", events, lost)
 		}
 		failed.Snapshot() // a request that came to it late
-		r.lanes[0].SetAdminState("")
+		r.lanes[0].SetAdminState("", time.Time{})
 		if events, _, lost := next.Events().Since(seq); len(events) != 2 || events[1].To != balancer.StateCooling || lost {
 			t.Errorf("after a late use of a Balancer between: %+v, lost: %v", events, lost)
 		}
@@ -389,7 +389,7 @@ func TestEventsAtOnce(t *testing.T) {
 				r.get(t.Context(), tag)
 				switch i {
 				case 0:
-					r.lanes[0].SetAdminState(map[bool]balancer.AdminState{true: balancer.Drained}[n%2 == 0])
+					r.lanes[0].SetAdminState(map[bool]balancer.AdminState{true: balancer.Drained}[n%2 == 0], time.Time{})
 				case 1:
 					r.lanes[1].SetProbeResult(n%2 == 0, errClosedPort)
 				case 2:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -65,7 +66,7 @@ func ExampleEvents() {
 	_, seq, _ := events.Since(0)
 
 	lane.SetProbeResult(true, nil)
-	lane.SetAdminState(balancer.Drained)
+	lane.SetAdminState(balancer.Drained, time.Time{})
 	if err := events.Wait(context.Background(), seq); err != nil {
 		return
 	}

@@ -31,7 +31,7 @@ const gateFull = "full"
 // gates is the state of a lane's gates, apart from the breakers and the egress,
 // which guard themselves. It is guarded by its lane's mutex.
 type gates struct {
-	admin        AdminState
+	admin        adminState
 	quarantine   quarantine
 	probe        *probeResult // nil until there is one: the lane is taken to be up
 	dialBackoff  dialBackoff
@@ -80,7 +80,7 @@ func (d *dialBackoff) begin(now time.Time, pause time.Duration, cause *pullchain
 // through at a moment follows from it alone, also at moments to come. Two are
 // equal when nothing has happened in between.
 type gateView struct {
-	admin        AdminState
+	admin        adminState
 	quarantine   closure
 	egress       closure
 	probe        *probeResult
@@ -198,8 +198,8 @@ func (v *gateView) closed(class pullchain.Class, now time.Time, needsToken func(
 func (v *gateView) closedBeforeBreakers(class pullchain.Class, now time.Time) *closedGate {
 	cool := &v.cooldowns[class]
 	switch {
-	case v.admin != "":
-		return &closedGate{gate: gateOperator, cause: &pullchain.Error{Code: pullchain.CodeAdmin, Err: errAdmin}}
+	case v.admin.at(now) != "":
+		return &closedGate{gate: gateOperator, until: v.admin.until, cause: &pullchain.Error{Code: pullchain.CodeAdmin, Err: errAdmin}}
 	case v.quarantine.at(now):
 		return v.quarantine.gate(gateQuarantine)
 	case v.egress.at(now):
@@ -321,7 +321,7 @@ func (g *closedGate) err(now time.Time) *pullchain.Error {
 	case pullchain.NotFound, pullchain.Denied, pullchain.Invalid: // of what the probe asked for
 		e.Reason, e.Status = pullchain.Unavailable, 0
 	}
-	if !g.until.IsZero() {
+	if !g.until.IsZero() && g.gate != gateOperator { // the operator may be done sooner, and a client that is told an hour waits for it
 		e.RetryAfter = max(g.until.Sub(now), 0)
 	}
 	return e

@@ -401,12 +401,12 @@ func TestReset(t *testing.T) {
 		if got := r.ups[0].count(); got != before {
 			t.Fatalf("asked %d times behind closed gates", got-before)
 		}
-		r.lanes[0].SetAdminState(balancer.Drained)
+		r.lanes[0].SetAdminState(balancer.Drained, time.Time{})
 		r.Reset(r.lanes[0])
 		if s := r.state(0); s.State != balancer.StateDrained {
 			t.Errorf("the operator's word was forgotten: %q", s.State)
 		}
-		r.lanes[0].SetAdminState("")
+		r.lanes[0].SetAdminState("", time.Time{})
 		if s := r.state(0); len(s.Gates) > 0 || s.Breakers[pullchain.ClassBlob].State != "closed" {
 			t.Errorf("after the reset: %+v", s)
 		}
@@ -509,7 +509,7 @@ func TestAdminState(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(serve)
-		r.lanes[0].SetAdminState(balancer.Drained)
+		r.lanes[0].SetAdminState(balancer.Drained, time.Time{})
 		_, err := r.Fetch(t.Context(), tag)
 		if e := errorOf(t, err); e.Code != pullchain.CodeAdmin || r.ups[0].count() != 0 {
 			t.Errorf("%v after %d requests", err, r.ups[0].count())
@@ -517,7 +517,7 @@ func TestAdminState(t *testing.T) {
 		if s := r.state(0).State; s != balancer.StateDrained {
 			t.Errorf("state %q", s)
 		}
-		r.lanes[0].SetAdminState("")
+		r.lanes[0].SetAdminState("", time.Time{})
 		r.mustGet(t, tag)
 	})
 }

@@ -81,24 +81,6 @@ func NewLane(up Upstream, cfg LaneConfig) *Lane {
 // Name returns the upstream's name.
 func (l *Lane) Name() string { return l.up.Name() }
 
-// An AdminState is what the operator wants of a lane, as HAProxy has it beside
-// the state that the checks find.
-type AdminState string
-
-// The admin states. The empty AdminState is to use the lane.
-const (
-	Drained  AdminState = "drained"  // nothing new; what is in flight finishes
-	Disabled AdminState = "disabled" // no traffic and no probes
-)
-
-// SetAdminState makes s what the operator wants of the lane.
-func (l *Lane) SetAdminState(s AdminState) {
-	defer l.changed()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.gates.admin = s
-}
-
 // SetProbeResult tells the lane what its prober makes of it: whether it is up,
 // and the error of the last probe, which may be nil.
 func (l *Lane) SetProbeResult(up bool, err error) {
@@ -115,22 +97,6 @@ func (l *Lane) SetProbeResult(up bool, err error) {
 	case was != nil && was.down:
 		l.gates.failback.recovered(time.Now())
 	}
-}
-
-// reset forgets what was learnt of the lane: its cooldowns, quarantines, breakers and
-// skills. What the operator wants of it stays.
-func (l *Lane) reset() {
-	defer l.changed()
-	for _, b := range l.breakers {
-		b.reset()
-	}
-	l.forced.reset()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	admin := l.gates.admin
-	l.gates.forget()
-	l.gates.admin = admin
-	l.backoff = time.Time{}
 }
 
 // breakerChanged takes note that one of the lane's breakers has tripped or

@@ -59,11 +59,14 @@ func (l *Lane) remember(req pullchain.Request, resp pullchain.Response) {
 func (l *Lane) Probe(ctx context.Context) error {
 	defer l.changed()
 	began := time.Now()
+	if l.adminState(began) == Disabled {
+		return errNotProbed{}
+	}
 	if c := l.cfg.Egress.view(); c.at(began) && c.cause.Code == pullchain.CodeEgressAuth {
 		return c.cause // a refused login is not tried anew by every lane's prober
 	}
 	if v := l.view(); v.leftAlone(began) {
-		return nil // disabled, or it has answered, and asking on would extend its ban (docs/faults.md F09)
+		return nil // it has answered, and asking on would extend its ban (docs/faults.md F09)
 	}
 	err := l.up.Ping(ctx)
 	if e, ok := errorsAs(err); ok {
@@ -91,11 +94,21 @@ func (l *Lane) Probe(ctx context.Context) error {
 	return nil
 }
 
-// leftAlone reports whether the operator wants no probes, or the upstream itself
-// named a time before which it wants no request of any class.
+// errNotProbed is what a Probe returns that was not made, because the operator wants none.
+// Package healthcheck knows it by its method, and counts nothing.
+type errNotProbed struct{}
+
+// Error says why there was no probe.
+func (errNotProbed) Error() string { return "not probed: the operator has disabled it" }
+
+// Skipped tells a prober that nothing was asked.
+func (errNotProbed) Skipped() bool { return true }
+
+// leftAlone reports whether the upstream itself named a time before which it wants no
+// request of any class.
 func (v *gateView) leftAlone(now time.Time) bool {
 	manifest, blob := &v.cooldowns[pullchain.ClassManifest], &v.cooldowns[pullchain.ClassBlob]
-	return v.admin == Disabled || now.Before(manifest.bound) && now.Before(blob.bound)
+	return now.Before(manifest.bound) && now.Before(blob.bound)
 }
 
 // closeFor closes the cooldown gates that a probe's answer speaks of.
@@ -161,8 +174,8 @@ func (v *gateView) trialDue(class pullchain.Class, now time.Time) bool {
 func (l *Lane) Pace() (quiet, urgent bool) {
 	now := time.Now()
 	v := l.view()
-	if v.admin == Disabled {
-		return true, false
+	if v.admin.at(now) == Disabled { // its prober comes by, and is sent away
+		return false, false
 	}
 	// Token gates are not the prober's to open: they wait for a pull that needs one.
 	for _, class := range dataClasses {

@@ -86,9 +86,9 @@ func TestLanePast(t *testing.T) {
 		r.lanes[1].SetProbeResult(false, errors.New("no"))
 		r.lanes[1].SetProbeResult(true, nil)
 		for range 60 {
-			r.lanes[0].SetAdminState(balancer.Drained)
+			r.lanes[0].SetAdminState(balancer.Drained, time.Time{})
 			time.Sleep(time.Second)
-			r.lanes[0].SetAdminState("")
+			r.lanes[0].SetAdminState("", time.Time{})
 			time.Sleep(time.Second)
 		}
 		s := r.Snapshot()

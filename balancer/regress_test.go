@@ -378,7 +378,7 @@ func TestADrainedLaneHasNoSay(t *testing.T) {
 	gone := missing
 	gone.Final = false
 	r := newRig(serve, fail(gone))
-	r.lanes[0].SetAdminState(balancer.Drained)
+	r.lanes[0].SetAdminState(balancer.Drained, time.Time{})
 	_, err := r.Fetch(t.Context(), tag)
 	if e := errorOf(t, err); e.Reason != pullchain.NotFound {
 		t.Errorf("got %v", e)

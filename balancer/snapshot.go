@@ -10,8 +10,10 @@ import (
 type Snapshot struct {
 	Registry       string         `json:"registry"`
 	Strategy       Strategy       `json:"strategy"`
-	Pullable       bool           `json:"pullable"` // some lane may be asked for a tag
-	Proved         bool           `json:"proved"`   // and such a lane has been seen to work, by a probe or a request, since the process began
+	Pullable       bool           `json:"pullable"`  // some lane may be asked for a tag
+	Proved         bool           `json:"proved"`    // and such a lane has been seen to work, by a probe or a request, since the process began
+	Pinned         string         `json:"pinned"`    // the upstream that the operator wants asked first; empty for none
+	Reordered      []string       `json:"reordered"` // the operator's order; null while it is the configured one
 	Lanes          []LaneSnapshot `json:"upstreams"`
 	Failovers      []Failover     `json:"failovers"` // the last, newest first
 	FailoversTotal uint64         `json:"failovers_total"`
@@ -133,6 +135,7 @@ func (b *Balancer) Snapshot() Snapshot {
 	first := v.first(now)
 	s.Pullable = first != nil
 	s.Counts = b.totals.counts()
+	s.Pinned, s.Reordered = v.preference.at(now)
 	for i := range v.lanes {
 		l := v.lanes[i].snapshot(i+1, &states[i], now)
 		l.First = v.lanes[i].lane == first

@@ -41,6 +41,8 @@ func ParseStrategy(s string) (Strategy, error) {
 type candidate struct {
 	name       string
 	index      int           // in the configuration
+	place      int           // in the order that the operator wants: index, unless that was changed
+	pinned     bool          // the operator wants it asked first
 	wait       time.Duration // expected to first byte; 0 when nothing is known
 	inFlight   int
 	full       bool // at its limit of connections
@@ -56,6 +58,10 @@ type candidate struct {
 // faster what others fetch already: where that costs nothing, and where it can.
 func (c candidate) maySpeculate() bool { return !c.metered && !c.full && !c.noRange && !c.backingOff }
 
+// comesFirst reports whether the operator has pinned c, and c can take one more request
+// now: a pin is not worth a wait for a connection that others need not wait for.
+func (c candidate) comesFirst() bool { return c.pinned && !c.full }
+
 // hysteresis is how much better another lane must be before the fastest one is
 // left for it. Without it two lanes that are alike would take turns by chance, and
 // neither's cache or connections would stay warm.
@@ -70,7 +76,7 @@ func order(strategy Strategy, req pullchain.Request, lanes []candidate, leader s
 	if req.Options.Speculative {
 		out = slices.DeleteFunc(out, func(c candidate) bool { return !c.maySpeculate() })
 	}
-	score := func(c candidate) float64 { return float64(c.index) }
+	score := func(c candidate) float64 { return float64(c.place) }
 	switch strategy {
 	case Fastest:
 		score = func(c candidate) float64 { return fastestScore(c, leader) }
@@ -83,12 +89,13 @@ func order(strategy Strategy, req pullchain.Request, lanes []candidate, leader s
 		return cmp.Or(
 			compareBool(avoided(a), avoided(b)),
 			compareBool(a.noRange && !req.Range.Whole(), b.noRange && !req.Range.Whole()),
+			compareBool(!a.comesFirst(), !b.comesFirst()),
 			compareBool(a.held, b.held),
 			compareBool(a.quotaLow && counted(req), b.quotaLow && counted(req)),
 			compareBool(a.metered, b.metered),
 			compareBool(a.full, b.full),
 			cmp.Compare(score(a), score(b)),
-			cmp.Compare(a.index, b.index),
+			cmp.Compare(a.place, b.place),
 		)
 	})
 	return out

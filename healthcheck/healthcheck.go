@@ -24,7 +24,9 @@ type Target interface {
 	// Name identifies the Target within its Checker.
 	Name() string
 
-	// Probe asks once. It must return soon after ctx is done.
+	// Probe asks once. It must return soon after ctx is done. An error with a method
+	// Skipped() bool that returns true says that nothing was asked: then nothing is
+	// counted, and the Target's turn is over.
 	Probe(ctx context.Context) error
 
 	// SetProbeResult is called after each probe that counts, never by two
@@ -119,13 +121,19 @@ func (c *Checker) step(ctx context.Context, w *watch) bool {
 		return true
 	}
 	_, err := w.probe(ctx)
-	return err == nil
+	return err == nil || skipped(err)
+}
+
+// skipped reports whether err says that a probe was not made.
+func skipped(err error) bool {
+	var s interface{ Skipped() bool }
+	return errors.As(err, &s) && s.Skipped()
 }
 
 // Check probes the Target called name now, whatever the schedule says, and
 // counts the outcome like any other. It waits for a probe that is under way and
-// then begins its own. The error is [ErrUnknown], or ctx's, in which case
-// nothing was counted; a failed probe is told by the Result.
+// then begins its own. The error is [ErrUnknown], ctx's, or that of a Target which wants
+// no probe, and then nothing was counted; a failed probe is told by the Result.
 func (c *Checker) Check(ctx context.Context, name string) (Result, error) {
 	for _, w := range c.watches {
 		if w.target.Name() == name {

@@ -106,7 +106,7 @@ func (w *watch) turnLocked() {
 
 // probe probes the Target, counts the outcome and tells the Target. A probe
 // that ctx cut short says nothing of the Target and is not counted; then the
-// error is ctx's.
+// error is ctx's. Nor is one that the Target did not make; then it is the Target's.
 func (w *watch) probe(ctx context.Context) (Result, error) {
 	select {
 	case w.busy <- struct{}{}:
@@ -119,6 +119,10 @@ func (w *watch) probe(ctx context.Context) (Result, error) {
 	err := w.attempt(ctx)
 	if err != nil && ctx.Err() != nil {
 		return Result{}, ctx.Err()
+	}
+	if skipped(err) {
+		w.skip()
+		return Result{}, err
 	}
 	r := result(start, err)
 	w.target.SetProbeResult(w.count(r, err, time.Since(start)), err)

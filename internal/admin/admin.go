@@ -18,12 +18,12 @@ import (
 // Sources are what the operator's plane reads, and acts through. What is nil is
 // not there: its paths answer 404, and so do those of a cache that is off.
 type Sources struct {
-	Snapshot  func() Snapshot // called for each request that needs one, by several goroutines at once
-	Cache     Cache
-	Upstreams Upstreams
-	Demo      Demo           // of `pullchain demo` alone
-	Events    Events         // of all registries
-	History   *history.Rings // what was seen of each upstream
+	Snapshot func() Snapshot // called for each request that needs one, by several goroutines at once
+	Cache    Cache
+	Operator Operator
+	Demo     Demo           // of `pullchain demo` alone
+	Events   Events         // of all registries
+	History  *history.Rings // what was seen of each upstream
 
 	// Pages is what browsers are shown: "/" where the request accepts HTML, and the
 	// paths of pagePaths. The request's context has a [Viewer].
@@ -61,7 +61,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case !h.cfg.open() && !h.public(at, r) && !h.authorized(r):
 		h.unauthorized(w, r)
-	case h.cfg.open() && !h.hosts.allow(r.Host):
+	case h.cfg.open() && !overSocket(r) && !h.hosts.allow(r.Host):
 		problem(w, r, http.StatusMisdirectedRequest, "unknown_host", "this Host is not one of ours: use an IP address, or name it in [admin] allowed_hosts")
 	case h.isPage(at, r):
 		h.page(w, r)

@@ -70,7 +70,7 @@ func (h *handler) page(w http.ResponseWriter, r *http.Request) {
 // viewer returns the Viewer that a request is of. Its forms' token belongs to its login,
 // or to a cookie that it gets here.
 func (h *handler) viewer(w http.ResponseWriter, r *http.Request) Viewer {
-	v := Viewer{CanAct: true, Actor: actorOf(r), Messages: languageOf(r), LoggedIn: h.loggedIn(r)}
+	v := Viewer{CanAct: true, Actor: h.actor(r), Messages: languageOf(r), LoggedIn: h.loggedIn(r)}
 	owner := h.formOwner(r)
 	if owner == "" {
 		owner = session.NewID()
@@ -123,9 +123,12 @@ func (h *handler) isForeign(r *http.Request) bool {
 	return h.foreign.Check(&post) != nil
 }
 
-// authorized reports whether a request has the token, or comes from a browser whose
-// user had it.
+// authorized reports whether a request has the token, comes from a browser whose user
+// had it, or over the unix socket.
 func (h *handler) authorized(r *http.Request) bool {
+	if overSocket(r) {
+		return true
+	}
 	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
 	if ok && strings.EqualFold(scheme, "Bearer") {
 		return h.isToken(strings.TrimSpace(token))

@@ -133,7 +133,7 @@ func TestViewer(t *testing.T) {
 	t.Parallel()
 	b := newBrowser(admin.Config{}, admin.Sources{})
 	w := b.send("/", nil, "Accept-Language", "zh-CN,zh;q=0.9")
-	if body := w.Body.String(); !strings.Contains(body, "actor=192.0.2.1 act=true login=false") || !strings.Contains(body, messages.In("zh").Text("level.outage")) {
+	if body := w.Body.String(); !strings.Contains(body, "actor=loopback 192.0.2.1 act=true login=false") || !strings.Contains(body, messages.In("zh").Text("level.outage")) {
 		t.Errorf("the viewer is %q", body)
 	}
 	set := w.Header().Get("Set-Cookie")

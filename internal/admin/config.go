@@ -32,6 +32,10 @@ type Config struct {
 	// Token is what TokenFile holds.
 	Token pullchain.Secret `toml:"-"`
 
+	// StateDir is the directory for what outlives a restart, such as overrides. Empty is
+	// that of [DefaultStateDir]; StateOff keeps it in memory alone.
+	StateDir string `toml:"state_dir"`
+
 	// AllowedHosts are the names a client may use in its Host header besides
 	// IP addresses, loopback names and the host of Listen. They matter only
 	// without a token.

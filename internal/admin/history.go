@@ -48,7 +48,7 @@ func (h *handler) history(w http.ResponseWriter, r *http.Request) {
 		ask.Cells = history.Unknown(ask.Window, s.Now)
 	}
 	if ask.Cells == nil {
-		problem(w, r, http.StatusNotFound, "unknown_upstream", ErrNoUpstream.Error())
+		refused(w, r, ErrNoUpstream(ask.Registry, ask.Upstream))
 		return
 	}
 	answer(w, r, ask)

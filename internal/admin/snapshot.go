@@ -26,6 +26,7 @@ type Snapshot struct {
 	Config     ConfigState `json:"config"`
 	Summary    Summary     `json:"verdict"`
 	Registries []Registry  `json:"registries"` // in the configured order
+	Overrides  []Override  `json:"overrides"`  // what operators want for a while, the oldest first
 	Notifiers  []Notifier  `json:"notifiers"`  // in the configured order
 
 	// Cache is null when it is switched off. Of one that is wanted and cannot be

@@ -1,8 +1,8 @@
 package admin_test
 
 import (
+	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -11,19 +11,24 @@ import (
 	"github.com/pullchain/pullchain/internal/admin"
 )
 
-// fakeUpstreams has docker.io/hub and notes what is done to it.
-type fakeUpstreams struct {
-	done []string
-	err  error
+// fakeOperator has docker.io/hub and notes what is done.
+type fakeOperator struct {
+	done []admin.Action
+	err  error // of what is done
 }
 
-func (f *fakeUpstreams) ResetUpstream(registry, upstream string) (string, error) {
-	name := registry + "/" + upstream
-	if name != "docker.io/hub" {
-		return "", fmt.Errorf("%s: %w", name, admin.ErrNoUpstream)
+func (f *fakeOperator) Act(_ context.Context, a admin.Action) (admin.Outcome, error) {
+	a, err := a.Check()
+	switch {
+	case err != nil:
+		return admin.Outcome{}, err
+	case a.Registry != "docker.io" && a.Registry != "mirror.lan:5000" && a.Kind != admin.KindReload:
+		return admin.Outcome{}, admin.ErrNoRegistry(a.Registry)
+	case a.Upstream != "hub" && a.Upstream != "":
+		return admin.Outcome{}, admin.ErrNoUpstream(a.Registry, a.Upstream)
 	}
-	f.done = append(f.done, name)
-	return "serving", f.err
+	f.done = append(f.done, a)
+	return admin.Outcome{Operation: a.Kind, Registry: a.Registry, Upstream: a.Upstream, Before: "open", After: "serving"}, f.err
 }
 
 // What forgets something is as well guarded as what changes the cache.
@@ -44,6 +49,7 @@ func TestUpstreamReset(t *testing.T) {
 		{"reset", admin.Config{}, "POST", body, nil, 200, `"state": "serving"`, true},
 		{"with the token", locked, "POST", body, []string{"Authorization", "Bearer s3cret"}, 200, `"upstream": "hub"`, true},
 		{"one that there is not", admin.Config{}, "POST", `{"registry":"docker.io","upstream":"hbu"}`, nil, 404, `"code":"unknown_upstream"`, false},
+		{"of a registry that there is not", admin.Config{}, "POST", `{"registry":"ghcr.io","upstream":"hub"}`, nil, 404, `"code":"unknown_registry"`, false},
 		{"half of it", admin.Config{}, "POST", `{"registry":"docker.io"}`, nil, 400, `"code":"bad_request"`, false},
 		{"a typo", admin.Config{}, "POST", `{"registry":"docker.io","upstraem":"hub"}`, nil, 400, `"code":"bad_request"`, false},
 		{"two bodies", admin.Config{}, "POST", body + body, nil, 400, `"code":"bad_request"`, false},
@@ -68,8 +74,8 @@ func TestUpstreamReset(t *testing.T) {
 					r.Header.Set(tt.header[i], tt.header[i+1])
 				}
 			}
-			f, w := &fakeUpstreams{}, httptest.NewRecorder()
-			admin.New(tt.cfg, admin.Sources{Snapshot: snapshot, Upstreams: f}).ServeHTTP(w, r)
+			f, w := &fakeOperator{}, httptest.NewRecorder()
+			admin.New(tt.cfg, admin.Sources{Snapshot: snapshot, Operator: f}).ServeHTTP(w, r)
 			if w.Code != tt.status || !strings.Contains(w.Body.String(), tt.answer) {
 				t.Errorf("got %d %.300q, want %d with %q", w.Code, w.Body, tt.status, tt.answer)
 			}
@@ -90,7 +96,7 @@ func TestUpstreamResetThatFails(t *testing.T) {
 	r := httptest.NewRequest(http.MethodPost, "/api/v1/upstream:reset", strings.NewReader(`{"registry":"docker.io","upstream":"hub"}`))
 	r.Host, r.Header = "127.0.0.1", http.Header{"Content-Type": {"application/json"}}
 	w := httptest.NewRecorder()
-	admin.New(admin.Config{}, admin.Sources{Snapshot: snapshot, Upstreams: &fakeUpstreams{err: errors.New("it cannot be")}}).ServeHTTP(w, r)
+	admin.New(admin.Config{}, admin.Sources{Snapshot: snapshot, Operator: &fakeOperator{err: errors.New("it cannot be")}}).ServeHTTP(w, r)
 	if w.Code != 500 || !strings.Contains(w.Body.String(), "it cannot be") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}

@@ -13,7 +13,7 @@ import (
 type Viewer struct {
 	CanAct   bool                // forms are of use to it
 	CSRF     string              // goes into each form as the hidden field "csrf"
-	Actor    string              // as the audit lines name it: its address
+	Actor    string              // as the audit lines name it: how it may act, and its address
 	LoggedIn bool                // there is a login that POST /logout ends
 	Messages *messages.Catalogue // of its language
 	Flash    *Flash              // what its last form came to; nil if there is nothing to say

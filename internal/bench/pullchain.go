@@ -41,7 +41,7 @@ func pullchainConfig(s *server, admin string, up setup) string {
 	if up.cert != nil {
 		fmt.Fprintf(&b, "tls_cert = %q\ntls_key = %q\n", up.cert.cert, up.cert.key)
 	}
-	fmt.Fprintf(&b, "\n[admin]\nlisten = %q\n", admin)
+	fmt.Fprintf(&b, "\n[admin]\nlisten = %q\nstate_dir = \"off\"\n", admin)
 	// Larger than all content of a run: eviction is not what is measured.
 	fmt.Fprintf(&b, "\n[cache]\ndir = %q\nmax_size = \"50GiB\"\n", filepath.Join(s.dir, "store"))
 	b.WriteString("\n[[registry]]\nname = \"docker.io\"\n")

@@ -91,7 +91,7 @@ func (s *switches) mendLocked(upstream string) {
 		undo()
 	}
 	if s.on[upstream] == faultCorrupt {
-		_, _ = s.w.daemon.ResetUpstream(demoRegistry, upstream) // it is there
+		_, _ = s.w.daemon.Act(context.Background(), admin.Action{Kind: admin.KindReset, Registry: demoRegistry, Upstream: upstream, Actor: "demo"}) // it is there
 	}
 	delete(s.on, upstream)
 	delete(s.undo, upstream)

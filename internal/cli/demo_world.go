@@ -125,7 +125,7 @@ func (w *world) start() error {
 // there is no cache, because that would answer where the story is about which upstream does.
 func (w *world) toml() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "[server]\nlisten = \"127.0.0.1:0\"\ndrain = \"refuse\"\ndrain_timeout = \"2s\"\n\n[admin]\nlisten = \"127.0.0.1:0\"\n\n[cache]\nenabled = false # or it would answer what the upstreams are to be asked\n\n[[registry]]\nname = %q\n", demoRegistry)
+	fmt.Fprintf(&b, "[server]\nlisten = \"127.0.0.1:0\"\ndrain = \"refuse\"\ndrain_timeout = \"2s\"\n\n[admin]\nlisten = \"127.0.0.1:0\"\nstate_dir = \"off\"\n\n[cache]\nenabled = false # or it would answer what the upstreams are to be asked\n\n[[registry]]\nname = %q\n", demoRegistry)
 	for i, u := range w.chain() {
 		fmt.Fprintf(&b, "\n[[registry.upstream]]\nname = %q\nurl = %q\nauthoritative = %t\ntrust = \"resolve\"\nca_file = \"ca.pem\"\nallow_private = true\n", u.name, u.url, i == 0)
 		b.WriteString("[registry.upstream.probe]\ninterval = \"1s\"\nidle_interval = \"1s\"\n")

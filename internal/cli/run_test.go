@@ -35,6 +35,7 @@ func configOf(url, more string) string {
 listen = "127.0.0.1:0"
 [admin]
 listen = "127.0.0.1:0"
+state_dir = "off"
 [log]
 format = "json"
 %s
@@ -89,10 +90,10 @@ func TestRunReloadDrain(t *testing.T) {
 	write("lisen = 1") // line 8
 	_ = c.cmd.Process.Signal(syscall.SIGHUP)
 	record := c.await(t, "reload failed, the old configuration stays")
-	if text := fmt.Sprint(record["error"]); !strings.Contains(text, "pullchain.toml:8:1: log: unknown key \"lisen\"") {
+	if text := fmt.Sprint(record["error"]); !strings.Contains(text, "pullchain.toml:9:1: log: unknown key \"lisen\"") {
 		t.Errorf("the log says %q", text)
 	}
-	if s := c.snapshot(t).Config; s.LastReloadOK || s.LastReloadAt == nil || !strings.Contains(s.LastReloadError, ":8:1:") || s.Source != path {
+	if s := c.snapshot(t).Config; s.LastReloadOK || s.LastReloadAt == nil || !strings.Contains(s.LastReloadError, ":9:1:") || s.Source != path {
 		t.Errorf("the snapshot says %+v", s)
 	}
 	get(t, c.listen+content.Path())

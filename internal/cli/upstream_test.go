@@ -1,7 +1,7 @@
 package cli_test
 
 import (
-	"fmt"
+	"context"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -12,16 +12,16 @@ import (
 // oneUpstream is a daemon that has docker.io/hub.
 type oneUpstream struct{}
 
-func (oneUpstream) ResetUpstream(registry, upstream string) (string, error) {
-	if registry != "docker.io" || upstream != "hub" {
-		return "", fmt.Errorf("%s/%s: %w", registry, upstream, admin.ErrNoUpstream)
+func (oneUpstream) Act(_ context.Context, a admin.Action) (admin.Outcome, error) {
+	if a.Registry != "docker.io" || a.Upstream != "hub" {
+		return admin.Outcome{}, admin.ErrNoUpstream(a.Registry, a.Upstream)
 	}
-	return "serving", nil
+	return admin.Outcome{Operation: a.Kind, Registry: a.Registry, Upstream: a.Upstream, After: "serving"}, nil
 }
 
 func TestUpstreamReset(t *testing.T) {
 	t.Parallel()
-	s := httptest.NewServer(admin.New(admin.Config{}, admin.Sources{Snapshot: func() admin.Snapshot { return admin.Snapshot{} }, Upstreams: oneUpstream{}}))
+	s := httptest.NewServer(admin.New(admin.Config{}, admin.Sources{Snapshot: func() admin.Snapshot { return admin.Snapshot{} }, Operator: oneUpstream{}}))
 	t.Cleanup(s.Close)
 	nowhere := httptest.NewServer(nil)
 	nowhere.Close()

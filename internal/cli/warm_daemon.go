@@ -109,7 +109,7 @@ func (c *warmCmd) ownDaemon(a *app, images []image, address string) (*route, err
 	// Ports of its own and no others: the configured ones may be another program's,
 	// and no client is to find this daemon.
 	cfg.Server = front.Config{Listen: loopbackPort, DrainTimeout: time.Second, Drain: front.DrainRefuse}
-	cfg.Admin = admin.Config{Listen: loopbackPort}
+	cfg.Admin = admin.Config{Listen: loopbackPort, StateDir: admin.StateOff}
 	cfg.Registries = named(cfg.Registries, images)
 	d, err := daemon.New(cfg, daemon.Options{Version: thisBuild().Version})
 	if err != nil {

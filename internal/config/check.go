@@ -56,6 +56,7 @@ var keyList = regexp.MustCompile(`^[a-z0-9_.]+(, [a-z0-9_.]+)*$`)
 // both. Port 0 is a new port for each.
 func (c *checker) admin(at place) {
 	c.room(at, c.cfg.Admin.Validate())
+	c.noTilde(at.child("state_dir"), c.cfg.Admin.StateDir)
 	listen := c.cfg.Admin.Listen
 	if listen == c.cfg.Server.Listen && !strings.HasSuffix(listen, ":0") {
 		c.sameListener(at)
@@ -83,8 +84,14 @@ func (c *checker) cache(at place) {
 			c.doc.blame(here, "must be more than 0")
 		}
 	}
-	if strings.HasPrefix(c.cfg.Cache.Dir, "~") { // a folder of that name is never what is wanted
-		c.doc.blame(at.child("dir"), "~ has no meaning here: write ${HOME} for your home directory")
+	c.noTilde(at.child("dir"), c.cfg.Cache.Dir)
+}
+
+// noTilde blames a directory that begins with ~: a folder of that name is never what is
+// wanted.
+func (c *checker) noTilde(at place, dir string) {
+	if strings.HasPrefix(dir, "~") {
+		c.doc.blame(at, "~ has no meaning here: write ${HOME} for your home directory")
 	}
 }
 

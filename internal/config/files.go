@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/admin"
 )
 
 const (
@@ -48,6 +49,9 @@ func Load(path string) (*Config, error) {
 	})
 	if err != nil {
 		return nil, err
+	}
+	if dir := cfg.Admin.StateDir; dir != "" && dir != admin.StateOff {
+		cfg.Admin.StateDir = besideFile(path, dir)
 	}
 	if cfg.Cache.Dir != "" {
 		cfg.Cache.Dir = besideFile(path, cfg.Cache.Dir)

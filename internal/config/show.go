@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"encoding"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/upstreams"
 )
 
@@ -210,4 +212,30 @@ func quoteTOML(s string) string {
 	}
 	b.WriteByte('"')
 	return b.String()
+}
+
+// ShowRegistry writes the table of the registry of that name as [Config.Show] does, with
+// the upstreams of these names alone, in that order, and with another strategy if that is
+// not empty. It is empty if there is none of them.
+func (c *Config) ShowRegistry(name string, upstreams []string, strategy balancer.Strategy) string {
+	var p printer
+	for _, r := range c.Registries {
+		if r.Name != name {
+			continue
+		}
+		all := r.Upstreams
+		r.Upstreams = nil
+		for _, want := range upstreams {
+			for _, u := range all {
+				if u.Name == want {
+					r.Upstreams = append(r.Upstreams, u)
+				}
+			}
+		}
+		r.Strategy = cmp.Or(strategy, r.Strategy)
+		if len(r.Upstreams) > 0 {
+			p.table("[[", "registry", reflect.ValueOf(r))
+		}
+	}
+	return strings.TrimLeft(p.out.String(), "\n")
 }

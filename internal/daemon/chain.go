@@ -26,8 +26,8 @@ import (
 // counts or limits what passes, goes between two of them here; it embeds
 // [pullchain.Body] in what it wraps (TestBodyContractAtEveryJoint holds that).
 type chain struct {
+	cfg        *config.Config
 	registries []registry
-	implied    bool // no file names these registries
 	paths      map[pathID]*path
 	egresses   map[string]*gate
 	events     *balancer.Events // of all registries; those of the chain before go on
@@ -38,10 +38,11 @@ type chain struct {
 
 // A registry is one registry's part of the chain.
 type registry struct {
-	name     string
-	aliases  []string
-	balancer *balancer.Balancer
-	checker  *healthcheck.Checker
+	name      string
+	aliases   []string
+	upstreams []string // their names, as configured
+	balancer  *balancer.Balancer
+	checker   *healthcheck.Checker
 }
 
 // A pathID is the identity that a lane's state belongs to: names from the
@@ -70,7 +71,7 @@ type gate struct {
 // over with all that it has learnt; old is not touched, so that nothing is lost
 // when build fails.
 func build(cfg *config.Config, old *chain) (*chain, error) {
-	c := &chain{implied: cfg.Implied, paths: map[pathID]*path{}, egresses: map[string]*gate{}, stop: func() {}}
+	c := &chain{cfg: cfg, paths: map[pathID]*path{}, egresses: map[string]*gate{}, stop: func() {}}
 	if old != nil {
 		c.events = old.events
 	} else {
@@ -102,6 +103,7 @@ func (c *chain) routes(s *storage) (*front.Routes, error) {
 // with each reload; what they have learnt they take from those before them.
 func (c *chain) registry(cfg *config.Config, r config.Registry, old *chain) (registry, error) {
 	var lanes []*balancer.Lane
+	var names []string
 	var jobs []healthcheck.Job
 	var errs []error
 	for _, u := range r.Upstreams {
@@ -110,17 +112,18 @@ func (c *chain) registry(cfg *config.Config, r config.Registry, old *chain) (reg
 			errs = append(errs, fmt.Errorf("registry %q, upstream %q: %w", r.Name, u.Name, err))
 			continue
 		}
-		lanes = append(lanes, p.lane)
+		lanes, names = append(lanes, p.lane), append(names, u.Name)
 		jobs = append(jobs, healthcheck.Job{Target: p.lane, Config: u.Probe, Kind: probeFailure})
 	}
 	// The balancer's memory of which lane has what, and the prober's history, belong to
 	// the registry: they stay over a reload even where a path is new.
 	was := old.registryNamed(r.Name)
 	return registry{
-		name:     r.Name,
-		aliases:  r.Aliases,
-		balancer: balancer.New(balancer.Config{Registry: r.Name, Strategy: r.Strategy, Lanes: lanes, NotFoundTTL: r.NotFoundTTL, Events: c.events, Previous: was.balancer}),
-		checker:  healthcheck.New(jobs, was.checker),
+		name:      r.Name,
+		aliases:   r.Aliases,
+		upstreams: names,
+		balancer:  balancer.New(balancer.Config{Registry: r.Name, Strategy: r.Strategy, Lanes: lanes, NotFoundTTL: r.NotFoundTTL, Events: c.events, Previous: was.balancer}),
+		checker:   healthcheck.New(jobs, was.checker),
 	}, errors.Join(errs...)
 }
 

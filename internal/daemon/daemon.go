@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/internal/admin"
 	"github.com/pullchain/pullchain/internal/config"
 	"github.com/pullchain/pullchain/internal/dashboard"
@@ -30,6 +31,10 @@ type Options struct {
 	Log     *slog.Logger // nil discards
 	Source  string       // where the configuration came from; empty: what it says itself
 	Demo    admin.Demo   // the simulated internet behind it; nil: it is the real one
+
+	// Reload reads the configuration anew and calls the Daemon's Reload or ReloadFailed, for
+	// an operator that asks for it. nil: there is nothing to read.
+	Reload func() error
 }
 
 // A Daemon is a running pullchain. Its methods may be called at any time and
@@ -47,7 +52,10 @@ type Daemon struct {
 	data, operator net.Listener
 	storage        *storage // from Listen on
 	sampler        *sampler // from Listen on
+	state          stateDir // from Listen on
 	draining       atomic.Bool
+	overrides      *overrides
+	probed         probesAsked
 
 	mu     sync.Mutex      // serialises reloads
 	ctx    context.Context // of the probing; nil before Run
@@ -78,7 +86,7 @@ func New(cfg *config.Config, opts Options) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Daemon{opts: opts, cfg: cfg, log: opts.Log, started: time.Now()}
+	d := &Daemon{opts: opts, cfg: cfg, log: opts.Log, started: time.Now(), overrides: newOverrides(opts.Log), probed: probesAsked{last: map[pathID]time.Time{}}}
 	d.reload = reloadState{loaded: d.started}
 	d.chain.Store(first)
 	d.notify = d.newNotifier()
@@ -119,8 +127,10 @@ func (d *Daemon) Listen() error {
 	if err != nil {
 		return err // New has made them before
 	}
+	d.state = openStateDir(d.cfg.Admin, d.log)
+	d.loadOverrides(d.state)
 	d.handler.SetRoutes(routes)
-	d.sampler = openHistory("", d.log)
+	d.sampler = openHistory(string(d.state), d.log)
 	d.admin = d.adminServer()
 	return nil
 }
@@ -128,7 +138,7 @@ func (d *Daemon) Listen() error {
 // adminServer returns the server of the operator's plane. It needs no drain: its
 // answers are short, or streams that their reader can ask for again.
 func (d *Daemon) adminServer() *http.Server {
-	from := admin.Sources{Snapshot: d.Snapshot, Cache: d.storage.forOperators(), Upstreams: d, Events: d.chain.Load().events, History: d.sampler.rings}
+	from := admin.Sources{Snapshot: d.Snapshot, Cache: d.storage.forOperators(), Operator: d, Events: d.chain.Load().events, History: d.sampler.rings}
 	from.Demo = d.opts.Demo
 	from.Metrics = metrics.New(metrics.Sources{Snapshot: d.Snapshot, Traffic: d.handler.Traffic().Counts, Log: d.log})
 	from.Pages = dashboard.New(from)
@@ -148,6 +158,10 @@ func (d *Daemon) Addr() string { return d.data.Addr().String() }
 
 // AdminAddr returns the address of the operator's plane.
 func (d *Daemon) AdminAddr() string { return d.operator.Addr().String() }
+
+// Events returns where everything is recorded that happens to upstreams, and that operators
+// do. It stays the same over reloads.
+func (d *Daemon) Events() *balancer.Events { return d.chain.Load().events }
 
 // lameDuck is how long a load balancer gets at least to see that we are no longer
 // ready before we stop accepting (docs/faults.md F36). A loopback has no load balancer.
@@ -175,6 +189,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	d.mu.Unlock()
 	var sampling sync.WaitGroup
 	sampling.Go(func() { d.sampler.run(probing, d.chain.Load) })
+	sampling.Go(func() { d.endOverrides(probing) })
 
 	failed := make(chan error, 2)
 	var serving sync.WaitGroup
@@ -259,6 +274,12 @@ func dialable(addr net.Addr) string {
 // error the old one stays, and what it knows with it (docs/faults.md F37). Requests
 // that are under way end on the chain they began on.
 func (d *Daemon) Reload(cfg *config.Config) error {
+	dropped := false
+	defer func() { // once the mutex is let go
+		if dropped {
+			d.overrides.save()
+		}
+	}()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := time.Now()
@@ -283,6 +304,7 @@ func (d *Daemon) Reload(cfg *config.Config) error {
 	}
 	// Requests begin on the new chain from here on. Only then is the old one closed,
 	// and what began on it goes on there.
+	dropped = d.override(next)
 	d.chain.Store(next)
 	if d.handler != nil {
 		d.handler.SetRoutes(routes)
@@ -302,7 +324,7 @@ func (d *Daemon) rebuild(cfg *config.Config, old *chain) (*chain, error) {
 	// Editors empty a file before they write it, and a file that is moved away for a
 	// moment reads as none at all: a mirror of some registries would become one of
 	// others, with every login and proxy gone, by a SIGHUP that comes too early.
-	if cfg.Implied && !old.implied {
+	if cfg.Implied && !old.cfg.Implied {
 		return nil, fmt.Errorf("%s names no [[registry]], and the configuration in force does: "+
 			"if it is meant so, restart; a reload does not empty a mirror", cfg.File)
 	}

@@ -149,7 +149,7 @@ func writeConfig(t testing.TB, cfg rigConfig) string {
 		drain = "serve"
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "[server]\nlisten = \"127.0.0.1:0\"\ndrain = %q\ndrain_timeout = %q\n%s\n[admin]\nlisten = \"127.0.0.1:0\"\n[cache]\n%s\n%s\n", drain, cmp.Or(cfg.Drain, "1s"), cfg.More, cfg.Cache, cfg.Top)
+	fmt.Fprintf(&b, "[server]\nlisten = \"127.0.0.1:0\"\ndrain = %q\ndrain_timeout = %q\n%s\n[admin]\nlisten = \"127.0.0.1:0\"\nstate_dir = \"state\"\n[cache]\n%s\n%s\n", drain, cmp.Or(cfg.Drain, "1s"), cfg.More, cfg.Cache, cfg.Top)
 	fmt.Fprintf(&b, "[[registry]]\nname = \"docker.io\"\nstrategy = %q\n", cfg.Strategy)
 	for _, l := range cfg.Chain {
 		b.WriteString(l.toml(ca))

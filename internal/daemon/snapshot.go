@@ -49,6 +49,7 @@ func (d *Daemon) Snapshot() admin.Snapshot {
 		b := r.balancer.Snapshot()
 		s.Registries = append(s.Registries, admin.Registry{Snapshot: b, Standing: admin.Standing(b), Probes: r.checker.Snapshot(), Served: d.served(r.name)})
 	}
+	s.Overrides = d.overrides.all(now)
 	s.Cache = d.storage.snapshot()
 	s.Summary = admin.Summarize(s.Chains(), s.Cache, now)
 	return s

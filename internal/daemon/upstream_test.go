@@ -53,8 +53,9 @@ func TestUpstreamReset(t *testing.T) {
 func TestUpstreamResetOfNone(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, nil)
-	for _, name := range [][2]string{{"docker.io", "c"}, {"ghcr.io", "a"}, {"", "a"}} {
-		if _, err := p.Daemon.ResetUpstream(name[0], name[1]); !errors.Is(err, admin.ErrNoUpstream) {
+	for name, code := range map[[2]string]string{{"docker.io", "c"}: "unknown_upstream", {"docker.io", ""}: "unknown_upstream", {"ghcr.io", "a"}: "unknown_registry", {"", "a"}: "unknown_registry"} {
+		_, err := p.Daemon.Act(t.Context(), admin.Action{Kind: admin.KindReset, Registry: name[0], Upstream: name[1]})
+		if no, ok := errors.AsType[*admin.Refusal](err); !ok || no.Code != code || no.Status != http.StatusNotFound {
 			t.Errorf("%s/%s: %v", name[0], name[1], err)
 		}
 	}

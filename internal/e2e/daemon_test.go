@@ -106,7 +106,7 @@ func daemonConfig(ns *namespace, setup daemonSetup) string {
 	if setup.drain != "" {
 		fmt.Fprintf(&b, "drain_timeout = %q\n", setup.drain)
 	}
-	fmt.Fprintf(&b, "\n[admin]\nlisten = %q\n\n[log]\nformat = \"json\"\n", ns.admin())
+	fmt.Fprintf(&b, "\n[admin]\nlisten = %q\nstate_dir = \"off\"\n\n[log]\nformat = \"json\"\n", ns.admin())
 	if setup.debug {
 		b.WriteString("level = \"debug\"\n")
 	}

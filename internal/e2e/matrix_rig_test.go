@@ -105,7 +105,7 @@ func startConfigured(t *testing.T, program string, ns *namespace, registries str
 	t.Helper()
 	dir := tempDir(t)
 	d := &daemon{program: program, config: filepath.Join(dir, "pullchain.toml"), admin: "http://" + ns.admin()}
-	writeFile(t, d.config, fmt.Sprintf("[server]\nlisten = %q\n\n[admin]\nlisten = %q\n\n[log]\nformat = \"json\"\n\n[cache]\ndir = %q\nmax_size = \"1GiB\"\n%s",
+	writeFile(t, d.config, fmt.Sprintf("[server]\nlisten = %q\n\n[admin]\nlisten = %q\nstate_dir = \"off\"\n\n[log]\nformat = \"json\"\n\n[cache]\ndir = %q\nmax_size = \"1GiB\"\n%s",
 		ns.mirror(), ns.admin(), filepath.Join(dir, "cache"), registries))
 	cmd := exec.Command(program, "run", "--config", d.config)
 	cmd.Env = clientEnv(dir)
