@@ -1,6 +1,8 @@
 package dashboard
 
 import (
+	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
@@ -36,6 +38,19 @@ var assets = sync.OnceValue(func() map[string][]byte {
 	return out
 })
 
+// packed are the assets as browsers take them: a third as long.
+var packed = sync.OnceValue(func() map[string][]byte {
+	out := map[string][]byte{}
+	for name, data := range assets() {
+		var b bytes.Buffer
+		z := gzip.NewWriter(&b)
+		_, _ = z.Write(data) // to memory, which takes all
+		_ = z.Close()
+		out[name] = b.Bytes()
+	}
+	return out
+})
+
 // favicons show the level to readers of another tab: by colour, and by shape for those
 // that do not see it.
 var favicons = map[string]struct{ color, icon string }{
@@ -61,6 +76,11 @@ func asset(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", mediaTypes[path.Ext(name)])
+	w.Header().Set("Vary", "Accept-Encoding")
+	if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+		w.Header().Set("Content-Encoding", "gzip")
+		data = packed()[name]
+	}
 	w.Header().Set("Content-Length", fmt.Sprint(len(data)))
 	if r.URL.RawQuery != "" && strings.HasSuffix(asseturl(name), r.URL.RawQuery) {
 		w.Header().Set("Cache-Control", "private, max-age=31536000, immutable")

@@ -8,6 +8,7 @@ import (
 
 	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/internal/admin"
+	"github.com/pullchain/pullchain/internal/history"
 )
 
 // A chain is a registry with its upstreams in order.
@@ -21,6 +22,7 @@ type chain struct {
 	Chips    []chip
 	Troubles []string // what is wrong with upstreams, in words
 	Figures  []fact
+	Bar      *bar // the last hour
 }
 
 // A chip is an upstream in its chain.
@@ -36,10 +38,10 @@ type chip struct {
 }
 
 // chains returns all registries.
-func (v *visit) chains() []chain {
+func (d *dashboard) chains(v *visit) []chain {
 	out := make([]chain, 0, len(v.Snapshot.Registries))
 	for i := range v.Snapshot.Registries {
-		out = append(out, v.chain(&v.Snapshot.Registries[i]))
+		out = append(out, d.chain(v, &v.Snapshot.Registries[i]))
 	}
 	return out
 }
@@ -54,7 +56,7 @@ const (
 
 var chainIcons = map[string]string{chainOK: "check", chainDetour: "degraded", chainNone: "down", chainUnknown: "unknown"}
 
-func (v *visit) chain(r *admin.Registry) chain {
+func (d *dashboard) chain(v *visit, r *admin.Registry) chain {
 	c := chain{Registry: r.Registry, Href: registryPath(r.Registry), Strategy: v.strategy(r.Strategy), Level: levelOf(r)}
 	c.Icon, c.Word = chainIcons[c.Level], v.messages.Text("dash.chain."+c.Level)
 	serving := r.Serving()
@@ -66,6 +68,7 @@ func (v *visit) chain(r *admin.Registry) chain {
 		}
 	}
 	c.Figures = v.figures(r, serving)
+	c.Bar = d.registryBar(v, r, history.Hour)
 	return c
 }
 

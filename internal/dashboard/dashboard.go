@@ -43,6 +43,19 @@ func (d *dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (d *dashboard) routes() {
 	d.mux.HandleFunc("GET /{$}", d.page(home))
+	d.mux.HandleFunc("GET /r/{registry}", d.page(registryView))
+	d.mux.HandleFunc("GET /r/{registry}/u/{upstream}", d.page(laneView))
+	d.mux.HandleFunc("GET /cache", d.page(cacheView))
+	d.mux.HandleFunc("GET /setup", d.page(setupView))
+	d.mux.HandleFunc("GET /events", func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("format") == "csv" {
+			d.eventsCSV(w, r)
+			return
+		}
+		d.page(eventsView)(w, r)
+	})
+	d.mux.HandleFunc("GET /badge/{registry}", d.badge)
+	d.mux.HandleFunc("GET /badge/{registry}/{upstream}", d.badge)
 	d.mux.HandleFunc("GET /assets/{name}", asset)
 	d.mux.HandleFunc("GET /", d.page(notFound))
 }

@@ -71,6 +71,11 @@ func troubled() admin.Snapshot {
 	s := healthy()
 	hub := busy(lane(1, "docker-hub", balancer.StateCooling, pullchain.CodeQuota, 14*time.Minute), 900, 100, 212)
 	hub.Via = "home"
+	hub.Breakers = []balancer.BreakerSnapshot{{Class: "manifest", State: "closed", Requests: 40, Failures: 2}, {Class: "blob", State: "open", Until: in(20 * time.Second), Requests: 12, Failures: 8, Trips: 2}}
+	hub.Cooldowns = []balancer.CooldownSnapshot{{Class: "manifest", Until: now.Add(14 * time.Minute), Asked: true, Code: pullchain.CodeQuota}}
+	hub.Gates = []balancer.GateSnapshot{{Gate: "cooldown", Class: "manifest", Until: in(14 * time.Minute), Code: pullchain.CodeQuota}}
+	hub.LastError = &balancer.ErrorSnapshot{At: now.Add(-12 * time.Second), Code: pullchain.CodeQuota, Status: 429, Text: `GET https://registry-1.docker.io/v2/library/alpine/manifests/3.20: 429 Too Many Requests: {"errors":[{"code":"TOOMANYREQUESTS"}]}`}
+	hub.TLSExpiry, hub.TLSIssuer, hub.Throughput, hub.InFlight = in(61*24*time.Hour), "Amazon RSA 2048 M02", 11<<20, 3
 	hub.Quota = &balancer.QuotaSnapshot{Limit: 100, WindowS: 21600, Source: "192.0.2.1", At: now.Add(-time.Minute)}
 	docker := chain("docker.io", true, hub, busy(lane(2, "cf-worker", balancer.StateServing, "", 0), 100000, 1, 410), lane(3, "mirror-x", balancer.StateStandby, "", 0))
 	docker.FailoversTotal = 12
@@ -83,7 +88,7 @@ func troubled() admin.Snapshot {
 	s.Registries[0].Served = []admin.Served{
 		{Class: "manifest", Upstream: "cf-worker", Requests: 42, Minutes: 10}, {Class: "manifest", Requests: 7, Minutes: 10}, {Class: "blob", Upstream: "docker-hub", Requests: 120, Minutes: 10},
 	}
-	s.Registries[0].Probes = []healthcheck.TargetSnapshot{{Name: "docker-hub", Known: true, Up: true}, {Name: "cf-worker", Known: true, Up: true, Falling: 1, Fall: 3}}
+	s.Registries[0].Probes = []healthcheck.TargetSnapshot{{Name: "docker-hub", Known: true, Up: true, Since: now.Add(-76 * time.Hour), Next: now.Add(20 * time.Second), History: []healthcheck.Result{{At: now.Add(-70 * time.Second), TookMS: 5000, Error: "context deadline exceeded"}, {At: now.Add(-40 * time.Second), TookMS: 212}, {At: now.Add(-10 * time.Second), TookMS: 198.5}}}, {Name: "cf-worker", Known: true, Up: true, Falling: 1, Fall: 3}}
 	quay := lane(1, "quay", balancer.StateDown, pullchain.CodeConnTimeout, 0)
 	quay.Error = "dial tcp: \x1b[2Jtimeout"
 	spare := lane(2, "mirror-x", balancer.StateDrained, pullchain.Code("admin"), 0)

@@ -24,7 +24,7 @@ type homeModel struct {
 // home shows everything at once.
 func home(d *dashboard, v *visit) (string, any) {
 	m := homeModel{
-		Verdict: v.verdict(), Usage: v.usage(), Chains: v.chains(), Quotas: v.quotas(), Cache: v.cache(),
+		Verdict: v.verdict(), Usage: v.usage(), Chains: d.chains(v), Quotas: v.quotas(), Cache: v.cache(),
 		Failovers: v.failovers("", homeFailovers), Demo: d.demo(v),
 	}
 	v.Title = m.Verdict.Headline

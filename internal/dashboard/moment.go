@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,6 +15,7 @@ type moment struct {
 	ISO  string // RFC 3339
 	Full string // in this machine's time zone
 	Text string // "3 min ago", "in 14 min"
+	Span string // "3 min"
 }
 
 // at makes a moment. The zero time makes none, which a template shows as nothing.
@@ -22,13 +24,17 @@ func (v *visit) at(t time.Time) *moment {
 		return nil
 	}
 	m := &moment{ISO: t.UTC().Format(time.RFC3339), Full: t.Local().Format("2006-01-02 15:04:05 MST")}
-	switch d := v.now().Sub(t); {
+	d := v.now().Sub(t)
+	m.Span = v.spent(d.Abs())
+	switch {
+	case d <= -48*time.Hour:
+		m.Text = v.messages.Text("dash.in", "wait", m.Span)
 	case d < -time.Second:
 		m.Text = v.messages.Text("dash.in", "wait", admin.Wait(v.messages, -d))
 	case d < 2*time.Second:
 		m.Text = v.messages.Text("dash.just_now")
 	default:
-		m.Text = v.messages.Text("dash.ago", "wait", v.spent(d))
+		m.Text = v.messages.Text("dash.ago", "wait", m.Span)
 	}
 	return m
 }
@@ -86,4 +92,10 @@ func count[T ~int | ~int64 | ~uint64](n T) string {
 		digits = digits[:i] + "\u2009" + digits[i:]
 	}
 	return digits
+}
+
+// contains reports whether one of texts has what in it, whatever the case.
+func contains(what string, texts ...string) bool {
+	what = strings.ToLower(what)
+	return slices.ContainsFunc(texts, func(t string) bool { return strings.Contains(strings.ToLower(t), what) })
 }

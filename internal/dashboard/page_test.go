@@ -172,7 +172,7 @@ func faults(a answer) []string {
 			level = now
 		}
 	}
-	for _, name := range []string{"main", "h1", "title"} {
+	for _, name := range []string{"main", "h1", "head"} {
 		if n := len(elements(a.tree, name)); n != 1 {
 			out = append(out, fmt.Sprintf("%d elements %s", n, name))
 		}

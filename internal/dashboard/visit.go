@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strings"
@@ -24,14 +25,17 @@ type visit struct {
 	status   int
 	query    url.Values
 	host     string // that the request was sent to
+	registry string // that the address names
+	upstream string // that the address names
 	viewer   admin.Viewer
+	ctx      context.Context // of the request
 }
 
 // The settings that a browser keeps for us. They are not secret, and say nothing of
 // the person.
 const (
 	themeCookie = "pullchain_theme"
-	langCookie  = "pullchain_lang"
+	langCookie  = admin.LanguageCookie
 	cookieAge   = 365 * 24 * 3600 // seconds
 )
 
@@ -39,7 +43,8 @@ const (
 // snapshot that the page is made of. ?lang and ?theme are kept in cookies.
 func (d *dashboard) visit(w http.ResponseWriter, r *http.Request) *visit {
 	q := r.URL.Query()
-	v := &visit{Language: language(w, r, q), Theme: theme(w, r, q), Path: r.URL.Path, Snapshot: d.Sources.Snapshot(), status: http.StatusOK, query: q, host: r.Host, viewer: admin.ViewerOf(r.Context())}
+	v := &visit{Language: language(w, r, q), Theme: theme(w, r, q), Path: r.URL.Path, Snapshot: d.Sources.Snapshot(), status: http.StatusOK, query: q, host: r.Host,
+		registry: r.PathValue("registry"), upstream: r.PathValue("upstream"), viewer: admin.ViewerOf(r.Context()), ctx: r.Context()}
 	v.messages = messages.In(v.Language)
 	v.Tag = v.Language
 	if v.Language == messages.Chinese {
@@ -135,7 +140,9 @@ type link struct {
 
 // Nav are the pages.
 func (v *visit) Nav() []link {
-	pages := []struct{ path, key string }{{"/", "dash.nav_home"}}
+	pages := []struct{ path, key string }{
+		{"/", "dash.nav_home"}, {"/events", "dash.nav_events"}, {"/cache", "dash.nav_cache"}, {"/setup", "dash.nav_setup"},
+	}
 	var out []link
 	for _, p := range pages {
 		out = append(out, link{Href: p.path, Text: v.messages.Text(p.key), Current: v.Path == p.path || p.path != "/" && strings.HasPrefix(v.Path, p.path)})

@@ -1,0 +1,102 @@
+package dashboard_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullchain/pullchain/balancer"
+	"github.com/pullchain/pullchain/internal/admin"
+	"github.com/pullchain/pullchain/internal/cache"
+	"github.com/pullchain/pullchain/internal/history"
+)
+
+// sources are all that a daemon gives, over one snapshot of it.
+func sources(snapshot func() admin.Snapshot) admin.Sources {
+	s := snapshot()
+	return admin.Sources{Snapshot: snapshot, History: pastOf(s), Events: events(eventsOf(s)), Cache: keeper{}}
+}
+
+// pastOf is what was seen of the lanes: a quarter of an hour ago they came into their
+// states, and all was well before.
+func pastOf(s admin.Snapshot) *history.Rings {
+	rings := history.New()
+	start := now.Add(-26 * time.Hour)
+	for at, step := start, 10*time.Minute; !at.After(now); at = at.Add(step) {
+		if now.Sub(at) < 90*time.Minute {
+			step = 30 * time.Second
+		}
+		var all []history.Observation
+		turn := uint64(at.Sub(start) / (30 * time.Second))
+		for _, r := range s.Registries {
+			for i, l := range r.Lanes {
+				o := history.Observation{Registry: r.Registry, Upstream: l.Upstream, State: balancer.StateStandby, ProbesOK: turn, OK: turn * 3}
+				if i == 0 {
+					o.State = balancer.StateServing
+				}
+				if now.Sub(at) < 14*time.Minute {
+					o.State, o.Code = l.State, string(l.Code)
+				}
+				if at.After(now.Add(-16*time.Minute)) && l.Code != "" {
+					o.Failed = turn / 4
+				}
+				wave := float64(turn%40) * 4
+				o.Waits = []history.Waits{{Total: turn * 3, LastMS: []float64{120 + wave, 90 + wave/2, 210 + 2*wave}}}
+				all = append(all, o)
+			}
+		}
+		rings.Observe(at, all)
+	}
+	return rings
+}
+
+// events are all that happened, oldest first.
+type events []balancer.Event
+
+func (e events) Since(seq uint64) ([]balancer.Event, uint64, bool) {
+	return slices.Clone(e), e.Last(), false
+}
+func (e events) Last() uint64 { return uint64(len(e)) }
+func (e events) Wait(ctx context.Context, _ uint64) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func eventsOf(s admin.Snapshot) []balancer.Event {
+	var out []balancer.Event
+	add := func(e balancer.Event) {
+		e.Seq = uint64(len(out) + 1)
+		out = append(out, e)
+	}
+	for _, r := range s.Registries {
+		for _, l := range r.Lanes {
+			if l.Code != "" {
+				add(balancer.Event{At: now.Add(-20 * time.Minute), Kind: balancer.KindForced, Registry: r.Registry, Upstream: l.Upstream, Code: l.Code, Class: "manifest"})
+				add(balancer.Event{At: now.Add(-14 * time.Minute), Kind: balancer.KindTransition, Registry: r.Registry, Upstream: l.Upstream, From: balancer.StateServing, To: l.State, Code: l.Code, Until: l.Until})
+			}
+		}
+		for _, f := range slices.Backward(r.Failovers) {
+			add(balancer.Event{At: f.At, Kind: balancer.KindFailover, Registry: r.Registry, Upstream: f.From, Code: f.Code, Failover: &f})
+		}
+	}
+	return out
+}
+
+// keeper is a cache with a few objects.
+type keeper struct{ admin.Cache }
+
+func (keeper) Snapshot() cache.Snapshot { return *healthy().Cache }
+
+func (keeper) List(_ context.Context, query string) []cache.Entry {
+	all := []cache.Entry{
+		{Digest: digest.FromString("a"), Kind: cache.KindManifest, Size: 1862, Here: 1862, Images: []string{"docker.io/library/alpine:3.20", "docker.io/library/alpine:3", "docker.io/library/alpine:latest", "docker.io/library/alpine:edge"}, Public: true, Pinned: true, Used: now.Add(-time.Minute)},
+		{Digest: digest.FromString("b"), Kind: cache.KindBlob, Size: 3626897, Here: 3626897, Images: []string{"docker.io/library/alpine:3.20"}, Public: true, Used: now.Add(-3 * time.Hour)},
+		{Digest: digest.FromString("c"), Kind: cache.KindPartial, Size: 912 << 20, Here: 300 << 20, Images: []string{"ghcr.io/acme/secret@" + sum}, Used: now.Add(-26 * time.Hour)},
+	}
+	return slices.DeleteFunc(all, func(e cache.Entry) bool {
+		return !strings.Contains(e.Digest.String()+" "+strings.Join(e.Images, " "), query)
+	})
+}
