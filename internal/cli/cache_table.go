@@ -7,6 +7,7 @@ import (
 
 	"github.com/pullchain/pullchain/internal/cache"
 	"github.com/pullchain/pullchain/internal/terminal"
+	"github.com/pullchain/pullchain/internal/warm"
 )
 
 // writeStat writes how a cache stands for people. where says whose it is: a running
@@ -67,7 +68,7 @@ func (a *app) writeEntries(entries []cache.Entry, total int) {
 		if more := len(e.Images) - len(names); more > 0 {
 			text += fmt.Sprintf(" +%d", more)
 		}
-		g = append(g, terminal.Row(short(e.Digest), m.Text("cache.kind."+e.Kind), extent(e), moment(e.Used), access, pin, text))
+		g = append(g, terminal.Row(warm.Short(e.Digest), m.Text("cache.kind."+e.Kind), extent(e), moment(e.Used), access, pin, text))
 	}
 	for _, row := range g {
 		row[sizeColumn].Right = true

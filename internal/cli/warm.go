@@ -10,6 +10,7 @@ import (
 
 	"github.com/pullchain/pullchain/internal/cache"
 	"github.com/pullchain/pullchain/internal/terminal"
+	"github.com/pullchain/pullchain/internal/warm"
 )
 
 // warmCmd is `cache warm`.
@@ -27,16 +28,16 @@ const maxJobs = 64
 
 // A warmReport is the answer of `cache warm -o json`.
 type warmReport struct {
-	Schema int      `json:"schema"`
-	OK     bool     `json:"ok"` // all of it is there
-	DryRun bool     `json:"dry_run"`
-	Images []warmed `json:"images"` // those that were finished, in their order
+	Schema int           `json:"schema"`
+	OK     bool          `json:"ok"` // all of it is there
+	DryRun bool          `json:"dry_run"`
+	Images []warm.Result `json:"images"` // those that were finished, in their order
 }
 
 // Run fetches images through the data plane, so that the cache has them. What it
 // has already is not fetched: the same command goes on where one was stopped.
 func (c *warmCmd) Run(ctx context.Context, a *app) error {
-	platforms, err := parsePlatforms(c.Platform)
+	platforms, err := warm.ParsePlatforms(c.Platform)
 	if err != nil {
 		return &exitError{exitUsage, fmt.Errorf("--platform: %w", err)}
 	}
@@ -52,9 +53,9 @@ func (c *warmCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	board := c.newBoard(a, len(images))
-	w := warming{mirror: to.mirror, platforms: platforms, dry: c.DryRun, board: board, slots: make(chan struct{}, c.Jobs)}
+	w := warm.Warming{Mirror: to.mirror, Platforms: platforms, Dry: c.DryRun, Board: board, Jobs: c.Jobs}
 	stop := board.show()
-	results := w.run(ctx, images)
+	results := w.Run(ctx, images)
 	stop()
 	// Asked at the end: a disk that has filled up meanwhile shows only now.
 	after, err := to.close(ctx)
@@ -65,16 +66,16 @@ func (c *warmCmd) Run(ctx context.Context, a *app) error {
 }
 
 // images returns what the command line names, each image once.
-func (c *warmCmd) images(a *app) ([]image, error) {
+func (c *warmCmd) images(a *app) ([]warm.Image, error) {
 	files := slices.Clone(c.File)
-	var images []image
+	var images []warm.Image
 	var errs []error
 	for _, arg := range c.Images {
 		if looksLikeFile(arg) {
 			files = append(files, arg)
 			continue
 		}
-		img, err := parseImage(arg)
+		img, err := warm.ParseImage(arg)
 		if err != nil {
 			errs = append(errs, err)
 		}
@@ -93,12 +94,12 @@ func (c *warmCmd) images(a *app) ([]image, error) {
 	if len(errs) == 0 && len(images) == 0 {
 		errs = append(errs, errors.New(a.messages.Text("warm.nothing")))
 	}
-	return unique(images), errors.Join(errs...)
+	return warm.Unique(images), errors.Join(errs...)
 }
 
 // tell says what it came to in the end.
-func (c *warmCmd) tell(ctx context.Context, a *app, images []image, results []warmed, after cache.Snapshot) error {
-	r := warmReport{Schema: cacheSchema, OK: len(results) == len(images), DryRun: c.DryRun, Images: append([]warmed{}, results...)}
+func (c *warmCmd) tell(ctx context.Context, a *app, images []warm.Image, results []warm.Result, after cache.Snapshot) error {
+	r := warmReport{Schema: cacheSchema, OK: len(results) == len(images), DryRun: c.DryRun, Images: append([]warm.Result{}, results...)}
 	var done, failed int
 	var sum int64
 	for _, one := range results {
@@ -145,14 +146,14 @@ func shortfall(a *app, sum int64, after cache.Snapshot) string {
 
 // A route is the data plane that images go through, for the time of a command.
 type route struct {
-	mirror *mirror
+	mirror *warm.Mirror
 	cache  func(ctx context.Context) (cache.Snapshot, error) // nil if there is no daemon to ask
 	end    func() error                                      // ends what was started for it; nil if nothing was
 }
 
 // close ends it and says how the cache stands.
 func (p *route) close(ctx context.Context) (after cache.Snapshot, err error) {
-	p.mirror.close()
+	p.mirror.Close()
 	if p.cache != nil && ctx.Err() == nil {
 		after, err = p.cache(ctx)
 	}
@@ -164,13 +165,13 @@ func (p *route) close(ctx context.Context) (after cache.Snapshot, err error) {
 
 // through returns the way to the cache: --mirror, else the daemon that answers on
 // the operator's plane, else one in this process.
-func (c *warmCmd) through(ctx context.Context, a *app, images []image) (*route, error) {
+func (c *warmCmd) through(ctx context.Context, a *app, images []warm.Image) (*route, error) {
 	if c.Mirror != "" {
 		base := c.Mirror
 		if !strings.Contains(base, "://") {
 			base = "http://" + base
 		}
-		return &route{mirror: newMirror(base, &http.Transport{})}, nil
+		return &route{mirror: warm.NewMirror(base, &http.Transport{}, thisBuild().Version)}, nil
 	}
 	p, there, err := a.cacheDaemon(ctx)
 	switch {

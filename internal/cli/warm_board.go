@@ -15,6 +15,7 @@ import (
 	"github.com/pullchain/pullchain/internal/admin"
 	"github.com/pullchain/pullchain/internal/messages"
 	"github.com/pullchain/pullchain/internal/terminal"
+	"github.com/pullchain/pullchain/internal/warm"
 )
 
 // A board shows how a warming goes: on a terminal the blobs under way with a bar
@@ -95,41 +96,41 @@ func (b *board) show() (stop func()) {
 // A bar is a blob under way.
 type bar struct {
 	board *board
-	image image
+	image warm.Image
 	blob  pullchain.Descriptor
 	begun time.Time
 	got   atomic.Int64
 }
 
-// add counts bytes that came.
-func (r *bar) add(n int) {
+// Add counts bytes that came.
+func (r *bar) Add(n int) {
 	r.got.Add(int64(n))
 	r.board.mu.Lock()
 	r.board.counts.fetched += int64(n)
 	r.board.mu.Unlock()
 }
 
-// expect counts a blob that will be skipped, missing, or begun and ended.
-func (b *board) expect(d pullchain.Descriptor) {
+// Expect counts a blob that will be skipped, missing, or begun and ended.
+func (b *board) Expect(d pullchain.Descriptor) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.counts.bytes += d.Size
 }
 
-// skipped counts a blob that the cache has.
-func (b *board) skipped(d pullchain.Descriptor) {
+// Skipped counts a blob that the cache has.
+func (b *board) Skipped(d pullchain.Descriptor) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.counts.there += d.Size
 }
 
-// missing tells of a blob that would be fetched.
-func (b *board) missing(img image, d pullchain.Descriptor) {
-	b.line(b.messages.Text("warm.would", "image", img, "blob", short(d.Digest), "size", size(d.Size)))
+// Missing tells of a blob that would be fetched.
+func (b *board) Missing(img warm.Image, d pullchain.Descriptor) {
+	b.line(b.messages.Text("warm.would", "image", img, "blob", warm.Short(d.Digest), "size", size(d.Size)))
 }
 
-// begin puts up the bar of a blob.
-func (b *board) begin(img image, d pullchain.Descriptor) *bar {
+// Begin puts up the bar of a blob.
+func (b *board) Begin(img warm.Image, d pullchain.Descriptor) warm.Bar {
 	r := &bar{board: b, image: img, blob: d, begun: time.Now()}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -137,9 +138,10 @@ func (b *board) begin(img image, d pullchain.Descriptor) *bar {
 	return r
 }
 
-// end takes a bar away. On a terminal its image will be told of, elsewhere each
+// End takes the bar away. On a terminal its image will be told of, elsewhere each
 // blob that came is.
-func (b *board) end(r *bar, word cached, took time.Duration, err error) {
+func (r *bar) End(word warm.Cached, took time.Duration, err error) {
+	b := r.board
 	b.mu.Lock()
 	// Bars keep their order, so that a line does not jump when another blob ends.
 	for i, other := range b.bars {
@@ -149,13 +151,13 @@ func (b *board) end(r *bar, word cached, took time.Duration, err error) {
 		}
 	}
 	b.mu.Unlock()
-	if err == nil && !word.there() && !b.live {
-		b.line(b.messages.Text("warm.blob", "image", r.image, "blob", short(r.blob.Digest), "size", size(r.blob.Size), "speed", speed(r.got.Load(), took)))
+	if err == nil && !word.There() && !b.live {
+		b.line(b.messages.Text("warm.blob", "image", r.image, "blob", warm.Short(r.blob.Digest), "size", size(r.blob.Size), "speed", speed(r.got.Load(), took)))
 	}
 }
 
-// finished tells of an image.
-func (b *board) finished(one warmed) {
+// Finished tells of an image.
+func (b *board) Finished(one warm.Result) {
 	b.mu.Lock()
 	b.counts.images++
 	b.mu.Unlock()
@@ -163,9 +165,9 @@ func (b *board) finished(one warmed) {
 }
 
 // sentence says how it went with an image, in one line.
-func (b *board) sentence(one warmed) string {
+func (b *board) sentence(one warm.Result) string {
 	switch {
-	case one.err != nil:
+	case one.Err != nil:
 		if one.From != "" {
 			return b.messages.Text("warm.failed_from", "image", one.Image, "from", one.From, "error", oneLine(one.Error))
 		}
@@ -250,15 +252,15 @@ func (r *bar) text(now time.Time, width int) string {
 	if filled == columns {
 		head = ""
 	}
-	return fmt.Sprintf("%-*s %-12s [%-*s] %-16s  %s", nameColumns, r.image.nickname(nameColumns), short(r.blob.Digest),
+	return fmt.Sprintf("%-*s %-12s [%-*s] %-16s  %s", nameColumns, nickname(r.image, nameColumns), warm.Short(r.blob.Digest),
 		columns, strings.Repeat("=", filled)+head, admin.Fraction(got, r.blob.Size), speed(got, now.Sub(r.begun)))
 }
 
 // nickname returns the end of the image's name, in so many columns.
-func (i image) nickname(columns int) string {
-	name := i.repo[strings.LastIndexByte(i.repo, '/')+1:] + ":" + i.reference
-	if _, sum, ok := strings.Cut(i.reference, ":"); ok {
-		name = name[:len(name)-len(i.reference)-1] + "@" + sum[:min(len(sum), 12)]
+func nickname(i warm.Image, columns int) string {
+	name := i.Repo[strings.LastIndexByte(i.Repo, '/')+1:] + ":" + i.Reference
+	if _, sum, ok := strings.Cut(i.Reference, ":"); ok {
+		name = name[:len(name)-len(i.Reference)-1] + "@" + sum[:min(len(sum), 12)]
 	}
 	if len(name) > columns {
 		name = "…" + name[len(name)-columns+1:]

@@ -2,16 +2,9 @@ package cli
 
 import (
 	"bytes"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
-	"log"
 	"net/http"
-	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -24,6 +17,7 @@ import (
 	"github.com/pullchain/pullchain/internal/cache"
 	"github.com/pullchain/pullchain/internal/golden"
 	"github.com/pullchain/pullchain/internal/messages"
+	"github.com/pullchain/pullchain/internal/warm"
 )
 
 // A screen is a terminal that understands what a board sends: text, line feeds,
@@ -72,32 +66,32 @@ func TestBoardOnATerminal(t *testing.T) {
 			synctest.Wait()
 			fmt.Fprintf(&film, "--- %s\n%s\n", title, strings.Join(s.lines, "\n"))
 		}
-		alpine := image{registry: "docker.io", repo: "library/alpine", reference: "3.20"}
-		app := image{registry: "ghcr.io", repo: "a-rather-long-owner/and-an-application-of-theirs", reference: "v1"}
+		alpine := warm.Image{Registry: "docker.io", Repo: "library/alpine", Reference: "3.20"}
+		app := warm.Image{Registry: "ghcr.io", Repo: "a-rather-long-owner/and-an-application-of-theirs", Reference: "v1"}
 		stop := b.show()
 		large, small, third := descriptor("large", 90<<20), descriptor("small", 400<<10), descriptor("third", 5<<30)
 		for _, d := range []pullchain.Descriptor{large, small, third} {
-			b.expect(d)
+			b.Expect(d)
 		}
-		one, two := b.begin(alpine, large), b.begin(app, small)
-		one.add(1 << 20)
+		one, two := b.Begin(alpine, large), b.Begin(app, small)
+		one.Add(1 << 20)
 		time.Sleep(time.Second + time.Millisecond)
 		shot("begun")
-		one.add(44 << 20)
-		two.add(400 << 10)
-		b.end(two, cachedStored, time.Second, nil)
-		b.skipped(descriptor("x", 0))
+		one.Add(44 << 20)
+		two.Add(400 << 10)
+		two.End(warm.Stored, time.Second, nil)
+		b.Skipped(descriptor("x", 0))
 		time.Sleep(time.Second)
 		shot("one has ended")
-		b.begin(app, third).add(1 << 30)
+		b.Begin(app, third).Add(1 << 30)
 		width, height = 70, 4
-		b.begin(app, descriptor("fourth", 0))
+		b.Begin(app, descriptor("fourth", 0))
 		time.Sleep(time.Second)
 		shot("a small terminal")
 		width, height = 120, 24
-		b.finished(warmed{Image: app.String(), err: errors.New("x"), Error: "abc: HTTP 404: no such thing\ndef: cut"})
-		b.end(one, cachedStored, 3*time.Second, nil)
-		b.finished(warmed{Image: alpine.String(), Blobs: 2, Fetched: 1, Bytes: 91 << 20, New: 90 << 20})
+		b.Finished(warm.Result{Image: app.String(), Err: errors.New("x"), Error: "abc: HTTP 404: no such thing\ndef: cut"})
+		one.End(warm.Stored, 3*time.Second, nil)
+		b.Finished(warm.Result{Image: alpine.String(), Blobs: 2, Fetched: 1, Bytes: 91 << 20, New: 90 << 20})
 		shot("images have ended")
 		stop()
 		shot("stopped")
@@ -111,15 +105,15 @@ func TestBoardSentences(t *testing.T) {
 	var out bytes.Buffer
 	for _, lang := range []string{"en", "zh"} {
 		b := &board{out: &out, messages: messages.In(lang)}
-		b.finished(warmed{Image: "a:1", Blobs: 4, Bytes: 3 << 20})
-		b.finished(warmed{Image: "a:1", Blobs: 4, Bytes: 3 << 20, Fetched: 3, New: 2 << 20})
-		b.finished(warmed{Image: "a:1", Blobs: 4, Bytes: 3 << 20, Stale: true})
-		b.finished(warmed{Image: "a:1", err: errors.New("no"), Error: "no"})
-		b.finished(warmed{Image: "a:1", From: "compose.yaml:3", err: errors.New("no"), Error: "no"})
+		b.Finished(warm.Result{Image: "a:1", Blobs: 4, Bytes: 3 << 20})
+		b.Finished(warm.Result{Image: "a:1", Blobs: 4, Bytes: 3 << 20, Fetched: 3, New: 2 << 20})
+		b.Finished(warm.Result{Image: "a:1", Blobs: 4, Bytes: 3 << 20, Stale: true})
+		b.Finished(warm.Result{Image: "a:1", Err: errors.New("no"), Error: "no"})
+		b.Finished(warm.Result{Image: "a:1", From: "compose.yaml:3", Err: errors.New("no"), Error: "no"})
 		b.dry = true
-		b.finished(warmed{Image: "a:1", Blobs: 4, Bytes: 3 << 20, Fetched: 3, New: 2 << 20})
+		b.Finished(warm.Result{Image: "a:1", Blobs: 4, Bytes: 3 << 20, Fetched: 3, New: 2 << 20})
 		b.quiet = true
-		b.finished(warmed{Image: "not told"})
+		b.Finished(warm.Result{Image: "not told"})
 	}
 	golden.Compare(t, "testdata/warm/sentences.golden", out.String())
 }
@@ -154,8 +148,8 @@ func TestNickname(t *testing.T) {
 		"pause@" + pauseDigest:          "pause@4cb2b9019f17",
 		"a-name-that-is-very-long:1.20": "…t-is-very-long:1.20",
 	} {
-		img, err := parseImage(name)
-		if got := img.nickname(20); got != want || err != nil {
+		img, err := warm.ParseImage(name)
+		if got := nickname(img, 20); got != want || err != nil {
 			t.Errorf("%s is %q, want %q; %v", name, got, want, err)
 		}
 	}
@@ -180,42 +174,6 @@ func TestDataAddress(t *testing.T) {
 		if got != tt.want {
 			t.Errorf("%s beside %s is %q, want %q", tt.listen, tt.base, got, tt.want)
 		}
-	}
-}
-
-// Our own daemon is known by its certificate, whatever name that is for; another's
-// is not ours.
-func TestPinned(t *testing.T) {
-	t.Parallel()
-	server := httptest.NewUnstartedServer(http.NotFoundHandler())
-	server.Config.ErrorLog = log.New(io.Discard, "", 0)
-	server.StartTLS()
-	t.Cleanup(server.Close)
-	ours := server.Certificate()
-	other := *ours
-	other.Raw = append([]byte{}, ours.Raw...)
-	other.Raw[len(other.Raw)-1] ^= 1 // its signature, which no check reads
-	for cert, want := range map[*x509.Certificate]bool{ours: true, &other: false} {
-		path := filepath.Join(t.TempDir(), "cert.pem")
-		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		transport, err := pinned(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		m := newMirror(server.URL, transport)
-		resp, err := m.http.Get(strings.Replace(server.URL, "127.0.0.1", "localhost", 1))
-		if (err == nil) != want {
-			t.Errorf("trusted %v, want %v: %v", err == nil, want, err)
-		}
-		if err == nil {
-			resp.Body.Close()
-		}
-		m.close()
-	}
-	if _, err := pinned(filepath.Join("testdata", "cache.golden")); err == nil {
-		t.Error("any file is a certificate")
 	}
 }
 

@@ -2,15 +2,11 @@ package cli
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -23,6 +19,7 @@ import (
 	"github.com/pullchain/pullchain/internal/daemon"
 	"github.com/pullchain/pullchain/internal/front"
 	"github.com/pullchain/pullchain/internal/terminal"
+	"github.com/pullchain/pullchain/internal/warm"
 )
 
 // running returns the route through the daemon of p: what it fetches ends up in the
@@ -40,13 +37,13 @@ func (c *warmCmd) running(ctx context.Context, a *app, p *adminClient) (*route, 
 	// With --addr the daemon is not the one of this configuration, so its
 	// certificate would be another one's.
 	if err != nil || cfg.Server.TLSCert == "" || a.flags.Addr != "" {
-		return &route{mirror: newMirror("http://"+address, &http.Transport{}), cache: p.cacheSnapshot}, nil
+		return &route{mirror: warm.NewMirror("http://"+address, &http.Transport{}, thisBuild().Version), cache: p.cacheSnapshot}, nil
 	}
-	transport, err := pinned(cfg.Server.TLSCert)
+	transport, err := warm.Pinned(cfg.Server.TLSCert)
 	if err != nil {
 		return nil, err
 	}
-	return &route{mirror: newMirror("https://"+address, transport), cache: p.cacheSnapshot}, nil
+	return &route{mirror: warm.NewMirror("https://"+address, transport, thisBuild().Version), cache: p.cacheSnapshot}, nil
 }
 
 // dataAddress returns where this machine reaches the data plane of a daemon whose
@@ -70,35 +67,9 @@ func dataAddress(listen, base string) (address string, ok bool) {
 	return listen, true
 }
 
-// pinned returns a transport that trusts the certificate in file, whatever name it
-// is for: it is that of our own daemon, which we ask for by its address.
-func pinned(file string) (*http.Transport, error) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	block, _ := pem.Decode(text)
-	if block == nil {
-		return nil, errors.New(file + ": no certificate in it")
-	}
-	want, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		return nil, err
-	}
-	return &http.Transport{TLSClientConfig: &tls.Config{
-		InsecureSkipVerify: true, // VerifyConnection does what it skips
-		VerifyConnection: func(state tls.ConnectionState) error {
-			if !state.PeerCertificates[0].Equal(want) {
-				return errors.New("the certificate is not that of " + file)
-			}
-			return nil
-		},
-	}}, nil
-}
-
 // ownDaemon starts a daemon in this process, on ports of its own, which serves the
 // registries of images from the configuration's cache. address is where none was.
-func (c *warmCmd) ownDaemon(a *app, images []image, address string) (*route, error) {
+func (c *warmCmd) ownDaemon(a *app, images []warm.Image, address string) (*route, error) {
 	cfg, err := a.readConfig()
 	if err != nil {
 		return nil, err
@@ -124,7 +95,7 @@ func (c *warmCmd) ownDaemon(a *app, images []image, address string) (*route, err
 	serving.Go(func() { failed = d.Run(ctx) })
 	p := &adminClient{base: "http://" + d.AdminAddr(), http: &http.Client{Transport: &http.Transport{Proxy: nil, DisableKeepAlives: true}}}
 	way := &route{
-		mirror: newMirror("http://"+d.Addr(), &http.Transport{}),
+		mirror: warm.NewMirror("http://"+d.Addr(), &http.Transport{}, thisBuild().Version),
 		cache:  p.cacheSnapshot,
 		end: func() error {
 			stop()
@@ -154,11 +125,11 @@ const loopbackPort = "127.0.0.1:0"
 
 // named returns the registries that images are in, so that no others are probed;
 // all of them if there is none, which then says what is missing.
-func named(registries []config.Registry, images []image) []config.Registry {
+func named(registries []config.Registry, images []warm.Image) []config.Registry {
 	out := slices.DeleteFunc(slices.Clone(registries), func(r config.Registry) bool {
-		return !slices.ContainsFunc(images, func(i image) bool {
+		return !slices.ContainsFunc(images, func(i warm.Image) bool {
 			return slices.ContainsFunc(append([]string{r.Name}, r.Aliases...), func(name string) bool {
-				return strings.EqualFold(name, strings.TrimSuffix(i.registry, ":443"))
+				return strings.EqualFold(name, strings.TrimSuffix(i.Registry, ":443"))
 			})
 		})
 	})

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/pullchain/pullchain/internal/warm"
 )
 
 // maxImageFile is how long a file of images may be. All manifests of a large
@@ -36,7 +38,7 @@ func looksLikeFile(arg string) bool {
 // readImages reads the images of a file: "-" is standard input. notes are what
 // people should know of it: what it names and was left out. The error joins one
 // for each mistake, with file and line.
-func (p Program) readImages(path string) (images []image, notes []string, err error) {
+func (p Program) readImages(path string) (images []warm.Image, notes []string, err error) {
 	name, data, err := p.readImageFile(path)
 	if err != nil {
 		return nil, nil, err
@@ -45,12 +47,12 @@ func (p Program) readImages(path string) (images []image, notes []string, err er
 	d.read(data)
 	slices.SortStableFunc(d.found, func(a, b imageRef) int { return cmp.Compare(a.line, b.line) })
 	for _, m := range d.found {
-		img, err := parseImage(m.text)
+		img, err := warm.ParseImage(m.text)
 		if err != nil {
 			d.fault(m.line, "%v", err)
 			continue
 		}
-		img.from = fmt.Sprintf("%s:%d", name, m.line)
+		img.From = fmt.Sprintf("%s:%d", name, m.line)
 		images = append(images, img)
 	}
 	if len(images) == 0 && len(d.faults) == 0 && len(d.notes) == 0 {

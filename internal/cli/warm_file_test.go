@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/pullchain/pullchain/internal/warm"
 )
 
 // reader is an app that reads files in an environment of NAME=value.
@@ -23,7 +25,7 @@ func reader(stdin string, env ...string) *app {
 	}}}
 }
 
-func names(images []image) []string {
+func names(images []warm.Image) []string {
 	var out []string
 	for _, i := range images {
 		out = append(out, i.String())
@@ -109,7 +111,7 @@ func contained(t *testing.T, what string, got, want []string) {
 func TestReadImagesRemembersWhere(t *testing.T) {
 	t.Parallel()
 	images, _, err := reader("\nalpine\n").readImages("-")
-	if err != nil || len(images) != 1 || images[0].from != "stdin:2" {
+	if err != nil || len(images) != 1 || images[0].From != "stdin:2" {
 		t.Errorf("got %+v, %v", images, err)
 	}
 }
@@ -212,11 +214,11 @@ func FuzzReadImages(f *testing.F) {
 			if m.line < 1 || m.line > lines {
 				t.Errorf("line %d of %d", m.line, lines)
 			}
-			img, err := parseImage(m.text)
+			img, err := warm.ParseImage(m.text)
 			if err != nil {
 				continue
 			}
-			again, err := parseImage(img.String())
+			again, err := warm.ParseImage(img.String())
 			if err != nil || again != img {
 				t.Errorf("%q is %+v, and that is %+v, %v", m.text, img, again, err)
 			}

@@ -168,7 +168,7 @@ func sources(n, lanes int) Sources {
 func registryOf(name string, lanes int, at time.Time) admin.Registry {
 	later := at.Add(time.Hour)
 	h := balancer.Histogram{Bounds: []float64{0.1, 1}, Counts: []uint64{1, 2, 3}, SumS: 4.5}
-	r := admin.Registry{Snapshot: balancer.Snapshot{Registry: name, Pullable: true}}
+	r := admin.Registry{Snapshot: balancer.Snapshot{Registry: name, Pullable: true, Proved: true}}
 	r.Counts = balancer.Counts{
 		Failovers:     []balancer.FailoverCount{{From: "up0", To: "up1", Code: "http_5xx", Phase: "manifest", N: 3}},
 		FailoverAdded: map[string]balancer.Histogram{"manifest": h},

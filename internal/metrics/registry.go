@@ -9,7 +9,7 @@ import (
 )
 
 var (
-	available = gauge("registry_available", "Whether some upstream may be asked for a tag: 0 or 1.", "registry")
+	available = gauge("registry_available", "Whether some upstream may be asked for a tag and has been seen to work since the start: 0 or 1.", "registry")
 	degraded  = gauge("registry_degraded", "Whether the chain is worth a look, or cannot be pulled from: 0 or 1.", "registry")
 	exhausted = counter("chain_exhausted_total", "Requests that no upstream could answer, and for which there was nothing to fall back on.", "registry", "kind")
 	failovers = counter("failovers_total", "Requests that another upstream answered than the first one asked.", "registry", "from", "to", "reason", "phase")
@@ -21,7 +21,7 @@ var (
 
 func (out series) registry(r *admin.Registry, now time.Time) {
 	name, c := r.Registry, &r.Counts
-	out.flag(available, r.Pullable, name)
+	out.flag(available, admin.Standing(r.Snapshot) == admin.Pullable, name)
 	out.flag(degraded, admin.RemarkIn(messages.In(messages.English), r.Snapshot, now) != "", name)
 	for _, k := range c.ExhaustedKinds {
 		out.number(exhausted, float64(k.N), name, k.Kind)

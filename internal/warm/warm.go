@@ -1,4 +1,11 @@
-package cli
+// Package warm fetches images through a mirror's data plane as a client does, and throws
+// the bytes away, so that the mirror's cache has them: manifests of all platforms or of
+// chosen ones, and the blobs that they name. `pullchain cache warm` runs it by hand, and
+// the daemon by a schedule.
+//
+// It goes through the listener and not around it: what it fetches is what clients would be
+// given, within the same limits, and it is counted as the pulls that it is.
+package warm
 
 import (
 	"context"
@@ -15,15 +22,17 @@ import (
 	"github.com/pullchain/pullchain"
 )
 
-// A warming is one run of `cache warm`: images through a mirror, their blobs a
-// few at a time. It has no memory of its own: what an earlier run has fetched, the
-// cache has, and what it has is not fetched.
-type warming struct {
-	mirror    *mirror
-	platforms []platform // none are all
-	dry       bool       // fetch manifests, and no blob
-	board     *board
-	slots     chan struct{} // one for each answer that is being read
+// A Warming is one run: images through a mirror, their blobs a few at a time. It has no
+// memory of its own: what an earlier run has fetched, the cache has, and what it has is
+// not fetched. Its fields are set before the run and not after.
+type Warming struct {
+	Mirror    *Mirror
+	Platforms []Platform // none are all
+	Dry       bool       // fetch manifests, and no blob
+	Jobs      int        // answers that are read at once; 0 is 1
+	Board     Board      // nil: nothing is told but the results
+
+	slots chan struct{} // one for each answer that is being read
 
 	mu    sync.Mutex
 	blobs map[string]*transfer // by registry, repository and digest
@@ -32,12 +41,27 @@ type warming struct {
 // A transfer is one blob, which several images may wait for.
 type transfer struct {
 	done   chan struct{} // closed when the rest is set
-	cached cached
+	cached Cached
 	err    error
 }
 
-// A warmed is how it went with an image. Its JSON is the answer to -o json.
-type warmed struct {
+// A Board is told how a Warming goes. Its methods are called by several goroutines.
+type Board interface {
+	Expect(pullchain.Descriptor)         // a blob that will be skipped, missing, or begun and ended
+	Skipped(pullchain.Descriptor)        // the cache has it
+	Missing(Image, pullchain.Descriptor) // it would be fetched
+	Begin(Image, pullchain.Descriptor) Bar
+	Finished(Result)
+}
+
+// A Bar is told how a blob comes.
+type Bar interface {
+	Add(n int) // bytes have come
+	End(word Cached, took time.Duration, err error)
+}
+
+// A Result is how it went with an image. Its JSON is the answer to -o json.
+type Result struct {
 	Image   string        `json:"image"`
 	From    string        `json:"from"` // the file and line that named it; empty for an argument
 	Digest  digest.Digest `json:"digest"`
@@ -49,16 +73,20 @@ type warmed struct {
 	Fetched int           `json:"fetched_blobs"` // of these, what the cache did not have; with --dry-run, does not
 	New     int64         `json:"fetched_bytes"`
 
-	err error
+	Err error `json:"-"`
 }
 
 // smallBlob is a blob that is read rather than asked for.
 const smallBlob = 64 << 10
 
-// run warms all images, a few of them at a time, in their order, and returns how
+// Run warms all images, a few of them at a time, in their order, and returns how
 // it went with each that was begun.
-func (w *warming) run(ctx context.Context, images []image) []warmed {
-	out := make([]warmed, len(images))
+func (w *Warming) Run(ctx context.Context, images []Image) []Result {
+	w.slots = make(chan struct{}, max(w.Jobs, 1))
+	if w.Board == nil {
+		w.Board = silent{}
+	}
+	out := make([]Result, len(images))
 	begun := 0
 	// Turns are for images and slots for requests: with slots alone the manifests
 	// of all images would be fetched before the first blob, and an interrupt would
@@ -77,7 +105,7 @@ func (w *warming) run(ctx context.Context, images []image) []warmed {
 	}
 	all.Wait()
 	// An image that was interrupted is left out: it neither failed nor is done.
-	return slices.DeleteFunc(out[:begun], func(one warmed) bool { return errors.Is(one.err, context.Canceled) })
+	return slices.DeleteFunc(out[:begun], func(one Result) bool { return errors.Is(one.Err, context.Canceled) })
 }
 
 // take takes a place in a semaphore, unless ctx is done before.
@@ -91,26 +119,26 @@ func take(ctx context.Context, places chan struct{}) bool {
 }
 
 // image warms one image and tells the board.
-func (w *warming) image(ctx context.Context, img image) warmed {
-	out := warmed{Image: img.String(), From: img.from}
+func (w *Warming) image(ctx context.Context, img Image) Result {
+	out := Result{Image: img.String(), From: img.From}
 	t := tree{w: w, img: img}
 	root, err := t.manifest(ctx)
-	out.Digest, out.Stale = root.digest, root.cached == cachedStale
+	out.Digest, out.Stale = root.digest, root.cached == Stale
 	if err == nil {
 		err = w.fetch(ctx, img, t.blobs, &out)
 	}
-	out.OK, out.err = err == nil, err
+	out.OK, out.Err = err == nil, err
 	if err != nil {
 		out.Error = err.Error()
 	}
 	if !errors.Is(err, context.Canceled) {
-		w.board.finished(out)
+		w.Board.Finished(out)
 	}
 	return out
 }
 
 // fetch fetches what the cache does not have of blobs.
-func (w *warming) fetch(ctx context.Context, img image, blobs []pullchain.Descriptor, out *warmed) error {
+func (w *Warming) fetch(ctx context.Context, img Image, blobs []pullchain.Descriptor, out *Result) error {
 	waiting := make([]*transfer, len(blobs))
 	for i, d := range blobs {
 		waiting[i] = w.transfer(ctx, img, d)
@@ -122,8 +150,8 @@ func (w *warming) fetch(ctx context.Context, img image, blobs []pullchain.Descri
 		out.Bytes += blobs[i].Size
 		switch {
 		case t.err != nil:
-			errs = append(errs, fmt.Errorf("%s: %w", short(blobs[i].Digest), t.err))
-		case !t.cached.there():
+			errs = append(errs, fmt.Errorf("%s: %w", Short(blobs[i].Digest), t.err))
+		case !t.cached.There():
 			out.Fetched++
 			out.New += blobs[i].Size
 		}
@@ -147,10 +175,10 @@ func unlike(errs []error) []error {
 }
 
 // transfer returns the one transfer of a blob.
-func (w *warming) transfer(ctx context.Context, img image, d pullchain.Descriptor) *transfer {
+func (w *Warming) transfer(ctx context.Context, img Image, d pullchain.Descriptor) *transfer {
 	// By repository too: the cache may have a blob of another repository that it
 	// must not give out for this one.
-	key := img.registry + "/" + img.repo + "@" + d.Digest.String()
+	key := img.Registry + "/" + img.Repo + "@" + d.Digest.String()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if t := w.blobs[key]; t != nil {
@@ -161,7 +189,7 @@ func (w *warming) transfer(ctx context.Context, img image, d pullchain.Descripto
 	}
 	t := &transfer{done: make(chan struct{})}
 	w.blobs[key] = t
-	w.board.expect(d)
+	w.Board.Expect(d)
 	go func() { // ends when its blob does, and each image that wants the blob waits for that
 		defer close(t.done)
 		t.cached, t.err = w.blob(ctx, img, d)
@@ -170,37 +198,37 @@ func (w *warming) transfer(ctx context.Context, img image, d pullchain.Descripto
 }
 
 // blob sees to it that the cache has a blob.
-func (w *warming) blob(ctx context.Context, img image, d pullchain.Descriptor) (cached, error) {
+func (w *Warming) blob(ctx context.Context, img Image, d pullchain.Descriptor) (Cached, error) {
 	word, err := w.read(ctx, img, d)
-	if err == nil && !word.there() && !w.dry {
-		err = w.mirror.kept(ctx, img, d.Digest)
+	if err == nil && !word.There() && !w.Dry {
+		err = w.Mirror.kept(ctx, img, d.Digest)
 	}
 	return word, err
 }
 
 // read reads a blob that the cache does not have, so that it does.
-func (w *warming) read(ctx context.Context, img image, d pullchain.Descriptor) (cached, error) {
+func (w *Warming) read(ctx context.Context, img Image, d pullchain.Descriptor) (Cached, error) {
 	if !take(ctx, w.slots) {
 		return "", ctx.Err()
 	}
 	defer func() { <-w.slots }()
 	// To ask first costs a round trip and saves the body; for a small blob the body
 	// is cheaper.
-	if (d.Size > smallBlob || w.dry) && w.mirror.look(ctx, img, d.Digest).there() {
-		w.board.skipped(d)
-		return cachedHit, nil
+	if (d.Size > smallBlob || w.Dry) && w.Mirror.look(ctx, img, d.Digest).There() {
+		w.Board.Skipped(d)
+		return Hit, nil
 	}
-	if w.dry {
-		w.board.missing(img, d)
-		return cachedStored, nil
+	if w.Dry {
+		w.Board.Missing(img, d)
+		return Stored, nil
 	}
-	bar := w.board.begin(img, d)
+	bar := w.Board.Begin(img, d)
 	began := time.Now()
-	word, err := w.mirror.blob(ctx, img, d.Digest, bar.add)
+	word, err := w.Mirror.blob(ctx, img, d.Digest, bar.Add)
 	if foreign(d.MediaType) && isNotFound(err) {
-		word, err = cachedHit, nil // it is kept elsewhere by design, and clients do not look for it here
+		word, err = Hit, nil // it is kept elsewhere by design, and clients do not look for it here
 	}
-	w.board.end(bar, word, time.Since(began), err)
+	bar.End(word, time.Since(began), err)
 	return word, err
 }
 
@@ -214,3 +242,27 @@ func isNotFound(err error) bool {
 	r, ok := errors.AsType[*refusal](err)
 	return ok && r.status == http.StatusNotFound
 }
+
+// silent is a Board that nothing reads.
+type silent struct{}
+
+// Expect is told of nothing that anything waits for; and so on below.
+func (silent) Expect(pullchain.Descriptor) {}
+
+// Skipped counts nothing.
+func (silent) Skipped(pullchain.Descriptor) {}
+
+// Missing tells nothing.
+func (silent) Missing(Image, pullchain.Descriptor) {}
+
+// Begin returns a Bar that shows nothing.
+func (silent) Begin(Image, pullchain.Descriptor) Bar { return silent{} }
+
+// Finished tells nothing.
+func (silent) Finished(Result) {}
+
+// Add counts nothing.
+func (silent) Add(int) {}
+
+// End shows nothing.
+func (silent) End(Cached, time.Duration, error) {}

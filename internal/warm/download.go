@@ -1,4 +1,4 @@
-package cli
+package warm
 
 import (
 	"cmp"
@@ -16,23 +16,23 @@ import (
 
 // blob fetches a blob and throws it away; got is told of each piece. A body that
 // is cut is resumed where it ended.
-func (m *mirror) blob(ctx context.Context, img image, d digest.Digest, got func(n int)) (word cached, err error) {
+func (m *Mirror) blob(ctx context.Context, img Image, d digest.Digest, got func(n int)) (word Cached, err error) {
 	s := download{m: m, img: img, digest: d, got: got}
 	err = m.again(ctx, func() (int64, error) { return s.read(ctx) })
 	return s.word, err
 }
 
-// errNotKept is the error of a blob that passes through and leaves nothing.
-var errNotKept = errors.New("the cache does not keep it")
+// ErrNotKept is the error of a blob that passes through and leaves nothing.
+var ErrNotKept = errors.New("the cache does not keep it")
 
 // A download is how far the reading of a blob has come.
 type download struct {
-	m      *mirror
-	img    image
+	m      *Mirror
+	img    Image
 	digest digest.Digest
 	got    func(n int)
 	at     int64
-	word   cached // of the first answer
+	word   Cached // of the first answer
 }
 
 // read reads on to the blob's end, and returns how many bytes that brought.
@@ -49,8 +49,8 @@ func (s *download) read(ctx context.Context) (int64, error) {
 	}
 	// A blob that is not kept would be fetched for nothing, and count against the
 	// upstream's limits.
-	if s.word == cachedNot {
-		return 0, errNotKept
+	if s.word == NotKept {
+		return 0, ErrNotKept
 	}
 	skip, err := s.begins(resp)
 	if err != nil {

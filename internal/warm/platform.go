@@ -1,4 +1,4 @@
-package cli
+package warm
 
 import (
 	"encoding/json"
@@ -12,20 +12,20 @@ import (
 	"github.com/pullchain/pullchain/internal/wire"
 )
 
-// A platform is what an image is made for (OCI image-spec, image-index.md).
-type platform struct {
+// A Platform is what an image is made for (OCI image-spec, image-index.md).
+type Platform struct {
 	OS      string `json:"os"`
 	Arch    string `json:"architecture"`
 	Variant string `json:"variant"`
 }
 
-// parsePlatforms reads --platform: "linux/amd64,linux/arm/v7", "arm64" for
+// ParsePlatforms reads --platform: "linux/amd64,linux/arm/v7", "arm64" for
 // linux/arm64, "current" for this machine. None are all of them.
-func parsePlatforms(list string) ([]platform, error) {
+func ParsePlatforms(list string) ([]Platform, error) {
 	if list == "" || list == "all" {
 		return nil, nil
 	}
-	var out []platform
+	var out []Platform
 	for text := range strings.SplitSeq(list, ",") {
 		p, err := parsePlatform(strings.TrimSpace(text))
 		if err != nil {
@@ -38,7 +38,7 @@ func parsePlatforms(list string) ([]platform, error) {
 
 // parsePlatform reads one platform. "linux" alone, or an operating system in the
 // place of the architecture, is a mistake: it would match no image, without a word.
-func parsePlatform(text string) (platform, error) {
+func parsePlatform(text string) (Platform, error) {
 	parts := strings.Split(text, "/")
 	if text == "current" {
 		parts = []string{runtime.GOARCH}
@@ -47,15 +47,15 @@ func parsePlatform(text string) (platform, error) {
 		parts = []string{"linux", parts[0]}
 	}
 	if len(parts) > 3 || slices.Contains(parts, "") || parts[1] == "linux" || parts[1] == "windows" {
-		return platform{}, fmt.Errorf("%q is no platform: they are written like linux/amd64 or linux/arm/v7", text)
+		return Platform{}, fmt.Errorf("%q is no platform: they are written like linux/amd64 or linux/arm/v7", text)
 	}
-	return platform{parts[0], parts[1], strings.Join(parts[2:], "")}.normal(), nil
+	return Platform{parts[0], parts[1], strings.Join(parts[2:], "")}.normal(), nil
 }
 
 // normal writes a platform in the one way that OCI's image-index.md has for it;
 // people and registries have others, which containerd reads in this manner.
-func (p platform) normal() platform {
-	p = platform{strings.ToLower(p.OS), strings.ToLower(p.Arch), strings.ToLower(p.Variant)}
+func (p Platform) normal() Platform {
+	p = Platform{strings.ToLower(p.OS), strings.ToLower(p.Arch), strings.ToLower(p.Variant)}
 	switch p.Arch {
 	case "x86_64", "x86-64":
 		p.Arch = "amd64"
@@ -80,36 +80,36 @@ func (p platform) normal() platform {
 
 // wants reports whether an image for q is one of those asked for by p: without a variant
 // that is every one of them.
-func (p platform) wants(q platform) bool {
+func (p Platform) wants(q Platform) bool {
 	q = q.normal()
 	return p.OS == q.OS && p.Arch == q.Arch && (p.Variant == "" || p.Variant == q.Variant)
 }
 
 // String returns the platform as people type it.
-func (p platform) String() string {
+func (p Platform) String() string {
 	return strings.TrimSuffix(p.OS+"/"+p.Arch+"/"+p.Variant, "/")
 }
 
 // known reports whether it is a platform at all: attestations stand in an index
 // as unknown/unknown (BuildKit, attestation-storage.md).
-func (p platform) known() bool { return p.OS != "" && p.OS != "unknown" && p.Arch != "unknown" }
+func (p Platform) known() bool { return p.OS != "" && p.OS != "unknown" && p.Arch != "unknown" }
 
 // An entry is what an index says of one of its manifests.
 type entry struct {
 	Digest   digest.Digest `json:"digest"`
-	Platform *platform     `json:"platform"`
+	Platform *Platform     `json:"platform"`
 }
 
 // choose returns the manifests of an index to go on with: all without platforms,
 // else those for one of them. A platform that the index does not have is an error.
-func choose(index []byte, platforms []platform) ([]digest.Digest, error) {
+func choose(index []byte, platforms []Platform) ([]digest.Digest, error) {
 	var doc struct {
 		Manifests []entry `json:"manifests"`
 	}
 	if err := json.Unmarshal(index, &doc); err != nil {
 		return nil, err
 	}
-	missing := map[platform]bool{}
+	missing := map[Platform]bool{}
 	for _, p := range platforms {
 		missing[p] = true
 	}

@@ -1,4 +1,4 @@
-package cli
+package warm
 
 import (
 	"context"
@@ -21,15 +21,15 @@ const maxNesting = 4
 // A tree is an image's manifests, from the root down, and the blobs that they
 // name. It is read by one goroutine.
 type tree struct {
-	w     *warming
-	img   image
+	w     *Warming
+	img   Image
 	seen  map[digest.Digest]bool
 	blobs []pullchain.Descriptor
 }
 
 // manifest fetches the image's own manifest and all below it.
 func (t *tree) manifest(ctx context.Context) (manifest, error) {
-	m, err := t.one(ctx, t.img.reference)
+	m, err := t.one(ctx, t.img.Reference)
 	if err != nil {
 		return m, err
 	}
@@ -42,10 +42,10 @@ func (t *tree) one(ctx context.Context, ref string) (manifest, error) {
 		return manifest{}, ctx.Err()
 	}
 	defer func() { <-t.w.slots }()
-	m, err := t.w.mirror.manifest(ctx, t.img, ref)
+	m, err := t.w.Mirror.manifest(ctx, t.img, ref)
 	// Found out at the first manifest, and not after gigabytes of layers.
-	if err == nil && m.cached == cachedNot {
-		err = errNotKept
+	if err == nil && m.cached == NotKept {
+		err = ErrNotKept
 	}
 	return m, err
 }
@@ -56,7 +56,7 @@ func (t *tree) below(ctx context.Context, m manifest, depth int) error {
 	case wire.IsIndexType(m.mediaType):
 		return t.index(ctx, m, depth)
 	case m.links == nil:
-		return fmt.Errorf("%s: manifests of this kind are not warmed", m.mediaType)
+		return fmt.Errorf("%s: manifests of this kind are not Result", m.mediaType)
 	}
 	for _, d := range m.links {
 		if t.first(d.Digest) {
@@ -72,7 +72,7 @@ func (t *tree) index(ctx context.Context, m manifest, depth int) error {
 	if depth == maxNesting {
 		return errors.New("an index in an index in an index, and so on")
 	}
-	chosen, err := choose(m.body, t.w.platforms)
+	chosen, err := choose(m.body, t.w.Platforms)
 	if err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func (t *tree) index(ctx context.Context, m manifest, depth int) error {
 			errs[i] = t.below(ctx, children[i], depth+1)
 		}
 		if errs[i] != nil {
-			errs[i] = fmt.Errorf("%s: %w", short(d), errs[i])
+			errs[i] = fmt.Errorf("%s: %w", Short(d), errs[i])
 		}
 	}
 	return errors.Join(unlike(slices.DeleteFunc(errs, func(err error) bool { return err == nil }))...)
@@ -107,8 +107,8 @@ func (t *tree) first(d digest.Digest) bool {
 	return !again
 }
 
-// short cuts a digest to what people compare.
-func short(d digest.Digest) string {
+// Short cuts a digest to what people compare.
+func Short(d digest.Digest) string {
 	_, sum, _ := strings.Cut(d.String(), ":")
 	return sum[:min(len(sum), 12)]
 }

@@ -1,4 +1,4 @@
-package cli
+package warm
 
 import (
 	"bytes"
@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -17,9 +18,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 
-	"github.com/pullchain/pullchain/internal/messages"
+	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/leaktest"
 	"github.com/pullchain/pullchain/internal/simnet"
 )
+
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // shop is an image as BuildKit pushes it: two platforms and an attestation.
 var shop = simnet.Image{
@@ -104,23 +108,22 @@ func (f *fakeMirror) forget() {
 	f.asked = nil
 }
 
-// warm warms images of quay.io through f, and returns how it went, and the lines.
-func (f *fakeMirror) warm(t *testing.T, change func(*warming), refs ...string) ([]warmed, string) {
+// warmed warms images of quay.io through f, and returns how it went, and the lines.
+func (f *fakeMirror) warmed(t *testing.T, change func(*Warming), refs ...string) ([]Result, string) {
 	t.Helper()
 	var out bytes.Buffer
-	m := newMirror(f.URL, &http.Transport{})
+	m := NewMirror(f.URL, &http.Transport{}, "test")
 	m.wait = time.Millisecond
-	defer m.close()
-	w := warming{mirror: m, slots: make(chan struct{}, 2), board: &board{out: &out, messages: messages.In("en"), begun: time.Now()}}
+	defer m.Close()
+	w := Warming{Mirror: m, Jobs: 2, Board: &lines{out: &out}}
 	if change != nil {
 		change(&w)
 	}
-	w.board.dry = w.dry
-	var images []image
+	var images []Image
 	for _, ref := range refs {
-		images = append(images, image{registry: "quay.io", repo: f.content.Repo, reference: ref})
+		images = append(images, Image{Registry: "quay.io", Repo: f.content.Repo, Reference: ref})
 	}
-	return w.run(t.Context(), images), out.String()
+	return w.Run(t.Context(), images), out.String()
 }
 
 // What is there is not fetched again, and all that is not there is.
@@ -132,9 +135,9 @@ func TestWarmFetchesWhatIsMissing(t *testing.T) {
 		sum += int64(len(b))
 	}
 	n := len(f.content.Blobs)
-	got, lines := f.warm(t, nil, "v1")
-	want := []warmed{{Image: "quay.io/shop/web:v1", Digest: f.content.Root.Digest, OK: true, Blobs: n, Bytes: sum, Fetched: n, New: sum}}
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(warmed{})); diff != "" {
+	got, lines := f.warmed(t, nil, "v1")
+	want := []Result{{Image: "quay.io/shop/web:v1", Digest: f.content.Root.Digest, OK: true, Blobs: n, Bytes: sum, Fetched: n, New: sum}}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(Result{})); diff != "" {
 		t.Errorf("cold (-want +got):\n%s", diff)
 	}
 	if f.count("GET manifests") != 4 || f.count("GET blobs") != n || len(f.cache) != 4+n {
@@ -145,7 +148,7 @@ func TestWarmFetchesWhatIsMissing(t *testing.T) {
 	}
 
 	f.forget()
-	got, lines = f.warm(t, nil, "v1", f.content.Index[0].Digest.String())
+	got, lines = f.warmed(t, nil, "v1", f.content.Index[0].Digest.String())
 	if len(got) != 2 || !got[0].OK || !got[1].OK || got[0].Fetched != 0 || got[0].Blobs != n {
 		t.Errorf("warm: %+v", got)
 	}
@@ -160,11 +163,11 @@ func TestWarmFetchesWhatIsMissing(t *testing.T) {
 func TestWarmPlatforms(t *testing.T) {
 	t.Parallel()
 	f := newFakeMirror(t, shop)
-	got, _ := f.warm(t, func(w *warming) { w.platforms = []platform{{"linux", "arm64", ""}} }, "v1")
+	got, _ := f.warmed(t, func(w *Warming) { w.Platforms = []Platform{{"linux", "arm64", ""}} }, "v1")
 	if !got[0].OK || f.count("GET manifests") != 2 || f.count("GET blobs") != 3 {
 		t.Errorf("one of three: %+v, %v", got, f.asked)
 	}
-	got, lines := f.warm(t, func(w *warming) { w.platforms = []platform{{"linux", "arm64", ""}, {"linux", "riscv64", ""}} }, "v1")
+	got, lines := f.warmed(t, func(w *Warming) { w.Platforms = []Platform{{"linux", "arm64", ""}, {"linux", "riscv64", ""}} }, "v1")
 	if got[0].OK || !strings.Contains(lines, "FAILED: it is not made for linux/riscv64, only for linux/amd64, linux/arm64\n") {
 		t.Errorf("one that is not there: %+v\n%s", got, lines)
 	}
@@ -173,7 +176,7 @@ func TestWarmPlatforms(t *testing.T) {
 func TestWarmDryRun(t *testing.T) {
 	t.Parallel()
 	f := newFakeMirror(t, shop)
-	got, lines := f.warm(t, func(w *warming) { w.dry = true }, "v1")
+	got, lines := f.warmed(t, func(w *Warming) { w.Dry = true }, "v1")
 	if n := len(f.content.Blobs); !got[0].OK || got[0].Fetched != n || f.count("GET blobs") != 0 || strings.Count(lines, "would fetch ") != n {
 		t.Errorf("%+v, asked %v\n%s", got, f.asked, lines)
 	}
@@ -202,7 +205,7 @@ func TestWarmResumes(t *testing.T) {
 			panic(http.ErrAbortHandler)
 		}
 		f.Config.ErrorLog = nil
-		got, lines := f.warm(t, nil, "v1")
+		got, lines := f.warmed(t, nil, "v1")
 		if !got[0].OK || got[0].Fetched != 2 || len(ranges) != 3 || ranges[0] != "" || !strings.HasPrefix(ranges[2], "bytes=") {
 			t.Errorf("ignores ranges %v: %+v, asked for %q\n%s", ignoresRange, got, ranges, lines)
 		}
@@ -283,7 +286,7 @@ func TestWarmFailures(t *testing.T) {
 				tt.answer(w)
 				return true
 			}
-			got, lines := f.warm(t, nil, "v1")
+			got, lines := f.warmed(t, nil, "v1")
 			if got[0].OK != (tt.error == "") || !strings.Contains(got[0].Error, tt.error) || strings.Contains(lines, "\x1b") {
 				t.Errorf("%+v\n%q", got, lines)
 			}
@@ -298,7 +301,7 @@ func TestWarmFailures(t *testing.T) {
 func TestWarmGoesOnAfterAFailure(t *testing.T) {
 	t.Parallel()
 	f := newFakeMirror(t, shop)
-	got, lines := f.warm(t, nil, "nope", "v1")
+	got, lines := f.warmed(t, nil, "nope", "v1")
 	if len(got) != 2 || got[0].OK || !got[1].OK || strings.Count(lines, "FAILED") != 1 {
 		t.Errorf("%+v\n%s", got, lines)
 	}
@@ -312,7 +315,7 @@ func TestWarmGoesOnAfterAFailure(t *testing.T) {
 func TestWarmSharesBlobs(t *testing.T) {
 	t.Parallel()
 	f := newFakeMirror(t, shop)
-	got, _ := f.warm(t, nil, "v1", f.content.Root.Digest.String(), f.content.Index[1].Digest.String())
+	got, _ := f.warmed(t, nil, "v1", f.content.Root.Digest.String(), f.content.Index[1].Digest.String())
 	if n := len(f.content.Blobs); f.count("GET blobs") != n || len(got) != 3 || got[2].Blobs != 3 {
 		t.Errorf("%d GETs for %d blobs, %+v", f.count("GET blobs"), n, got)
 	}
@@ -335,10 +338,10 @@ func TestWarmInterrupted(t *testing.T) {
 		return false
 	}
 	var out bytes.Buffer
-	m := newMirror(f.URL, &http.Transport{})
-	defer m.close()
-	w := warming{mirror: m, slots: make(chan struct{}, 1), board: &board{out: &out, messages: messages.In("en")}}
-	got := w.run(ctx, []image{{registry: "quay.io", repo: "shop/web", reference: "v1"}, {registry: "quay.io", repo: "shop/web", reference: "v2"}})
+	m := NewMirror(f.URL, &http.Transport{}, "test")
+	defer m.Close()
+	w := Warming{Mirror: m, Jobs: 1, Board: &lines{out: &out}}
+	got := w.Run(ctx, []Image{{Registry: "quay.io", Repo: "shop/web", Reference: "v1"}, {Registry: "quay.io", Repo: "shop/web", Reference: "v2"}})
 	if len(got) != 0 || out.String() != "" {
 		t.Errorf("%+v\n%s", got, out.String())
 	}
@@ -350,7 +353,7 @@ func TestWarmWaitsForTheDisk(t *testing.T) {
 	t.Parallel()
 	for _, disk := range []struct{ after, want string }{
 		{"pullchain; hit", ""},
-		{"pullchain; fwd=bypass", errNotKept.Error()},
+		{"pullchain; fwd=bypass", ErrNotKept.Error()},
 	} {
 		f := newFakeMirror(t, simnet.Image{Repo: "shop/web", Tags: []string{"v1"}, Layers: []simnet.Layer{simnet.BigLayer(1<<20, 1)}})
 		layer, _ := f.content.Layer(0)
@@ -368,7 +371,7 @@ func TestWarmWaitsForTheDisk(t *testing.T) {
 			w.Header().Set("Cache-Status", status)
 			return true
 		}
-		got, lines := f.warm(t, nil, "v1")
+		got, lines := f.warmed(t, nil, "v1")
 		if got[0].OK != (disk.want == "") || !strings.HasSuffix(got[0].Error, disk.want) || heads < 5 || heads > 6 {
 			t.Errorf("%s after %d HEADs: %+v\n%s", disk.after, heads, got, lines)
 		}
@@ -377,18 +380,18 @@ func TestWarmWaitsForTheDisk(t *testing.T) {
 
 func TestCachedBy(t *testing.T) {
 	t.Parallel()
-	for header, want := range map[string]cached{
-		"pullchain; hit":                                 cachedHit,
-		"pullchain; hit; ttl=50":                         cachedHit,
-		"pullchain; hit; ttl=-720":                       cachedStale,
-		"pullchain; fwd=miss; stored":                    cachedStored,
-		"pullchain; fwd=miss; fwd-status=200; collapsed": cachedShared,
-		"pullchain; fwd=bypass; fwd-status=200":          cachedNot,
-		"pullchain; fwd=stale; stored":                   cachedHit,
-		"pullchain; fwd=miss":                            cachedNot,
-		"":                                               cachedNot,
-		"other; hit":                                     cachedNot,
-		"other; hit, pullchain;fwd=stale;stored, third; x": cachedHit,
+	for header, want := range map[string]Cached{
+		"pullchain; hit":                                 Hit,
+		"pullchain; hit; ttl=50":                         Hit,
+		"pullchain; hit; ttl=-720":                       Stale,
+		"pullchain; fwd=miss; stored":                    Stored,
+		"pullchain; fwd=miss; fwd-status=200; collapsed": Shared,
+		"pullchain; fwd=bypass; fwd-status=200":          NotKept,
+		"pullchain; fwd=stale; stored":                   Hit,
+		"pullchain; fwd=miss":                            NotKept,
+		"":                                               NotKept,
+		"other; hit":                                     NotKept,
+		"other; hit, pullchain;fwd=stale;stored, third; x": Hit,
 	} {
 		if got := cachedBy(http.Header{"Cache-Status": {header}}); got != want {
 			t.Errorf("%q is %q, want %q", header, got, want)
@@ -412,10 +415,10 @@ func TestPlatforms(t *testing.T) {
 			t.Errorf("%q is %s, want %s", text, got, want)
 		}
 	}
-	if all, err := parsePlatforms(""); all != nil || err != nil {
+	if all, err := ParsePlatforms(""); all != nil || err != nil {
 		t.Errorf("nothing said is %v, %v", all, err)
 	}
-	if some, err := parsePlatforms("linux/amd64, current"); len(some) != 2 || err != nil || some[1].OS != "linux" {
+	if some, err := ParsePlatforms("linux/amd64, current"); len(some) != 2 || err != nil || some[1].OS != "linux" {
 		t.Errorf("got %v, %v", some, err)
 	}
 }
@@ -424,12 +427,12 @@ func TestChoose(t *testing.T) {
 	t.Parallel()
 	d := func(s string) digest.Digest { return digest.FromString(s) }
 	index, err := json.Marshal(map[string]any{"manifests": []any{
-		map[string]any{"digest": d("v6"), "platform": platform{"linux", "arm", "v6"}},
-		map[string]any{"digest": d("v7"), "platform": platform{"linux", "arm", "v7"}},
-		map[string]any{"digest": d("64"), "platform": platform{"linux", "arm64", "v8"}},
+		map[string]any{"digest": d("v6"), "platform": Platform{"linux", "arm", "v6"}},
+		map[string]any{"digest": d("v7"), "platform": Platform{"linux", "arm", "v7"}},
+		map[string]any{"digest": d("64"), "platform": Platform{"linux", "arm64", "v8"}},
 		map[string]any{"digest": d("none")},
-		map[string]any{"digest": d("attest"), "platform": platform{"unknown", "unknown", ""}},
-		map[string]any{"digest": "blake3:00", "platform": platform{"linux", "arm", "v7"}},
+		map[string]any{"digest": d("attest"), "platform": Platform{"unknown", "unknown", ""}},
+		map[string]any{"digest": "blake3:00", "platform": Platform{"linux", "arm", "v7"}},
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -448,7 +451,7 @@ func TestChoose(t *testing.T) {
 		{"unknown/unknown", nil, "it is not made for unknown/unknown"},
 	}
 	for _, tt := range tests {
-		platforms, err := parsePlatforms(tt.platforms)
+		platforms, err := ParsePlatforms(tt.platforms)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -456,5 +459,47 @@ func TestChoose(t *testing.T) {
 		if diff := cmp.Diff(tt.want, got); diff != "" || (err != nil) != (tt.error != "") || err != nil && !strings.Contains(err.Error(), tt.error) {
 			t.Errorf("%s: %v\n%s", tt.platforms, err, diff)
 		}
+	}
+}
+
+// lines is a Board that writes a line for what it is told.
+type lines struct {
+	silent
+	mu  sync.Mutex
+	out io.Writer
+}
+
+func (l *lines) say(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	fmt.Fprintf(l.out, format+"\n", args...)
+}
+
+func (l *lines) Missing(img Image, d pullchain.Descriptor) {
+	l.say("%s: would fetch %s", img, Short(d.Digest))
+}
+func (l *lines) Begin(img Image, d pullchain.Descriptor) Bar { return &line{l: l, blob: d} }
+
+func (l *lines) Finished(one Result) {
+	switch {
+	case one.Err != nil:
+		l.say("%s: FAILED: %s", one.Image, one.Error)
+	case one.Fetched == 0:
+		l.say("%s: was there", one.Image)
+	default:
+		l.say("%s: ok, %d of %d blobs fetched", one.Image, one.Fetched, one.Blobs)
+	}
+}
+
+// A line tells of a blob that came.
+type line struct {
+	silent
+	l    *lines
+	blob pullchain.Descriptor
+}
+
+func (b *line) End(word Cached, _ time.Duration, err error) {
+	if err == nil && !word.There() {
+		b.l.say("%s came", Short(b.blob.Digest))
 	}
 }

@@ -1,4 +1,4 @@
-package cli
+package warm
 
 import (
 	"cmp"
@@ -17,12 +17,13 @@ import (
 	"github.com/pullchain/pullchain/internal/wire"
 )
 
-// A mirror is the data plane of a daemon, as `cache warm` uses it: like any
-// client, but that it throws the blobs away.
-type mirror struct {
-	base string // URL without a trailing slash
-	http *http.Client
-	wait time.Duration // before the first time that it asks again; then twice as long each time
+// A Mirror is the data plane of a daemon, as any client uses it, but that it throws the
+// blobs away.
+type Mirror struct {
+	base  string // URL without a trailing slash
+	agent string // User-Agent
+	http  *http.Client
+	wait  time.Duration // before the first time that it asks again; then twice as long each time
 }
 
 // The patience of a mirror's client.
@@ -35,37 +36,42 @@ const (
 	someProgress = 64 << 10         // bytes that make a try one that brought something
 )
 
-// newMirror returns a client of the data plane at base.
-func newMirror(base string, transport *http.Transport) *mirror {
+// Agent begins the User-Agent of our requests.
+const Agent = "pullchain-warm"
+
+// NewMirror returns a client of the data plane at base, which says that it is of that
+// version. The transport is its own from then on.
+func NewMirror(base string, transport *http.Transport, version string) *Mirror {
 	transport.Proxy = nil // the daemon goes through proxies, we go to the daemon
 	transport.DisableCompression = true
 	transport.MaxIdleConnsPerHost = 64
 	transport.ResponseHeaderTimeout = mirrorSilent
-	return &mirror{base: strings.TrimRight(base, "/"), wait: mirrorWait, http: &http.Client{
+	return &Mirror{base: strings.TrimRight(base, "/"), agent: Agent + "/" + version, wait: mirrorWait, http: &http.Client{
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
 
-func (m *mirror) close() { m.http.CloseIdleConnections() }
+// Close lets go of its connections.
+func (m *Mirror) Close() { m.http.CloseIdleConnections() }
 
-// A cached says what the daemon's cache had to do with an answer, in the words of
+// A Cached says what the daemon's cache had to do with an answer, in the words of
 // its Cache-Status header (RFC 9211).
-type cached string
+type Cached string
 
 const (
-	cachedHit    cached = "hit"    // it is there
-	cachedStale  cached = "stale"  // it is there, and no upstream could say whether it is still right
-	cachedStored cached = "stored" // it is being fetched and will be kept
-	cachedShared cached = "shared" // it is being fetched for another client too
-	cachedNot    cached = "not"    // it is fetched past the cache
+	Hit     Cached = "hit"    // it is there
+	Stale   Cached = "stale"  // it is there, and no upstream could say whether it is still right
+	Stored  Cached = "stored" // it is being fetched and will be kept
+	Shared  Cached = "shared" // it is being fetched for another client too
+	NotKept Cached = "not"    // it is fetched past the cache
 )
 
-// there reports whether the cache has it.
-func (c cached) there() bool { return c == cachedHit || c == cachedStale }
+// There reports whether the cache has it.
+func (c Cached) There() bool { return c == Hit || c == Stale }
 
 // cachedBy reads Cache-Status. Other caches on the way have a word in it, too.
-func cachedBy(h http.Header) cached {
+func cachedBy(h http.Header) Cached {
 	for _, value := range h.Values("Cache-Status") {
 		for one := range strings.SplitSeq(value, ",") {
 			name, params, _ := strings.Cut(strings.TrimSpace(one), ";")
@@ -78,17 +84,17 @@ func cachedBy(h http.Header) cached {
 			has := func(param string) bool { return strings.Contains(params, ";"+param) }
 			switch {
 			case has("hit;") && has("ttl=-"):
-				return cachedStale
+				return Stale
 			case has("hit;"), has("fwd=stale;"): // the latter was there, and an upstream has confirmed it
-				return cachedHit
+				return Hit
 			case has("stored;"):
-				return cachedStored
+				return Stored
 			case has("collapsed;"):
-				return cachedShared
+				return Shared
 			}
 		}
 	}
-	return cachedNot
+	return NotKept
 }
 
 // A refusal is an answer that is no success.
@@ -103,15 +109,15 @@ func (r *refusal) Error() string {
 }
 
 // ask sends one request. What is not 200 or 206 is an error, a *refusal.
-func (m *mirror) ask(ctx context.Context, method string, img image, kind, ref string, from int64) (*http.Response, error) {
+func (m *Mirror) ask(ctx context.Context, method string, img Image, kind, ref string, from int64) (*http.Response, error) {
 	// The registry stands in the path, where a known one is taken first, and in
 	// ns, so that one which is not served is told from a repository of Docker Hub.
-	u := fmt.Sprintf("%s/v2/%s/%s/%s/%s?ns=%s", m.base, url.PathEscape(img.registry), img.repo, kind, ref, url.QueryEscape(img.registry))
+	u := fmt.Sprintf("%s/v2/%s/%s/%s/%s?ns=%s", m.base, url.PathEscape(img.Registry), img.Repo, kind, ref, url.QueryEscape(img.Registry))
 	req, err := http.NewRequestWithContext(ctx, method, u, nil)
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("User-Agent", "pullchain-warm/"+thisBuild().Version)
+	req.Header.Set("User-Agent", m.agent)
 	if kind == "manifests" {
 		req.Header["Accept"] = wire.DefaultAccept
 	}
@@ -136,7 +142,7 @@ func (m *mirror) ask(ctx context.Context, method string, img image, kind, ref st
 
 // again runs try until it succeeds, fails for good or has brought nothing too
 // often. try returns how many bytes it brought.
-func (m *mirror) again(ctx context.Context, try func() (int64, error)) error {
+func (m *Mirror) again(ctx context.Context, try func() (int64, error)) error {
 	for tries := 1; ; tries++ {
 		n, err := try()
 		if err == nil {
@@ -156,7 +162,7 @@ func (m *mirror) again(ctx context.Context, try func() (int64, error)) error {
 		}
 		// A 4xx is the registry's word, which asking again does not change. A 429
 		// is not final, and says when to come back.
-		final := errors.Is(err, errNotKept) || refused && r.status < 500 && r.status != http.StatusTooManyRequests
+		final := errors.Is(err, ErrNotKept) || refused && r.status < 500 && r.status != http.StatusTooManyRequests
 		if ctx.Err() != nil || final || tries == mirrorTries || wait > maxWait {
 			return cmp.Or(ctx.Err(), err)
 		}
@@ -170,11 +176,11 @@ type manifest struct {
 	mediaType string
 	body      []byte
 	links     []pullchain.Descriptor
-	cached    cached
+	cached    Cached
 }
 
 // manifest fetches a manifest by tag or digest.
-func (m *mirror) manifest(ctx context.Context, img image, ref string) (out manifest, err error) {
+func (m *Mirror) manifest(ctx context.Context, img Image, ref string) (out manifest, err error) {
 	err = m.again(ctx, func() (int64, error) {
 		out, err = m.tryManifest(ctx, img, ref)
 		return 0, err
@@ -185,7 +191,7 @@ func (m *mirror) manifest(ctx context.Context, img image, ref string) (out manif
 // tryManifest asks once for a manifest and checks it against its digest. By tag the
 // digest is the answer's own word: it is checked for bytes that were cut or mixed
 // up on the way, and not for the truth of the tag, which is the daemon's matter.
-func (m *mirror) tryManifest(ctx context.Context, img image, ref string) (manifest, error) {
+func (m *Mirror) tryManifest(ctx context.Context, img Image, ref string) (manifest, error) {
 	resp, err := m.ask(ctx, http.MethodGet, img, "manifests", ref, 0)
 	if err != nil {
 		return manifest{}, err
@@ -217,11 +223,11 @@ func (m *mirror) tryManifest(ctx context.Context, img image, ref string) (manife
 }
 
 // look says how it stands with a blob, which it does not fetch. Trouble is
-// cachedNot: to fetch it will tell more.
-func (m *mirror) look(ctx context.Context, img image, d digest.Digest) cached {
+// NotKept: to fetch it will tell more.
+func (m *Mirror) look(ctx context.Context, img Image, d digest.Digest) Cached {
 	resp, err := m.ask(ctx, http.MethodHead, img, "blobs", d.String(), 0)
 	if err != nil {
-		return cachedNot
+		return NotKept
 	}
 	resp.Body.Close()
 	return cachedBy(resp.Header)
@@ -229,20 +235,30 @@ func (m *mirror) look(ctx context.Context, img image, d digest.Digest) cached {
 
 // kept waits until a blob that has come through is in the cache: its readers do
 // not wait until it is written to the disk, and that may fail.
-func (m *mirror) kept(ctx context.Context, img image, d digest.Digest) error {
+func (m *Mirror) kept(ctx context.Context, img Image, d digest.Digest) error {
 	deadline := time.Now().Add(maxCommit)
 	for wait, misses := 5*time.Millisecond, 0; ; wait = min(2*wait, time.Second) {
 		switch word := m.look(ctx, img, d); {
-		case word.there():
+		case word.There():
 			return nil
-		case word == cachedNot:
+		case word == NotKept:
 			misses++
 		}
 		// One miss may be the moment between the fill's end and the store's entry;
 		// two in a row mean that nothing is kept.
 		if ctx.Err() != nil || misses == 2 || time.Now().After(deadline) {
-			return cmp.Or(ctx.Err(), errNotKept)
+			return cmp.Or(ctx.Err(), ErrNotKept)
 		}
 		pause(ctx, wait)
+	}
+}
+
+// pause waits for d, or until ctx is done.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
 	}
 }
