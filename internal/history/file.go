@@ -134,11 +134,11 @@ func (r *Rings) Load(file string) error {
 	if errors.Is(err, fs.ErrPermission) {
 		return err
 	}
-	unread := file + ".unread"
-	if failed := os.Rename(file, unread); failed != nil {
+	spoilt := file + ".spoilt"
+	if failed := os.Rename(file, spoilt); failed != nil {
 		return errors.Join(err, failed)
 	}
-	return fmt.Errorf("%w; it is now %s", err, unread)
+	return fmt.Errorf("%w; it is now %s", err, spoilt)
 }
 
 // read returns what is in file, if that is not longer than limit.

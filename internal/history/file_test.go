@@ -74,10 +74,10 @@ func TestFilesThatCannotBeRead(t *testing.T) {
 		}
 		r := New()
 		err := r.Load(file)
-		if err == nil || !strings.Contains(err.Error(), tt.says) || !strings.Contains(err.Error(), file+".unread") {
+		if err == nil || !strings.Contains(err.Error(), tt.says) || !strings.Contains(err.Error(), file+".spoilt") {
 			t.Errorf("%s: got %v", tt.name, err)
 		}
-		if kept, err := os.ReadFile(file + ".unread"); err != nil || string(kept) != tt.content {
+		if kept, err := os.ReadFile(file + ".spoilt"); err != nil || string(kept) != tt.content {
 			t.Errorf("%s: it was not put aside: %v", tt.name, err)
 		}
 		if _, err := os.Stat(file + ".123.tmp"); err == nil {
