@@ -82,6 +82,12 @@ func (v *visit) verdict() verdict {
 		out.Notes = append(out.Notes, note{Severity: "warning", Title: v.messages.Text("dash.reload_failed"), Text: c.LastReloadError,
 			Since: v.atOf(c.LastReloadAt), Fix: "pullchain config validate"})
 	}
+	for _, n := range s.Notifiers { // what it has not told shows nowhere else
+		if n.LastError != "" {
+			out.Notes = append(out.Notes, note{Severity: "warning", Title: v.messages.Text("notify.trouble_title", "name", n.Name, "kind", n.Kind),
+				Text: n.LastError, Fix: "pullchain notify test " + n.Name})
+		}
+	}
 	out.Facts = v.facts(standing[admin.Pullable])
 	return out
 }
