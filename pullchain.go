@@ -287,4 +287,13 @@ type Facts struct {
 	Skew      time.Duration // the far end's clock minus ours, at the last answer
 	TLSExpiry time.Time     // of the leaf certificate; zero for plain HTTP or before contact
 	TLSIssuer string
+	Addresses []string  // that were last dialled, its own or its proxy's, the latest first; not to be changed
+	Blobs     BlobFacts // of the place where its blobs lie
+}
+
+// BlobFacts is what is known of the host to which an upstream redirects for its blobs.
+type BlobFacts struct {
+	Host   string    // with the port if the redirect named one; empty if none led elsewhere
+	Failed time.Time // when a blob last failed there; zero if one has come whole since
+	Code   Code      // of that failure
 }

@@ -102,6 +102,7 @@ type LaneConfig struct {
 	MaxConnections int     // requests at once before others are preferred; 0: 32 (docs/faults.md 9)
 	Egress         *Egress // shared by all lanes behind the same proxy; nil: direct
 	Via            string  // the egress's name, for people; "direct" without one
+	Host           string  // of the upstream's URL, for people; with the port if that names one
 	Breaker        BreakerConfig
 	Patience       Patience
 }

@@ -16,6 +16,8 @@ type Egress struct {
 	closure           // closed before, and why
 	fails   int       // in a row
 	failed  time.Time // when it last failed
+	last    *pullchain.Error
+	since   time.Time // it has failed, or gone well; zero before either
 }
 
 // How long a failed egress is left alone. A proxy that is down is tried again
@@ -42,11 +44,14 @@ func (e *Egress) fail(err *pullchain.Error) {
 		return // requests that were under way: the same failure, not another
 	}
 	e.fails++
+	if e.fails == 1 {
+		e.since = now
+	}
 	pause := min(time.Duration(e.fails)*egressPause, egressPauseMax)
 	if err.Code == pullchain.CodeEgressAuth {
 		pause = egressAuthPause
 	}
-	e.closure, e.failed = closure{now.Add(pause), err}, now
+	e.closure, e.failed, e.last = closure{now.Add(pause), err}, now, err
 }
 
 // ok opens the gate: something that was sent at the time sent went through. A
@@ -60,7 +65,48 @@ func (e *Egress) ok(sent time.Time) {
 	if sent.Before(e.failed) {
 		return
 	}
+	if e.fails > 0 || e.since.IsZero() {
+		e.since = time.Now()
+	}
 	e.closure, e.fails = closure{}, 0
+}
+
+// The state words of an egress.
+const (
+	EgressUp      = "up"
+	EgressDown    = "down"    // what was sent last did not get through the proxy
+	EgressUnknown = "unknown" // nothing has been sent yet
+)
+
+// An EgressSnapshot is an egress as it stands, as plain values. A zero time is null.
+type EgressSnapshot struct {
+	State     string         `json:"state"`
+	Since     *time.Time     `json:"since"`      // it has been in this state
+	Until     *time.Time     `json:"until"`      // when it is tried again for pulls, while it is down
+	Code      pullchain.Code `json:"code"`       // why it is down
+	LastError string         `json:"last_error"` // the last one, which may be over
+	FailedAt  *time.Time     `json:"failed_at"`  // when that was
+}
+
+// Snapshot returns the egress as it stands. It is down from its first failure to the
+// next success, also while its gate is open for another try.
+func (e *Egress) Snapshot() EgressSnapshot {
+	if e == nil {
+		return EgressSnapshot{State: EgressUnknown}
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s := EgressSnapshot{State: EgressUp, Since: stamp(e.since), FailedAt: stamp(e.failed)}
+	if e.last != nil {
+		s.LastError = e.last.Error()
+	}
+	switch {
+	case e.fails > 0:
+		s.State, s.Code, s.Until = EgressDown, e.last.Code, stamp(e.until)
+	case e.since.IsZero():
+		s.State = EgressUnknown
+	}
+	return s
 }
 
 // view returns how the gate stands.

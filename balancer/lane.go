@@ -87,6 +87,9 @@ func (l *Lane) SetProbeResult(up bool, err error) {
 	defer l.changed()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if err == nil {
+		l.past.lastPassed = time.Now()
+	}
 	was := l.gates.probe
 	if was == nil || was.down == up || was.err != nil || err != nil {
 		l.gates.probe = &probeResult{down: !up, err: err}

@@ -13,7 +13,8 @@ type past struct {
 	lastFailed  time.Time
 	firstServed time.Time
 	lastServed  [pullchain.NumClasses]time.Time
-	asked       bool // at least once
+	lastPassed  time.Time // a probe
+	asked       bool      // at least once
 
 	// A probe has passed, or a request was answered. No gate asks for it: a lane of
 	// which nothing is known is asked like any other, and people are told that it is a
@@ -28,6 +29,14 @@ func (p *past) served(class pullchain.Class, now time.Time) {
 	}
 	p.lastServed[class] = now
 	p.proved = true
+}
+
+// lastOK returns when a request was answered or a probe passed last; zero if never.
+func (p *past) lastOK() time.Time {
+	if last := p.last(); last.After(p.lastPassed) {
+		return last
+	}
+	return p.lastPassed
 }
 
 // last returns when a request was answered last; zero if none was.

@@ -30,6 +30,7 @@ type LaneSnapshot struct {
 	Code          pullchain.Code     `json:"code"`  // why it is in this state
 	Error         string             `json:"error"`
 	Via           string             `json:"via"`
+	Host          string             `json:"host"` // of the upstream's URL, with the port if that names one
 	Trust         string             `json:"trust"`
 	Authoritative bool               `json:"authoritative"`
 	Metered       bool               `json:"metered"`
@@ -57,6 +58,17 @@ type LaneSnapshot struct {
 	Failing       bool               `json:"failing"`      // its last probe failed
 	Transitions   []Transition       `json:"transitions"`  // the last 20, newest first
 	Counts        LaneCounts         `json:"-"`
+	LastOK        *time.Time         `json:"last_ok"`     // it last served something, or passed a probe
+	Addresses     []string           `json:"addresses"`   // IP addresses that were last dialled, its own or its proxy's, the latest first
+	Blobs         *BlobsSnapshot     `json:"blobs"`       // where its blobs lie, if that is elsewhere
+	WrongBytes    *time.Time         `json:"wrong_bytes"` // it last sent bytes that their digest proved wrong
+}
+
+// A BlobsSnapshot is the host to which an upstream last redirected for a blob.
+type BlobsSnapshot struct {
+	Host     string         `json:"host"`
+	FailedAt *time.Time     `json:"failed_at"` // when a blob last failed there; null if one has come whole since
+	Code     pullchain.Code `json:"code"`      // of that failure
 }
 
 // A Transition is a change of a lane's state.
@@ -150,7 +162,7 @@ func (v *laneView) snapshot(place int, state *laneState, now time.Time) LaneSnap
 	l := v.lane
 	facts := l.up.Facts()
 	s := LaneSnapshot{
-		Upstream: l.Name(), Order: place, Via: l.cfg.Via, Trust: "pull",
+		Upstream: l.Name(), Order: place, Via: l.cfg.Via, Host: l.cfg.Host, Trust: "pull",
 		State: state.word, Since: stamp(state.since), Until: state.until, Code: state.code,
 		Authoritative: l.cfg.Authoritative, Metered: l.cfg.Metered, InFlight: l.load.inFlight.Load(),
 		SkewMS: facts.Skew.Milliseconds(), TLSExpiry: stamp(facts.TLSExpiry), TLSIssuer: facts.TLSIssuer,
@@ -162,6 +174,12 @@ func (v *laneView) snapshot(place int, state *laneState, now time.Time) LaneSnap
 	}
 	if l.cfg.Resolve {
 		s.Trust = "resolve"
+	}
+	if s.Addresses = facts.Addresses; s.Addresses == nil {
+		s.Addresses = []string{} // and never null in JSON
+	}
+	if b := facts.Blobs; b.Host != "" {
+		s.Blobs = &BlobsSnapshot{b.Host, stamp(b.Failed), b.Code}
 	}
 	if q := facts.Quota; q != nil {
 		s.Quota = &QuotaSnapshot{q.Limit, q.Remaining, int64(q.Window.Seconds()), q.Source, q.At}
@@ -207,9 +225,10 @@ func (v *laneView) snapshotPast(s *LaneSnapshot) {
 		s.LastError = &ErrorSnapshot{l.past.lastFailed, e.Code, e.Status, e.Error()}
 	}
 	s.Proved, s.FirstServed, s.LastServed = l.past.proved, stamp(l.past.firstServed), stamp(l.past.last())
+	s.LastOK, s.WrongBytes = stamp(l.past.lastOK()), stamp(l.gates.corrupted)
 	l.mu.Unlock()
 	switch {
-	case s.State == StateDegraded && len(s.Gates) == 0 && v.gates.falling():
+	case v.gates.falling() && (s.State == StateDegraded && len(s.Gates) == 0 || len(s.Gates) > 0 && s.Gates[0].Gate == gateProbe):
 		s.Error = v.gates.probe.err.Error()
 	case s.Code != "" && s.LastError != nil:
 		s.Error = s.LastError.Text

@@ -38,6 +38,7 @@ type attempt struct {
 	told       []pullchain.Secret // every Authorization that was sent
 	redirected bool               // the answer in hand came from where a redirect led,
 	offOrigin  bool               // and that is, or was on the way, another origin
+	blobHost   string             // of the last place abroad that a redirect for a blob led to
 }
 
 // run asks the registry until an answer is of use, or there is no lesser way to put the

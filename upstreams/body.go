@@ -43,10 +43,18 @@ func (b *body) Read(p []byte) (int, error) {
 	b.timer.Stop()
 	b.left -= int64(n)
 	b.over = err != nil
-	if err == nil || err == io.EOF {
-		return n, err
+	switch err {
+	case nil:
+		return n, nil
+	case io.EOF:
+		noteBlobCame(b.a)
+		return n, io.EOF
 	}
-	return n, b.explain(err)
+	failed := b.explain(err)
+	if e, ok := errors.AsType[*pullchain.Error](failed); ok {
+		noteBlobFailed(b.a, e)
+	}
+	return n, failed
 }
 
 // maxRemaining is how much of a body that is closed early is read all the same: over

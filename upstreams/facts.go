@@ -2,6 +2,7 @@ package upstreams
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,8 +13,76 @@ import (
 
 // facts is what the origin's answers have told in passing.
 type facts struct {
-	mu   sync.Mutex
-	last pullchain.Facts
+	mu      sync.Mutex
+	last    pullchain.Facts
+	dialled []dialledAt
+}
+
+// A dialledAt is an address that was dialled.
+type dialledAt struct {
+	ip string
+	at time.Time
+}
+
+// How many addresses are remembered, and how long one is that is not dialled again: a
+// name has several as a rule, and others tomorrow.
+const (
+	addressesKept = 4
+	addressFor    = time.Hour
+)
+
+// dialled notes an address that was dialled for the upstream's own host, or for its
+// proxy. It is called for each connection, not for each request.
+func (u *Upstream) dialled(target, ip string) {
+	if target != hostPort(u.origin) && slices.Contains(u.cfg.trustedRealms(), target) {
+		return // a token server that has been typed
+	}
+	f, now := &u.facts, time.Now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.dialled = slices.DeleteFunc(f.dialled, func(d dialledAt) bool { return d.ip == ip || now.Sub(d.at) > addressFor })
+	f.dialled = slices.Insert(f.dialled, 0, dialledAt{ip, now})
+	f.dialled = f.dialled[:min(len(f.dialled), addressesKept)]
+	f.last.Addresses = make([]string, 0, len(f.dialled)) // anew: the old one is in readers' hands
+	for _, d := range f.dialled {
+		f.last.Addresses = append(f.last.Addresses, d.ip)
+	}
+}
+
+// blobAt notes to which host a redirect for a blob has led.
+func (f *facts) blobAt(host string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.last.Blobs.Host != host {
+		f.last.Blobs = pullchain.BlobFacts{Host: host}
+	}
+}
+
+// noteBlobFailed notes that a blob has failed at the host to which its redirect led. What is
+// not there, and a client that went away, is no failure of that host.
+func noteBlobFailed(a *attempt, e *pullchain.Error) {
+	if a.req.Op != pullchain.Blob || !a.offOrigin || a.blobHost == "" {
+		return
+	}
+	switch e.Reason {
+	case pullchain.NotFound, pullchain.Canceled, pullchain.Invalid, pullchain.Egress:
+		return
+	}
+	f := &a.u.facts
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.last.Blobs = pullchain.BlobFacts{Host: a.blobHost, Failed: time.Now(), Code: e.Code}
+}
+
+// noteBlobCame notes that a blob has come to its end.
+func noteBlobCame(a *attempt) {
+	if a.req.Op != pullchain.Blob || !a.offOrigin {
+		return
+	}
+	f := &a.u.facts
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.last.Blobs.Failed, f.last.Blobs.Code = time.Time{}, ""
 }
 
 // learn reads an answer of the upstream's own origin. A CDN's clock and certificate

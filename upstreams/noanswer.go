@@ -48,6 +48,8 @@ func classifyTransport(err error, offOrigin bool) *pullchain.Error {
 		e.Code = pullchain.CodeTLSCert
 	case errors.Is(err, syscall.ECONNREFUSED):
 		e.Code = pullchain.CodeConnRefused
+	case isDial(err) && errors.Is(err, syscall.ECONNRESET): // it is there, and hangs up before TCP is done
+		e.Code = pullchain.CodeConnReset
 	case isDial(err):
 		e.Code = pullchain.CodeConnTimeout // unreachable and silent alike: no way there
 	case isType[tls.RecordHeaderError](err), isType[tls.AlertError](err), strings.Contains(text, "tls: "), strings.Contains(text, "TLS handshake"):

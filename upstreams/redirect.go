@@ -40,6 +40,10 @@ func (a *attempt) follow(resp *http.Response, login pullchain.Secret) (*http.Res
 		}
 		a.redirected = true
 		a.offOrigin = a.offOrigin || !sameOrigin(to, a.u.origin)
+		if a.offOrigin && a.req.Op == pullchain.Blob {
+			a.blobHost = to.Host
+			a.u.facts.blobAt(to.Host)
+		}
 		switch {
 		case a.offOrigin:
 			resp, err = a.abroad(to)

@@ -45,6 +45,7 @@ func (u *Upstream) dial(proxy egress.Config, roots *x509.CertPool) error {
 		ConnectTimeout:     u.limits.connect,
 		TLSTimeout:         u.limits.tls,
 		MaxConnections:     u.cfg.MaxConnections,
+		Dialled:            u.dialled,
 	}
 	for _, t := range []struct {
 		into   **http.Transport

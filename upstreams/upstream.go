@@ -164,6 +164,7 @@ func (u *Upstream) explain(ctx context.Context, a *attempt, err error) error {
 		e = classifyTransport(err, a.offOrigin)
 		u.h2.observe(e) // a body's errors have been observed where they came up
 	}
+	noteBlobFailed(a, e)
 	failed := *e
 	failed.Upstream, failed.Err = u.cfg.Name, a.redactError(e.Err)
 	return &failed

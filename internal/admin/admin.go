@@ -147,7 +147,7 @@ func (h *handler) ready(w http.ResponseWriter, r *http.Request) {
 	case pullable(list):
 		text(w, r, http.StatusOK, "ok\n")
 	case h.cfg.open() || h.authorized(r):
-		v := Summarize(chains(list), nil, s.Now)
+		v := Summarize(chains(list), nil, s.Now, s.Warnings...)
 		text(w, r, http.StatusServiceUnavailable, "not ready: "+v.Text+"\n")
 	default: // which upstreams there are is for operators only
 		text(w, r, http.StatusServiceUnavailable, "not ready\n")

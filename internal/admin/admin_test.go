@@ -39,6 +39,7 @@ func TestAnswers(t *testing.T) {
 	starting, noNetwork := snapshot(), snapshot()
 	starting.Registries = []admin.Registry{{Snapshot: unproved("docker.io", lane(1, "docker-hub", balancer.StateUnknown, "", 0))}}
 	noNetwork.Registries = []admin.Registry{{Snapshot: unproved("docker.io", falling(1, "docker-hub", pullchain.CodeDNS))}}
+	noNetwork.Warnings = nil
 	locked := admin.Config{Listen: "0.0.0.0:5152", Token: "s3cret"}
 	tests := []struct {
 		name           string

@@ -9,6 +9,7 @@ import (
 	"github.com/pullchain/pullchain/internal/admin"
 	"github.com/pullchain/pullchain/internal/blobstore"
 	"github.com/pullchain/pullchain/internal/cache"
+	"github.com/pullchain/pullchain/internal/diagnose"
 )
 
 // now is when everything in these tests happens.
@@ -95,6 +96,13 @@ func snapshot() admin.Snapshot {
 		Requests: map[string]map[string]uint64{"blob": {"hit": 718, "miss": 282}},
 		Hits:     718, Misses: 282, HitRatio: 0.718,
 		SavedBytes: 9<<30 + 400<<20,
+	}
+	s.Warnings = []diagnose.Warning{
+		{ID: "egress_down:home", Code: diagnose.EgressDown, Severity: diagnose.Degraded, Since: now.Add(-5 * time.Minute), Affects: []string{"docker.io/docker-hub"},
+			Values: map[string]string{"egress": "home", "kind": "socks5", "url": "socks5://127.0.0.1:7890"}, Fix: "curl -x socks5h://127.0.0.1:7890 https://registry-1.docker.io/v2/"},
+		{ID: "reload_failed", Code: diagnose.ReloadFailed, Severity: diagnose.Degraded, Since: now.Add(-time.Minute), Affects: []string{},
+			Values: map[string]string{"error": s.Config.LastReloadError}, Fix: "pullchain config validate --config /etc/pullchain/pullchain.toml"},
+		{ID: "quota_low:docker.io/docker-hub", Code: diagnose.QuotaLow, Severity: diagnose.Info, Since: now},
 	}
 	return s
 }

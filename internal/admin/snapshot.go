@@ -6,6 +6,7 @@ import (
 	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/healthcheck"
 	"github.com/pullchain/pullchain/internal/cache"
+	"github.com/pullchain/pullchain/internal/diagnose"
 )
 
 // Schema is the version of the Snapshot's JSON. Fields may be added without a
@@ -28,6 +29,9 @@ type Snapshot struct {
 	Registries []Registry  `json:"registries"` // in the configured order
 	Overrides  []Override  `json:"overrides"`  // what operators want for a while, the oldest first
 	Notifiers  []Notifier  `json:"notifiers"`  // in the configured order
+
+	Warnings []diagnose.Warning `json:"warnings"` // causes that want a look, the most severe first
+	Egresses []diagnose.Egress  `json:"egresses"` // the proxies that upstreams dial through, by name
 
 	// Cache is null when it is switched off. Of one that is wanted and cannot be
 	// used there are Dir and Trouble.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/internal/cache"
+	"github.com/pullchain/pullchain/internal/diagnose"
 	"github.com/pullchain/pullchain/internal/messages"
 )
 
@@ -37,17 +38,26 @@ const maxRemarks = 3
 // is not, its table shows that; unless the spare was caught sending wrong bytes,
 // which an operator should know of at once. A cache that keeps nothing more breaks
 // no pull and is worth a look.
-func Summarize(chains []balancer.Snapshot, kept *cache.Snapshot, now time.Time) Summary {
-	return SummarizeIn(messages.In(messages.English), chains, kept, now)
+//
+// Lanes that one of the warnings explains are told of once, by their cause, and not
+// again for each registry: "home (socks5) is down: no path for docker.io, ghcr.io and
+// 3 more."
+func Summarize(chains []balancer.Snapshot, kept *cache.Snapshot, now time.Time, warnings ...diagnose.Warning) Summary {
+	return SummarizeIn(messages.In(messages.English), chains, kept, now, warnings...)
 }
 
 // SummarizeIn is Summarize in the language of m.
-func SummarizeIn(m *messages.Catalogue, chains []balancer.Snapshot, kept *cache.Snapshot, now time.Time) Summary {
+func SummarizeIn(m *messages.Catalogue, chains []balancer.Snapshot, kept *cache.Snapshot, now time.Time, warnings ...diagnose.Warning) Summary {
+	told, rolled := rollUp(m, chains, now, warnings)
 	count := map[string]int{}
 	var remarks []string
-	for _, c := range chains {
-		count[Standing(c)]++
-		if r := remark(m, c, now); r != "" {
+	for _, c := range rolled {
+		if c.told {
+			count[Unreachable]++
+			continue
+		}
+		count[Standing(c.Snapshot)]++
+		if r := remark(m, c.Snapshot, now); r != "" {
 			remarks = append(remarks, r)
 		}
 	}
@@ -59,6 +69,7 @@ func SummarizeIn(m *messages.Catalogue, chains []balancer.Snapshot, kept *cache.
 	if extra := len(remarks) - maxRemarks; extra > 0 {
 		remarks = append(remarks[:maxRemarks], m.Text("summary.more", "count", extra))
 	}
+	remarks = append(told, remarks...)
 	// After the cut to maxRemarks: a cache that keeps nothing concerns every
 	// registry, and must not be the remark that is left out.
 	if kept != nil && kept.Trouble != "" {
@@ -198,18 +209,5 @@ func until(m *messages.Catalogue, l balancer.LaneSnapshot, now time.Time) string
 	return m.Text(key, "wait", Wait(m, l.Until.Sub(now)))
 }
 
-// Wait writes a duration as people say it: "12 s", "14 min", "2 h 10 min". It
-// rounds up: better to come back late than too early.
-func Wait(m *messages.Catalogue, d time.Duration) string {
-	switch {
-	case d <= 90*time.Second:
-		return m.Text("wait.seconds", "s", max(1, int64((d+time.Second-1)/time.Second)))
-	case d <= 90*time.Minute:
-		return m.Text("wait.minutes", "min", int64((d+time.Minute-1)/time.Minute))
-	}
-	minutes := int64((d + time.Minute - 1) / time.Minute)
-	if minutes%60 == 0 {
-		return m.Text("wait.whole_hours", "h", minutes/60)
-	}
-	return m.Text("wait.hours", "h", minutes/60, "min", minutes%60)
-}
+// Wait writes a duration as people say it: "12 s", "14 min", "2 h 10 min".
+func Wait(m *messages.Catalogue, d time.Duration) string { return m.Wait(d) }

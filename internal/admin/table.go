@@ -9,6 +9,7 @@ import (
 
 	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/healthcheck"
+	"github.com/pullchain/pullchain/internal/diagnose"
 	"github.com/pullchain/pullchain/internal/messages"
 	"github.com/pullchain/pullchain/internal/terminal"
 )
@@ -41,15 +42,18 @@ func WriteTable(w io.Writer, s Snapshot, o TableOptions) error {
 		if r := s.Find(o.Registry); r != nil {
 			t.Registries = []Registry{*r}
 		}
+		t.Warnings = slices.DeleteFunc(slices.Clone(s.Warnings), func(w diagnose.Warning) bool {
+			return len(w.Affects) > 0 && !slices.Contains(w.Registries(), o.Registry)
+		})
 	}
 	t.summary()
+	t.warnings()
 	t.chains()
 	t.served()
 	t.quotas()
 	t.cache()
 	t.failovers()
 	t.notifiers()
-	t.notes()
 	_, err := io.WriteString(w, t.out.String())
 	return err
 }
@@ -81,7 +85,7 @@ func (t *table) orPlain(color terminal.Color) terminal.Color {
 
 // summary writes the first line: how things are, in a word and a sentence.
 func (t *table) summary() {
-	s := SummarizeIn(t.messages, chains(t.Registries), t.Cache, t.Now)
+	s := SummarizeIn(t.messages, chains(t.Registries), t.Cache, t.Now, t.Warnings...)
 	if t.Draining {
 		t.line(t.paint(terminal.Yellow, t.messages.Text("level.draining")) + "  " + t.messages.Text("summary.draining"))
 		return
@@ -237,12 +241,20 @@ func (t *table) failover(f balancer.Failover) string {
 	return s
 }
 
-// notes ends with what else an operator has to know: a reload that failed leaves
-// the old configuration in force, and looks like one that did nothing.
-func (t *table) notes() {
-	c := t.Config
-	if c.LastReloadAt != nil && !c.LastReloadOK {
-		t.line(t.paint(terminal.Yellow, "! "+t.messages.Text("table.reload_failed", "at", c.LastReloadAt.In(t.zone).Format(time.TimeOnly), "error", terminal.Printable(c.LastReloadError))))
+// warnings writes each cause that wants a look in a line, and what to do about it in
+// another. What is only worth knowing stands where its figures are.
+func (t *table) warnings() {
+	for _, w := range t.Warnings {
+		if w.Severity == diagnose.Info {
+			continue
+		}
+		color := terminal.Yellow
+		if w.Severity == diagnose.Critical {
+			color = terminal.Red
+		}
+		since := t.messages.Text("table.since", "at", w.Since.In(t.zone).Format(time.TimeOnly))
+		t.line(t.paint(color, "! ") + terminal.Printable(w.Title(t.messages, t.Now)+since))
+		t.line("  " + terminal.Printable(strings.TrimSpace(w.Advice(t.messages, t.Now)+" "+w.Fix)))
 	}
 }
 

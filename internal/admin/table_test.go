@@ -56,7 +56,8 @@ func TestTableIsPlain(t *testing.T) {
 	s.Registries[0].Lanes[0].Upstream = "hub\x1b[31m\nFAKE"
 	s.Registries[0].Lanes[0].Code = "\x1b]0;title\a"
 	s.Registries[0].Failovers[0].Image = "x\x1b[2J"
-	s.Config.LastReloadError = "line\x1b[1A"
+	s.Warnings[1].Values["error"] = "line\x1b[1A"
+	s.Warnings[0].Fix = "rm\a\nFAKE"
 	var b strings.Builder
 	if err := admin.WriteTable(&b, s, admin.TableOptions{}); err != nil {
 		t.Fatal(err)

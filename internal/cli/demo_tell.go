@@ -151,7 +151,7 @@ func well(state string) bool {
 // summary tells what `pullchain status` says now.
 func (n *narrator) summary() {
 	s := n.w.daemon.Snapshot()
-	n.line("demo.summary", "text", admin.SummarizeIn(n.a.messages, s.Chains(), s.Cache, s.Now).Text)
+	n.line("demo.summary", "text", admin.SummarizeIn(n.a.messages, s.Chains(), s.Cache, s.Now, s.Warnings...).Text)
 }
 
 // sum ends the round with the numbers of the servers' own books.

@@ -61,7 +61,7 @@ func (c *statusCmd) ask(ctx context.Context, a *app, p *adminClient) (admin.Snap
 		return s, &exitError{exitUsage, errors.New(a.messages.Text("status.no_registry", "name", c.Registry, "names", strings.Join(names, ", ")))}
 	}
 	s.Registries = []admin.Registry{*r}
-	s.Summary = admin.Summarize(s.Chains(), s.Cache, s.Now)
+	s.Summary = admin.Summarize(s.Chains(), s.Cache, s.Now, s.Warnings...)
 	return s, nil
 }
 

@@ -27,7 +27,7 @@ func adminOf(t *testing.T, cfg admin.Config, registries ...admin.Registry) strin
 	t.Helper()
 	s := httptest.NewServer(admin.New(cfg, admin.Sources{Snapshot: func() admin.Snapshot {
 		s := admin.Snapshot{Schema: admin.Schema, Version: "1.2.3", Now: time.Now(), Registries: registries}
-		s.Summary = admin.Summarize(s.Chains(), s.Cache, s.Now)
+		s.Summary = admin.Summarize(s.Chains(), s.Cache, s.Now, s.Warnings...)
 		return s
 	}}))
 	t.Cleanup(s.Close)

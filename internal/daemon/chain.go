@@ -5,13 +5,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"net/url"
 	"reflect"
+	"slices"
 	"sync"
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/healthcheck"
 	"github.com/pullchain/pullchain/internal/config"
+	"github.com/pullchain/pullchain/internal/diagnose"
 	"github.com/pullchain/pullchain/internal/egress"
 	"github.com/pullchain/pullchain/internal/front"
 	"github.com/pullchain/pullchain/upstreams"
@@ -154,6 +158,7 @@ func (c *chain) path(cfg *config.Config, registry string, u config.Upstream, old
 		MaxConnections: u.MaxConnections,
 		Egress:         shared,
 		Via:            proxy.Name,
+		Host:           hostOf(u.URL),
 		Breaker:        u.Breaker,
 		Patience:       u.Patience,
 	})
@@ -176,6 +181,32 @@ func (c *chain) gate(proxy egress.Config, old *chain) *balancer.Egress {
 	}
 	c.egresses[proxy.Name] = g
 	return g.shared
+}
+
+// hostOf is the host of an upstream's URL, for people.
+func hostOf(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
+// egressSnapshots returns the proxies of the chain, by name, and what dials through them.
+func (c *chain) egressSnapshots() []diagnose.Egress {
+	out := []diagnose.Egress{} // and never null in JSON
+	for _, name := range slices.Sorted(maps.Keys(c.egresses)) {
+		g := c.egresses[name]
+		e := diagnose.Egress{Name: name, URL: g.cfg.URL, EgressSnapshot: g.shared.Snapshot(), Upstreams: []string{}}
+		for id, p := range c.paths {
+			if p.gate == g.shared {
+				e.Upstreams = append(e.Upstreams, id.registry+"/"+id.upstream)
+			}
+		}
+		slices.Sort(e.Upstreams)
+		out = append(out, e)
+	}
+	return out
 }
 
 // The old chain may be nil, on the first build.

@@ -20,6 +20,7 @@ import (
 	"github.com/pullchain/pullchain/internal/admin"
 	"github.com/pullchain/pullchain/internal/config"
 	"github.com/pullchain/pullchain/internal/dashboard"
+	"github.com/pullchain/pullchain/internal/diagnose"
 	"github.com/pullchain/pullchain/internal/front"
 	"github.com/pullchain/pullchain/internal/metrics"
 	"github.com/pullchain/pullchain/internal/notify"
@@ -44,8 +45,7 @@ type Daemon struct {
 	cfg     *config.Config // the one it was started with: listeners do not reload
 	log     *slog.Logger
 	handler *front.Handler
-	server  *front.Server
-	admin   *http.Server
+	servers servers // from Listen on
 	started time.Time
 	notify  *notify.Notifier
 
@@ -61,6 +61,13 @@ type Daemon struct {
 	ctx    context.Context // of the probing; nil before Run
 	chain  atomic.Pointer[chain]
 	reload reloadState
+	known  diagnose.Tracker // since when each warning stands
+}
+
+// servers are those of the two planes.
+type servers struct {
+	data  *front.Server
+	admin *http.Server
 }
 
 // reloadState is how the last reload went. Guarded by Daemon.mu.
@@ -117,7 +124,7 @@ func (d *Daemon) Listen() error {
 		server.AdminURL = "http://" + dialable(operator.Addr()) + "/"
 	}
 	d.handler = front.New(server, d.log)
-	if d.server, err = front.NewServer(server, d.handler, d.log); err != nil {
+	if d.servers.data, err = front.NewServer(server, d.handler, d.log); err != nil {
 		data.Close()
 		operator.Close()
 		return err
@@ -131,7 +138,7 @@ func (d *Daemon) Listen() error {
 	d.loadOverrides(d.state)
 	d.handler.SetRoutes(routes)
 	d.sampler = openHistory(string(d.state), d.log)
-	d.admin = d.adminServer()
+	d.servers.admin = d.adminServer()
 	return nil
 }
 
@@ -196,9 +203,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	watching, quit := context.WithCancel(ctx)
 	defer quit()
 	serving.Go(func() { d.notify.Run(watching) })
-	serving.Go(func() { failed <- d.server.Serve(d.data) })
+	serving.Go(func() { failed <- d.servers.data.Serve(d.data) })
 	serving.Go(func() {
-		if err := d.admin.Serve(d.operator); !errors.Is(err, http.ErrServerClosed) {
+		if err := d.servers.admin.Serve(d.operator); !errors.Is(err, http.ErrServerClosed) {
 			failed <- err
 		}
 	})
@@ -250,10 +257,10 @@ func (d *Daemon) drain() {
 	if d.cfg.Server.Drain != front.DrainRefuse {
 		d.handler.Quiet(ctx, quiet)
 	}
-	if err := d.server.Shutdown(ctx); err != nil {
+	if err := d.servers.data.Shutdown(ctx); err != nil {
 		d.log.Warn("drained", "error", err)
 	}
-	d.admin.Close()
+	d.servers.admin.Close()
 }
 
 func isLoopback(addr net.Addr) bool {

@@ -45,6 +45,7 @@ type lane struct {
 	Keys   string // further TOML keys of the upstream, one a line
 	Tables string // TOML sub-tables: "[registry.upstream.timeouts]\nheader = \"1s\""
 	Probe  string // keys of its probe table; unset: one probe at the start
+	After  string // what follows its tables in the file
 	// Keys of its patience table; unset: no other is asked beside it, so that no
 	// machine is too slow for the test.
 	Patience string
@@ -137,10 +138,7 @@ func newNet(t testing.TB) *simnet.Net {
 func writeConfig(t testing.TB, cfg rigConfig) string {
 	t.Helper()
 	dir := t.TempDir()
-	ca := filepath.Join(dir, "ca.pem")
-	if err := os.WriteFile(ca, cfg.Net.CAPEM(), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	ca := caFile(t, cfg.Net)
 	if cfg.Cache == "" {
 		cfg.Cache = "enabled = false"
 	}
@@ -161,6 +159,16 @@ func writeConfig(t testing.TB, cfg rigConfig) string {
 	return path
 }
 
+// caFile is a file with the certificate that signs those of n.
+func caFile(t testing.TB, n *simnet.Net) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(path, n.CAPEM(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 func (l lane) toml(ca string) string {
 	trust, probe := "resolve", l.Probe
 	if l.Pull {
@@ -174,13 +182,14 @@ func (l lane) toml(ca string) string {
 		caFile = ""
 	}
 	patience := cmp.Or(l.Patience, "connect = \"60s\"\nmanifest = \"60s\"")
-	return fmt.Sprintf("\n[[registry.upstream]]\nname = %q\nurl = %q\nauthoritative = %t\ntrust = %q\nallow_private = %t\n%s%s\n%s\n[registry.upstream.probe]\n%s\n[registry.upstream.patience]\n%s\n",
-		l.Name, l.URL, l.Origin, trust, !l.Guard, caFile, l.Keys, l.Tables, probe, patience)
+	return fmt.Sprintf("\n[[registry.upstream]]\nname = %q\nurl = %q\nauthoritative = %t\ntrust = %q\nallow_private = %t\n%s%s\n%s\n[registry.upstream.probe]\n%s\n[registry.upstream.patience]\n%s\n%s\n",
+		l.Name, l.URL, l.Origin, trust, !l.Guard, caFile, l.Keys, l.Tables, probe, patience, l.After)
 }
 
 // reply is what the client got.
 type reply struct {
 	Status  int
+	Line    string // the status with its text
 	Header  http.Header
 	Body    []byte
 	Err     error         // of reading the body
@@ -205,7 +214,7 @@ func (r *rig) do(method, path string, headers ...string) reply {
 		r.t.Fatalf("%s %s: %v", method, path, err)
 	}
 	defer resp.Body.Close()
-	out := reply{Status: resp.StatusCode, Header: resp.Header, TTFB: time.Since(began), Request: method + " " + path}
+	out := reply{Status: resp.StatusCode, Line: resp.Status, Header: resp.Header, TTFB: time.Since(began), Request: method + " " + path}
 	out.Body, out.Err = io.ReadAll(resp.Body)
 	out.Took = time.Since(began)
 	return out

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/pullchain/pullchain/internal/admin"
+	"github.com/pullchain/pullchain/internal/diagnose"
 	"github.com/pullchain/pullchain/internal/traffic"
 )
 
@@ -45,13 +46,16 @@ func (d *Daemon) Snapshot() admin.Snapshot {
 	if reload.err != nil {
 		s.Config.LastReloadError = reload.err.Error()
 	}
-	for _, r := range d.chain.Load().registries {
+	chain := d.chain.Load()
+	for _, r := range chain.registries {
 		b := r.balancer.Snapshot()
 		s.Registries = append(s.Registries, admin.Registry{Snapshot: b, Standing: admin.Standing(b), Probes: r.checker.Snapshot(), Served: d.served(r.name)})
 	}
 	s.Overrides = d.overrides.all(now)
 	s.Cache = d.storage.snapshot()
-	s.Summary = admin.Summarize(s.Chains(), s.Cache, now)
+	s.Egresses = chain.egressSnapshots()
+	s.Warnings = d.diagnose(&s)
+	s.Summary = admin.Summarize(s.Chains(), s.Cache, now, s.Warnings...)
 	return s
 }
 
@@ -65,4 +69,21 @@ func (d *Daemon) served(registry string) []admin.Served {
 		out = append(out, admin.Served{Class: s.Class.String(), Upstream: s.Upstream, Requests: s.Requests, Minutes: traffic.ServedMinutes})
 	}
 	return out
+}
+
+// diagnose returns what is wrong with the daemon as s tells of it.
+func (d *Daemon) diagnose(s *admin.Snapshot) []diagnose.Warning {
+	in := diagnose.Input{Now: s.Now, Started: s.Started, Egresses: s.Egresses, Cache: s.Cache, ReloadError: s.Config.LastReloadError, ConfigFile: d.cfg.File}
+	if s.Config.LastReloadAt != nil {
+		in.ReloadFailed = *s.Config.LastReloadAt
+	}
+	for _, o := range s.Overrides {
+		in.Overrides = append(in.Overrides, diagnose.Override{Kind: string(o.Kind), Registry: o.Registry, Upstream: o.Upstream, Actor: o.Actor, At: o.At, ExpiresAt: o.ExpiresAt})
+	}
+	for _, r := range s.Registries {
+		in.Registries = append(in.Registries, diagnose.Registry{Snapshot: r.Snapshot, Probes: r.Probes})
+	}
+	warnings := diagnose.Diagnose(in)
+	d.known.Keep(warnings)
+	return warnings
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"net"
 	"net/netip"
 	"net/url"
@@ -21,6 +22,7 @@ type dialer struct {
 	typed     *net.Dialer // as open; the guard learns from it
 	guarded   *net.Dialer
 	memory    *addressMemory
+	dialled   func(target, ip string) // nil for none
 }
 
 // happyEyeballs is the wait before the other address family is tried
@@ -41,6 +43,7 @@ func newDialer(c TransportConfig, r route) *dialer {
 		typed:     &typed,
 		guarded:   &guarded,
 		memory:    newAddressMemory(),
+		dialled:   c.Dialled,
 	}
 }
 
@@ -52,12 +55,31 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 		return d.dialProxy(ctx, network, proxy)
 	}
 	if d.guard.trusts(address) {
+		by := d.typed
 		if isLiteral(address) { // no name service has told it: it says nothing of names
-			return d.memory.dial(ctx, d.open, network, address)
+			by = d.open
 		}
-		return d.memory.dial(ctx, d.typed, network, address)
+		conn, err := d.memory.dial(ctx, by, network, address)
+		d.tell(address, conn, err)
+		return conn, err
 	}
 	return d.memory.dial(ctx, d.guarded, network, address)
+}
+
+// tell tells which address has been dialled for target, if it came that far.
+func (d *dialer) tell(target string, conn net.Conn, err error) {
+	if d.dialled == nil {
+		return
+	}
+	var at net.Addr
+	if err == nil {
+		at = conn.RemoteAddr()
+	} else if op, ok := errors.AsType[*net.OpError](err); ok {
+		at = op.Addr
+	}
+	if tcp, ok := at.(*net.TCPAddr); ok {
+		d.dialled(target, tcp.IP.String())
+	}
 }
 
 // isLiteral reports whether host:port has an IP address for its host.
@@ -70,6 +92,7 @@ func isLiteral(address string) bool {
 // that it has for its handshake.
 func (d *dialer) dialProxy(ctx context.Context, network string, proxy *url.URL) (net.Conn, error) {
 	conn, err := d.memory.dial(ctx, d.open, network, proxy.Host)
+	d.tell(proxy.Host, conn, err)
 	if err != nil {
 		return nil, err
 	}

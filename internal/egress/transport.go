@@ -45,7 +45,12 @@ type TransportConfig struct {
 	HeaderTimeout      time.Duration  // from request sent to headers read; 0 for 20 s
 	MaxConnections     int            // per host, idle ones included; 0 for DefaultMaxConnections
 	HTTP1              bool           // never HTTP/2
-	resolver           *net.Resolver  // nil for the system's; tests have one of their own
+
+	// Dialled is called for each connection that is tried to a typed host or to a proxy,
+	// with its host:port and the IP address that was dialled last for it; nil for none.
+	Dialled func(target, ip string)
+
+	resolver *net.Resolver // nil for the system's; tests have one of their own
 }
 
 // NewTransport returns a transport of its own for c: no tls.Config, pool or

@@ -77,7 +77,7 @@ func (n *Net) start(o Origin, raw func(*conn)) *Server {
 		feed: make(chan net.Conn), conns: map[*conn]struct{}{},
 	}
 	if !o.Plain {
-		s.good = trusted().issue(s.certNames(), time.Now().Add(7*24*time.Hour))
+		s.good = trusted().issue(s.certNames(), time.Now().Add(60*24*time.Hour))
 	}
 	n.join(s, o.Hosts)
 	s.serveHTTP()

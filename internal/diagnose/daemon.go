@@ -1,0 +1,106 @@
+package diagnose
+
+import (
+	"strings"
+	"time"
+)
+
+// cacheTrouble tells why nothing more is kept.
+func cacheTrouble(f *findings) []Warning {
+	c := f.Cache
+	if c == nil || c.Trouble == "" {
+		return nil
+	}
+	w := Warning{ID: CacheUnusable, Code: CacheUnusable, Severity: Degraded, Since: f.Now, Affects: []string{}, Values: map[string]string{"dir": c.Dir, "trouble": c.Trouble}}
+	if c.Full {
+		w.ID, w.Code, w.Fix = CacheFull, CacheFull, "df -h "+shellWord(c.Dir)
+	} else if c.Dir != "" {
+		w.Fix = "ls -ld " + shellWord(c.Dir)
+	}
+	return []Warning{w}
+}
+
+// reloadFailed tells that the file is not what is in force, which looks as if a change
+// did nothing.
+func reloadFailed(f *findings) []Warning {
+	if f.ReloadError == "" {
+		return nil
+	}
+	w := Warning{
+		ID: ReloadFailed, Code: ReloadFailed, Severity: Degraded, Since: f.ReloadFailed, Affects: []string{},
+		Values: map[string]string{"error": f.ReloadError, "at_time": f.ReloadFailed.UTC().Format(time.RFC3339)},
+		Fix:    "pullchain config validate",
+	}
+	if f.ConfigFile != "" {
+		w.Fix += " --config " + shellWord(f.ConfigFile)
+	}
+	return []Warning{w}
+}
+
+// unproved finds the registries of which no path has ever worked since the start, and
+// which no cause explains: a mistake in the configuration looks like this.
+func unproved(f *findings) []Warning {
+	var affected []string
+	for i := range f.Registries {
+		name := f.Registries[i].Registry
+		on := f.where(func(l *lane) bool { return l.registry == &f.Registries[i] })
+		tried := false
+		for _, l := range on {
+			tried = tried || l.trouble != ""
+			if l.LastOK != nil || l.trouble == "" {
+				tried = false
+				break
+			}
+		}
+		if tried {
+			affected = append(affected, name)
+		}
+	}
+	if len(affected) == 0 {
+		return nil
+	}
+	since := f.Started
+	if since.IsZero() {
+		since = f.Now
+	}
+	return []Warning{{ID: Unproved, Code: Unproved, Severity: Critical, Since: since, Affects: affected, Values: map[string]string{"registries": strings.Join(affected, ", ")}, Fix: "pullchain status"}}
+}
+
+// forgottenAfter is how long an override may be in force before it looks forgotten.
+const forgottenAfter = 24 * time.Hour
+
+// overridden finds the overrides that are half over, and those that look forgotten.
+func overridden(f *findings) []Warning {
+	var out []Warning
+	for _, o := range f.Overrides {
+		subject := strings.Trim(o.Registry+"/"+o.Upstream, "/")
+		w := Warning{Severity: Info, Affects: []string{}, Fix: takeBack(o), Values: map[string]string{
+			"kind": o.Kind, "registry": o.Registry, "upstream": o.Upstream, "actor": o.Actor, "until_at": o.ExpiresAt.UTC().Format(time.RFC3339),
+		}}
+		if subject != "" {
+			w.Affects = append(w.Affects, subject)
+		}
+		switch age := f.Now.Sub(o.At); {
+		case age > forgottenAfter:
+			w.Code, w.Since = OverrideForgotten, o.At.Add(forgottenAfter)
+		case !o.ExpiresAt.IsZero() && age > o.ExpiresAt.Sub(o.At)/2:
+			w.Code, w.Since = OverrideLeft, o.At.Add(o.ExpiresAt.Sub(o.At)/2)
+		default:
+			continue
+		}
+		w.ID = id(w.Code, o.Kind+":"+subject)
+		out = append(out, w)
+	}
+	return out
+}
+
+// takeBack is the command that ends an override.
+func takeBack(o Override) string {
+	switch o.Kind {
+	case "pin":
+		return "pullchain upstream unpin " + shellWord(o.Registry)
+	case "drain", "disable":
+		return "pullchain upstream enable " + shellWord(o.Registry) + " " + shellWord(o.Upstream)
+	}
+	return ""
+}
