@@ -323,3 +323,25 @@ func TestCheckGivenUpIsNotCounted(t *testing.T) {
 		}
 	})
 }
+
+// A Target that wants no probe is not counted as one that passed it.
+func TestSkippedProbeIsNotCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{name: "a", probe: func(context.Context, int) error { return skip{} }}
+		c := healthcheck.New(jobs(healthcheck.Config{Interval: time.Second}, f), nil)
+		if _, err := c.Check(t.Context(), "a"); !errors.As(err, new(skip)) {
+			t.Errorf("Check: %v, want the Target's own error", err)
+		}
+		ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+		defer stop()
+		c.Run(ctx)
+		if s := c.Snapshot()[0]; s.Known || len(s.History) != 0 || len(f.verdicts) != 0 || f.count() < 2 {
+			t.Errorf("asked %d times: %+v", f.count(), s)
+		}
+	})
+}
+
+type skip struct{}
+
+func (skip) Error() string { return "not now" }
+func (skip) Skipped() bool { return true }

@@ -32,6 +32,10 @@ type Config struct {
 	// Token is what TokenFile holds.
 	Token pullchain.Secret `toml:"-"`
 
+	// Socket is the path of a unix socket that serves the same, beside Listen. The
+	// permissions of the file are the credential there, and no token is asked for. Empty: none.
+	Socket string `toml:"socket"`
+
 	// StateDir is the directory for what outlives a restart, such as overrides. Empty is
 	// that of [DefaultStateDir]; StateOff keeps it in memory alone.
 	StateDir string `toml:"state_dir"`

@@ -53,6 +53,7 @@ func WriteTable(w io.Writer, s Snapshot, o TableOptions) error {
 	t.quotas()
 	t.cache()
 	t.failovers()
+	t.overrides()
 	t.notifiers()
 	_, err := io.WriteString(w, t.out.String())
 	return err

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -22,6 +23,7 @@ import (
 // An adminClient talks to the operator's plane of a running daemon.
 type adminClient struct {
 	base  string // URL without a trailing slash
+	shown string // what people call it, if that is not base
 	token pullchain.Secret
 	http  *http.Client // without a Timeout: what takes long says so by context
 }
@@ -36,7 +38,7 @@ const (
 )
 
 // adminClient returns a client of the operator's plane that the command line means: --addr, else
-// what the configuration says. The configuration's token goes to no other
+// what the configuration says, of which the socket comes first. The configuration's token goes to no other
 // address. A configuration that cannot be read is no reason to give up: the
 // daemon may still run on an older one.
 func (a *app) adminClient() (*adminClient, error) {
@@ -54,7 +56,16 @@ func (a *app) adminClient() (*adminClient, error) {
 			fmt.Fprintln(a.Stderr, a.messages.Text("status.default", "address", c.base))
 		} else {
 			c.base, c.token = reachable(cfg.Admin.Listen), cfg.Admin.Token
+			if cfg.Admin.Socket != "" && answers(cfg.Admin.Socket) {
+				c.base, c.token = unixScheme+cfg.Admin.Socket, ""
+			}
 		}
+	}
+	if path, ok := strings.CutPrefix(c.base, unixScheme); ok {
+		c.shown, c.base = c.base, "http://localhost"
+		c.http.Transport = &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", path)
+		}}
 	}
 	if !strings.Contains(c.base, "://") {
 		c.base = "http://" + c.base
@@ -68,6 +79,20 @@ func (a *app) adminClient() (*adminClient, error) {
 		c.token = pullchain.Secret(strings.TrimSpace(string(token)))
 	}
 	return c, nil
+}
+
+// unixScheme is what the address of a socket begins with.
+const unixScheme = "unix:"
+
+// answers reports whether the socket at path lets this user in. Where it does not, the
+// daemon may be asked by TCP.
+func answers(path string) bool {
+	c, err := net.DialTimeout("unix", path, time.Second)
+	if err != nil {
+		return false
+	}
+	c.Close()
+	return true
 }
 
 // errNeedsToken and errNotOurs are answers that no daemon for us gives.
@@ -177,5 +202,5 @@ func (a *app) unreachable(c *adminClient, err error) error {
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err // the message has the address
 	}
-	return &exitError{exitUnreachable, errors.New(a.messages.Text(key, "address", c.base, "error", err))}
+	return &exitError{exitUnreachable, errors.New(a.messages.Text(key, "address", cmp.Or(c.shown, c.base), "error", err))}
 }

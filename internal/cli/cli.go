@@ -44,7 +44,7 @@ type grammar struct {
 // globals are the flags of every command.
 type globals struct {
 	ConfigFile string `name:"config" short:"c" placeholder:"FILE" help:"${help_flag_config}"`
-	Addr       string `placeholder:"HOST:PORT" help:"${help_flag_addr}"`
+	Addr       string `placeholder:"HOST:PORT|unix:PATH" help:"${help_flag_addr}"`
 	TokenFile  string `placeholder:"FILE" help:"${help_flag_token_file}"`
 	Output     string `short:"o" enum:"table,json" default:"table" help:"${help_flag_output}"`
 	NoColor    bool   `help:"${help_flag_no_color}"`

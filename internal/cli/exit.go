@@ -18,6 +18,7 @@ const (
 	exitDegraded    = 5 // with --check
 	exitNoPath      = 6 // with --check: a registry cannot be pulled from
 	exitWrong       = 8 // content is not what its digest says
+	exitRefused     = 9 // it would leave a registry without any upstream, and was not forced
 	exitInterrupted = 130
 )
 

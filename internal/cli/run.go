@@ -41,7 +41,9 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 	defer sink.Close()                                // before anything is said of an error
 	defer context.AfterFunc(ctx, sink.WriteThrough)() // a second signal ends us where we are
 	log := slog.New(sink.Handler())
-	d, err := daemon.New(cfg, daemon.Options{Version: thisBuild().Version, Log: log, Source: cfg.File})
+	var again reloader
+	d, err := daemon.New(cfg, daemon.Options{Version: thisBuild().Version, Log: log, Source: cfg.File, Reload: again.reload})
+	again.load, again.daemon, again.level = func() (*config.Config, error) { return c.load(a) }, d, level
 	if err != nil {
 		return &exitError{exitConfig, err}
 	}
@@ -56,7 +58,7 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 	} else {
 		log.Info("serving", "listen", d.Addr(), "admin", d.AdminAddr(), "config", cfg.File, "version", thisBuild().Version)
 	}
-	return c.serve(ctx, a, d, level, hangups)
+	return serve(ctx, d, &again, hangups)
 }
 
 // lazyCollector lets garbage grow to four times of what is in use: that is a few
@@ -131,14 +133,14 @@ func (c *runCmd) check(cfg *config.Config) error {
 }
 
 // serve runs d, and reloads it at each of hangups.
-func (c *runCmd) serve(ctx context.Context, a *app, d *daemon.Daemon, level *slog.LevelVar, hangups <-chan os.Signal) error {
+func serve(ctx context.Context, d *daemon.Daemon, again *reloader, hangups <-chan os.Signal) error {
 	done := make(chan struct{})
 	var reloading sync.WaitGroup
 	reloading.Go(func() {
 		for {
 			select {
 			case <-hangups:
-				c.reload(a, d, level)
+				_ = again.reload() // the daemon has logged it
 			case <-done:
 				return
 			}
@@ -150,15 +152,27 @@ func (c *runCmd) serve(ctx context.Context, a *app, d *daemon.Daemon, level *slo
 	return err
 }
 
+// A reloader replaces the configuration of a daemon.
+type reloader struct {
+	mu     sync.Mutex // a signal and an operator may ask at once: the later file is to stay
+	load   func() (*config.Config, error)
+	daemon *daemon.Daemon
+	level  *slog.LevelVar
+}
+
 // reload replaces the configuration, if the new one can be used. The daemon
 // logs either outcome and tells it in its snapshot.
-func (c *runCmd) reload(a *app, d *daemon.Daemon, level *slog.LevelVar) {
-	cfg, err := c.load(a)
+func (r *reloader) reload() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	cfg, err := r.load()
 	if err != nil {
-		d.ReloadFailed(err)
-		return
+		r.daemon.ReloadFailed(err)
+		return err
 	}
-	if d.Reload(cfg) == nil {
-		level.Set(cfg.Log.SlogLevel())
+	if err := r.daemon.Reload(cfg); err != nil {
+		return err
 	}
+	r.level.Set(cfg.Log.SlogLevel())
+	return nil
 }

@@ -57,6 +57,7 @@ var keyList = regexp.MustCompile(`^[a-z0-9_.]+(, [a-z0-9_.]+)*$`)
 func (c *checker) admin(at place) {
 	c.room(at, c.cfg.Admin.Validate())
 	c.noTilde(at.child("state_dir"), c.cfg.Admin.StateDir)
+	c.noTilde(at.child("socket"), c.cfg.Admin.Socket)
 	listen := c.cfg.Admin.Listen
 	if listen == c.cfg.Server.Listen && !strings.HasSuffix(listen, ":0") {
 		c.sameListener(at)
@@ -87,10 +88,9 @@ func (c *checker) cache(at place) {
 	c.noTilde(at.child("dir"), c.cfg.Cache.Dir)
 }
 
-// noTilde blames a directory that begins with ~: a folder of that name is never what is
-// wanted.
-func (c *checker) noTilde(at place, dir string) {
-	if strings.HasPrefix(dir, "~") {
+// noTilde blames a path that begins with ~: a folder of that name is never what is wanted.
+func (c *checker) noTilde(at place, path string) {
+	if strings.HasPrefix(path, "~") {
 		c.doc.blame(at, "~ has no meaning here: write ${HOME} for your home directory")
 	}
 }

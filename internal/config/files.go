@@ -50,6 +50,9 @@ func Load(path string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.Admin.Socket != "" {
+		cfg.Admin.Socket = besideFile(path, cfg.Admin.Socket)
+	}
 	if dir := cfg.Admin.StateDir; dir != "" && dir != admin.StateOff {
 		cfg.Admin.StateDir = besideFile(path, dir)
 	}

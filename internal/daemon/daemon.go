@@ -49,13 +49,14 @@ type Daemon struct {
 	started time.Time
 	notify  *notify.Notifier
 
-	data, operator net.Listener
-	storage        *storage // from Listen on
-	sampler        *sampler // from Listen on
-	state          stateDir // from Listen on
-	draining       atomic.Bool
-	overrides      *overrides
-	probed         probesAsked
+	data      net.Listener
+	operator  []net.Listener // of the operator's plane: TCP, and then the socket if there is one
+	storage   *storage       // from Listen on
+	sampler   *sampler       // from Listen on
+	state     stateDir       // from Listen on
+	draining  atomic.Bool
+	overrides *overrides
+	probed    probesAsked
 
 	mu     sync.Mutex      // serialises reloads
 	ctx    context.Context // of the probing; nil before Run
@@ -118,7 +119,16 @@ func (d *Daemon) Listen() error {
 		data.Close()
 		return fmt.Errorf("admin.listen: %w", err)
 	}
-	d.data, d.operator = data, operator
+	d.data, d.operator = data, []net.Listener{operator}
+	if path := d.cfg.Admin.Socket; path != "" {
+		socket, err := listenSocket(path)
+		if err != nil {
+			data.Close()
+			operator.Close()
+			return fmt.Errorf("admin.socket: %w", err)
+		}
+		d.operator = append(d.operator, socket)
+	}
 	server := d.cfg.Server
 	if isLoopback(data.Addr()) { // else its clients are on other machines, and could not look there
 		server.AdminURL = "http://" + dialable(operator.Addr()) + "/"
@@ -126,7 +136,9 @@ func (d *Daemon) Listen() error {
 	d.handler = front.New(server, d.log)
 	if d.servers.data, err = front.NewServer(server, d.handler, d.log); err != nil {
 		data.Close()
-		operator.Close()
+		for _, l := range d.operator {
+			l.Close()
+		}
 		return err
 	}
 	d.storage = openStorage(d.cfg.Cache, d.log) // last: a port that is taken is no reason to take a directory
@@ -164,7 +176,7 @@ func (d *Daemon) adminServer() *http.Server {
 func (d *Daemon) Addr() string { return d.data.Addr().String() }
 
 // AdminAddr returns the address of the operator's plane.
-func (d *Daemon) AdminAddr() string { return d.operator.Addr().String() }
+func (d *Daemon) AdminAddr() string { return d.operator[0].Addr().String() }
 
 // Events returns where everything is recorded that happens to upstreams, and that operators
 // do. It stays the same over reloads.
@@ -198,17 +210,19 @@ func (d *Daemon) Run(ctx context.Context) error {
 	sampling.Go(func() { d.sampler.run(probing, d.chain.Load) })
 	sampling.Go(func() { d.endOverrides(probing) })
 
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
 	var serving sync.WaitGroup
 	watching, quit := context.WithCancel(ctx)
 	defer quit()
 	serving.Go(func() { d.notify.Run(watching) })
 	serving.Go(func() { failed <- d.servers.data.Serve(d.data) })
-	serving.Go(func() {
-		if err := d.servers.admin.Serve(d.operator); !errors.Is(err, http.ErrServerClosed) {
-			failed <- err
-		}
-	})
+	for _, l := range d.operator {
+		serving.Go(func() {
+			if err := d.servers.admin.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				failed <- err
+			}
+		})
+	}
 	var err error
 	select {
 	case <-ctx.Done():

@@ -29,7 +29,7 @@ func (d *Daemon) newNotifier() *notify.Notifier {
 func (d *Daemon) sender() notify.Sender {
 	from := notify.Sender{Version: d.opts.Version, Dashboard: d.cfg.Admin.URL}
 	if from.Dashboard == "" && d.operator != nil {
-		from.Dashboard = "http://" + dialable(d.operator.Addr()) + "/"
+		from.Dashboard = "http://" + dialable(d.operator[0].Addr()) + "/"
 	}
 	return from
 }

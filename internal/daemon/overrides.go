@@ -98,6 +98,12 @@ func (o *overrides) load(dir stateDir) {
 	if err != nil {
 		o.log.Warn("overrides are lost", "error", err)
 	}
+	most := time.Now().Add(admin.MaxTTL).Round(0)
+	for i := range saved.Overrides { // the file may not be as it was written
+		if v := &saved.Overrides[i]; v.ExpiresAt.After(most) {
+			v.ExpiresAt = most
+		}
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.list = saved.Overrides
@@ -158,13 +164,9 @@ func (d *Daemon) override(c *chain) (dropped bool) {
 
 // apply puts v in force, and reports whether it could.
 func (c *chain) apply(v admin.Override) bool {
-	r, p := c.registryNamed(v.Registry), c.known(pathID{v.Registry, v.Upstream})
-	until := v.ExpiresAt
-	if most := time.Now().Add(admin.MaxTTL); until.After(most) { // the file is not as it was written
-		until = most
-	}
+	r, p, until := c.registryNamed(v.Registry), c.known(pathID{v.Registry, v.Upstream}), v.ExpiresAt
 	switch {
-	case r.balancer == nil || until.IsZero():
+	case r.balancer == nil:
 		return false
 	case v.Kind == admin.KindReorder && r.permutes(v.Order):
 		r.balancer.Reorder(v.Order, until)
