@@ -28,11 +28,14 @@ func Standing(c balancer.Snapshot) string {
 	return Unreachable
 }
 
+// OutOfOrder reports whether a lane may not be asked, or its last probe failed.
+func OutOfOrder(l balancer.LaneSnapshot) bool { return outOfOrderStates[l.State] || l.Failing }
+
 // failing returns the lanes that may not be asked, and those whose last probe failed.
 func failing(c balancer.Snapshot) []balancer.LaneSnapshot {
 	var lanes []balancer.LaneSnapshot
 	for _, l := range c.Lanes {
-		if outOfOrderStates[l.State] || l.Failing {
+		if OutOfOrder(l) {
 			lanes = append(lanes, l)
 		}
 	}

@@ -2,9 +2,7 @@ package daemon
 
 import (
 	"context"
-	"time"
 
-	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/internal/notify"
 )
 
@@ -34,11 +32,8 @@ func (d *Daemon) sender() notify.Sender {
 	return from
 }
 
-// standing is how all registries stand.
+// standing is how all registries stand, and why.
 func (d *Daemon) standing() notify.State {
-	var chains []balancer.Snapshot
-	for _, r := range d.chain.Load().registries {
-		chains = append(chains, r.balancer.Snapshot())
-	}
-	return notify.State{Now: time.Now(), Chains: chains}
+	s := d.Snapshot()
+	return notify.State{Now: s.Now, Chains: s.Chains(), Warnings: s.Warnings}
 }

@@ -143,3 +143,26 @@ func TestNotifyThatFails(t *testing.T) {
 		t.Errorf("the table says\n%s", got)
 	}
 }
+
+// A proxy with five registries behind it: one message when it dies, and one when it is
+// back.
+func TestNotifyOneCauseOnce(t *testing.T) {
+	t.Parallel()
+	told := newPager(t)
+	r, proxy, image := behindOneProxy(t, told.toml())
+	proxy.Break(simnet.ConnReset)
+	r.wantBytes(image.Path(), image.Manifest())
+	r.eventually("the dead proxy is told", func() bool { return told.titles() != "" })
+	if d := told.last(); d.Title != "[OUTAGE] home (socks5) is down" || len(d.Changes) != 1 || len(d.Changes[0].Affects) != 5 ||
+		d.Changes[0].Code != "egress_down" || d.Changes[0].Subject != "home" || !strings.HasPrefix(d.Changes[0].Command, "curl ") {
+		t.Errorf("%+v", d)
+	}
+	proxy.Mend()
+	if got := r.get("/v2/library/alpine/manifests/3?ns=ghcr.io"); got.Status != 200 { // which has no other path
+		t.Fatalf("status %d: %s", got.Status, got.Body)
+	}
+	r.eventually("the end is told", func() bool { return told.last().Level == "ok" })
+	if got := told.titles(); got != "[OUTAGE] home (socks5) is down, [OVER] home (socks5) is down" {
+		t.Errorf("told %s", got)
+	}
+}

@@ -65,7 +65,7 @@ func (r *rig) wantVerdict(level, text string) {
 
 // behindOneProxy is a daemon with five registries behind one proxy; docker.io has a
 // second way.
-func behindOneProxy(t *testing.T) (*rig, *simnet.Proxy, *simnet.Content) {
+func behindOneProxy(t *testing.T, tables ...string) (*rig, *simnet.Proxy, *simnet.Content) {
 	t.Helper()
 	n := newNet(t)
 	proxy := n.AddSOCKSProxy(simnet.ProxyConfig{Origin: simnet.Origin{Name: "proxy"}})
@@ -74,7 +74,7 @@ func behindOneProxy(t *testing.T) (*rig, *simnet.Proxy, *simnet.Content) {
 		return lane{Name: name, URL: m.URL(), Keys: keys}
 	}
 	const behind = `egress = "home"`
-	cfg := rigConfig{Net: n, Top: fmt.Sprintf("[egress.home]\nurl = %q\n", proxy.URL()), Chain: []lane{mirror("hub", behind), mirror("direct", "")}}
+	cfg := rigConfig{Net: n, Top: fmt.Sprintf("[egress.home]\nurl = %q\n", proxy.URL()) + strings.Join(tables, "\n"), Chain: []lane{mirror("hub", behind), mirror("direct", "")}}
 	var more []further
 	for _, name := range []string{"ghcr.io", "quay.io", "gcr.io", "nvcr.io"} {
 		more = append(more, further{name, []lane{mirror(strings.TrimSuffix(name, ".io"), behind)}})

@@ -82,15 +82,25 @@ func titleOf(m *messages.Catalogue, changes []Change) string {
 	first := changes[0]
 	word := m.Text("level." + first.Level.String())
 	switch {
+	case first.Level == OK && first.Code != CodeRegistry:
+		word = m.Text("notify.over_word")
 	case first.Level == OK:
 		word = m.Text("notify.recovered_word")
 	case first.Again:
 		word = m.Text("notify.still", "level", word)
 	}
 	if more := len(changes) - 1; more > 0 {
-		return m.Text("notify.title_more", "level", word, "subject", first.Subject, "count", more)
+		return m.Text("notify.title_more", "level", word, "subject", nameOf(m, first), "count", more)
 	}
-	return m.Text("notify.title", "level", word, "subject", first.Subject)
+	return m.Text("notify.title", "level", word, "subject", nameOf(m, first))
+}
+
+// nameOf is what a thing is called in a title.
+func nameOf(m *messages.Catalogue, c Change) string {
+	if c.Words.name == nil {
+		return c.Subject
+	}
+	return c.Words.name(m)
 }
 
 // partOf says what has happened to one thing.
@@ -104,6 +114,11 @@ func partOf(m *messages.Catalogue, c Change, now time.Time) part {
 	if len(c.Affects) > 0 {
 		p.lines = append(p.lines, m.Text("notify.affects", "list", strings.Join(c.Affects, m.Text("summary.comma"))))
 	}
+	if c.Words.advice != nil {
+		if text := c.Words.advice(m); text != "" {
+			p.lines = append(p.lines, text)
+		}
+	}
 	if c.Command != "" {
 		p.lines = append(p.lines, m.Text("notify.next", "command", c.Command))
 	}
@@ -114,13 +129,13 @@ func partOf(m *messages.Catalogue, c Change, now time.Time) part {
 func sentenceOf(m *messages.Catalogue, c Change) string {
 	switch {
 	case c.Level == OK && c.Code != CodeRegistry:
-		return m.Text("notify.over", "subject", c.Subject)
+		return m.Text("notify.over", "subject", nameOf(m, c))
 	case c.Level == OK && c.From == Outage:
 		return m.Text("notify.pullable", "subject", c.Subject)
 	case c.Level == OK:
 		return m.Text("notify.recovered", "subject", c.Subject)
 	}
-	return c.Sentence(m)
+	return c.Words.sentence(m)
 }
 
 // text is the message without any marks: its parts, and whose it is.

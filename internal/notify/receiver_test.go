@@ -83,7 +83,7 @@ func hookOf(kind, server string) Webhook {
 func news() []Change {
 	out := registryAt("docker.io", Outage)
 	out.Command = "pullchain status docker.io"
-	out.Sentence = func(m *messages.Catalogue) string {
+	out.Words.sentence = func(m *messages.Catalogue) string {
 		return m.Text("summary.ailing", "registry", "docker.io", "trouble", "<a&b> [x](https://evil.example)")
 	}
 	out.Affects = []string{"docker.io/hub", "docker.io/worker"}
@@ -175,7 +175,7 @@ func TestLimits(t *testing.T) {
 	var many []Change
 	for i := range 30 {
 		c := registryAt(fmt.Sprintf("registry-%02d.example.com", i), Outage)
-		c.Sentence = func(*messages.Catalogue) string { return strings.Repeat("没有可用路径 😀 <&>", 300) }
+		c.Words.sentence = func(*messages.Catalogue) string { return strings.Repeat("没有可用路径 😀 <&>", 300) }
 		many = append(many, Change{Condition: c, Began: start})
 	}
 	for _, kind := range Kinds() {

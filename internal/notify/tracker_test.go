@@ -14,7 +14,7 @@ var start = time.Date(2026, 11, 30, 10, 42, 0, 0, time.UTC)
 
 // registryAt is a registry's Condition.
 func registryAt(name string, l Level) Condition {
-	return Condition{Key: Key{CodeRegistry, name}, Level: l, Sentence: func(*messages.Catalogue) string { return name + " ails" }}
+	return Condition{Key: Key{CodeRegistry, name}, Level: l, Words: words{sentence: func(*messages.Catalogue) string { return name + " ails" }}}
 }
 
 // causeOf is a warning's Condition.
