@@ -24,6 +24,7 @@ type Sources struct {
 	Demo     Demo           // of `pullchain demo` alone
 	Events   Events         // of all registries
 	History  *history.Rings // what was seen of each upstream
+	Traffic  Traffic        // what clients asked for and got
 
 	// Pages is what browsers are shown: "/" where the request accepts HTML, and the
 	// paths of pagePaths. The request's context has a [Viewer].

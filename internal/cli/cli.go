@@ -34,6 +34,8 @@ type grammar struct {
 	Run      runCmd      `cmd:"" help:"${help_run}"`
 	Demo     demoCmd     `cmd:"" help:"${help_demo}"`
 	Status   statusCmd   `cmd:"" help:"${help_status}"`
+	Pulls    pullsCmd    `cmd:"" help:"${help_pulls}"`
+	Why      whyCmd      `cmd:"" help:"${help_why}"`
 	Cache    cacheCmd    `cmd:"" help:"${help_cache}"`
 	Upstream upstreamCmd `cmd:"" help:"${help_upstream}"`
 	Notify   notifyCmd   `cmd:"" help:"${help_notify}"`

@@ -157,7 +157,7 @@ func (d *Daemon) Listen() error {
 // adminServer returns the server of the operator's plane. It needs no drain: its
 // answers are short, or streams that their reader can ask for again.
 func (d *Daemon) adminServer() *http.Server {
-	from := admin.Sources{Snapshot: d.Snapshot, Cache: d.storage.forOperators(), Operator: d, Events: d.chain.Load().events, History: d.sampler.rings}
+	from := admin.Sources{Snapshot: d.Snapshot, Cache: d.storage.forOperators(), Operator: d, Events: d.chain.Load().events, History: d.sampler.rings, Traffic: d.handler.Traffic()}
 	from.Demo = d.opts.Demo
 	from.Metrics = metrics.New(metrics.Sources{Snapshot: d.Snapshot, Traffic: d.handler.Traffic().Counts, Log: d.log})
 	from.Pages = dashboard.New(from)

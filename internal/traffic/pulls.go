@@ -277,7 +277,7 @@ func (p *pull) note(req *pullchain.Request, o *Outcome) {
 		p.shown.Failures++
 		p.shown.Code = code
 	case o.Gone:
-		if c := p.contents[reference]; c == nil || c.done {
+		if c := p.contents[reference]; c == nil || c.done || c.size < 0 {
 			return
 		}
 		code = string(pullchain.CodeCanceled)
