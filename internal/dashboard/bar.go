@@ -130,7 +130,7 @@ func (d *dashboard) registryBar(v *visit, r *admin.Registry, w history.Window) *
 	return b
 }
 
-func (v *visit) newCell(i int, level string, c history.Cell) cell {
+func (v *speaker) newCell(i int, level string, c history.Cell) cell {
 	out := cell{Level: level, X: i * barStep, Height: cellHeights[level], start: c.Start}
 	out.Y = barHeight - out.Height
 	at := c.Start.Local().Format("01-02 15:04")
@@ -149,7 +149,7 @@ func (v *visit) newCell(i int, level string, c history.Cell) cell {
 }
 
 // newBar sums cells up in a sentence for readers that do not see them.
-func (v *visit) newBar(w history.Window, cells []cell) *bar {
+func (v *speaker) newBar(w history.Window, cells []cell) *bar {
 	b := &bar{Window: string(w), Width: len(cells)*barStep - 1}
 	n := map[string]int{}
 	worst := cell{}

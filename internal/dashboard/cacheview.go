@@ -25,8 +25,8 @@ type objectLine struct {
 	Private    bool
 	Pinned     bool
 	Images     []string
-	More       int    // images that are not listed
-	Target     string // what an action on the object is about
+	More       int // images that are not listed
+	Actions    []action
 }
 
 // How much of the cache one page lists.
@@ -51,7 +51,15 @@ func cacheView(d *dashboard, v *visit) (string, any) {
 	}
 	m.Size = admin.Amount(bytes)
 	for _, e := range list[:min(len(list), maxObjects)] {
-		m.Lines = append(m.Lines, v.object(e))
+		line := v.object(e)
+		if v.viewer.CanAct {
+			pin := "cache_pin"
+			if e.Pinned {
+				pin = "cache_unpin"
+			}
+			line.Actions = []action{v.actOn(pin, e.Digest.String()), v.actOn("cache_evict", e.Digest.String())}
+		}
+		m.Lines = append(m.Lines, line)
 	}
 	return "cache", &m
 }
@@ -59,14 +67,15 @@ func cacheView(d *dashboard, v *visit) (string, any) {
 func (v *visit) object(e cache.Entry) objectLine {
 	line := objectLine{
 		FullDigest: e.Digest.String(), Digest: shortDigest(e.Digest.String()), Kind: v.messages.Text("cache.kind." + e.Kind), Size: admin.Amount(e.Here),
-		Used: v.at(e.Used), Private: !e.Public, Pinned: e.Pinned, Images: e.Images, Target: e.Digest.String(),
+		Used: v.at(e.Used), Private: !e.Public, Pinned: e.Pinned,
 	}
 	if e.Here < e.Size {
 		line.Size = admin.Fraction(e.Here, e.Size)
 	}
-	if extra := len(e.Images) - maxImages; extra > 0 {
-		line.Images, line.More = e.Images[:maxImages], extra
+	for _, image := range e.Images[:min(len(e.Images), maxImages)] {
+		line.Images = append(line.Images, shortImage(image))
 	}
+	line.More = len(e.Images) - len(line.Images)
 	return line
 }
 

@@ -73,7 +73,7 @@ func (d *dashboard) chain(v *visit, r *admin.Registry) chain {
 }
 
 // strategy says how the order comes about where it is not the one of the configuration.
-func (v *visit) strategy(s balancer.Strategy) string {
+func (v *speaker) strategy(s balancer.Strategy) string {
 	if s == balancer.Ordered || s == "" {
 		return ""
 	}
@@ -156,7 +156,7 @@ func success(l balancer.LaneSnapshot) string {
 }
 
 // why is a reason code as a predicate: "is 429 (pull quota spent)".
-func (v *visit) why(code string) string {
+func (v *speaker) why(code string) string {
 	if code == "" {
 		return ""
 	}

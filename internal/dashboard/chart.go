@@ -27,7 +27,7 @@ const (
 )
 
 // latencyChart shows how long upstreams took for the first byte; nil if none did.
-func (v *visit) latencyChart(past []history.Cell) *chart {
+func (v *speaker) latencyChart(past []history.Cell) *chart {
 	top := 0.0
 	for _, c := range past {
 		top = max(top, c.P95MS)
@@ -69,7 +69,7 @@ func (v *visit) latencyChart(past []history.Cell) *chart {
 }
 
 // requestChart shows how many requests an upstream answered, and how many it failed.
-func (v *visit) requestChart(past []history.Cell) *chart {
+func (v *speaker) requestChart(past []history.Cell) *chart {
 	var top, ok, failed uint64
 	for _, c := range past {
 		top = max(top, c.OK+c.Failed)

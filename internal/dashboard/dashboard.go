@@ -45,6 +45,10 @@ func (d *dashboard) routes() {
 	d.mux.HandleFunc("GET /{$}", d.page(home))
 	d.mux.HandleFunc("GET /r/{registry}", d.page(registryView))
 	d.mux.HandleFunc("GET /r/{registry}/u/{upstream}", d.page(laneView))
+	d.mux.HandleFunc("GET /pulls", d.page(pullsView))
+	d.mux.HandleFunc("GET /pulls/{id}", d.page(pullView))
+	d.mux.HandleFunc("GET /requests/{id}", d.page(requestView))
+	d.mux.HandleFunc("GET /clients", d.page(clientsView))
 	d.mux.HandleFunc("GET /cache", d.page(cacheView))
 	d.mux.HandleFunc("GET /setup", d.page(setupView))
 	d.mux.HandleFunc("GET /events", func(w http.ResponseWriter, r *http.Request) {

@@ -57,7 +57,7 @@ func (d *dashboard) transitions(v *visit, registry, upstream string, limit int) 
 	return out
 }
 
-func (v *visit) event(e balancer.Event) eventLine {
+func (v *speaker) event(e balancer.Event) eventLine {
 	line := eventLine{
 		ID: "e" + strconv.FormatUint(e.Seq, 10), Seq: e.Seq, At: v.at(e.At), Kind: string(e.Kind), KindWord: v.messages.Text("dash.kind." + string(e.Kind)),
 		Registry: e.Registry, Upstream: e.Upstream, Href: upstreamPath(e.Registry, e.Upstream), State: e.To,
@@ -70,7 +70,9 @@ func (v *visit) event(e balancer.Event) eventLine {
 		line.Class = v.messages.Text("dash.class." + e.Class)
 	}
 	if e.Failover != nil {
-		f := v.failover(*e.Failover)
+		of := *e.Failover
+		of.Registry = e.Registry
+		f := v.failover(of)
 		line.Failover = &f
 	}
 	return line
@@ -172,6 +174,7 @@ type registryModel struct {
 	Chain     chain
 	Lanes     []laneLine
 	Failovers failoverLog
+	Actions   []action
 }
 
 // A laneLine is an upstream in the table of its registry.
@@ -184,6 +187,7 @@ type laneLine struct {
 	Success  string
 	Requests string
 	Bar      *bar
+	Moves    []action
 }
 
 // registryView is the page of a registry.
@@ -194,8 +198,11 @@ func registryView(d *dashboard, v *visit) (string, any) {
 	}
 	v.Title = r.Registry
 	m := registryModel{Chain: d.chain(v, r), Failovers: v.failovers(r.Registry, lastTransitions)}
+	m.Actions = d.ofRegistry(v, r)
 	for i := range r.Lanes {
-		m.Lanes = append(m.Lanes, d.laneLine(v, r, &r.Lanes[i]))
+		line := d.laneLine(v, r, &r.Lanes[i])
+		line.Moves = d.moves(v, r, i)
+		m.Lanes = append(m.Lanes, line)
 	}
 	return "registry", &m
 }

@@ -94,6 +94,11 @@ func troubled() admin.Snapshot {
 	spare := lane(2, "mirror-x", balancer.StateDrained, pullchain.Code("admin"), 0)
 	s.Registries[2].Snapshot = chain("quay.io", false, quay, spare)
 	s.Config.LastReloadOK, s.Config.LastReloadAt, s.Config.LastReloadError = false, in(-time.Minute), `pullchain.toml:3:1: server: unknown key "lisen"`
+	s.Overrides = []admin.Override{
+		{Kind: admin.KindReorder, Registry: "docker.io", Order: []string{"docker-hub", "cf-worker", "mirror-x"}, Actor: "uid 1000", At: now.Add(-time.Hour), ExpiresAt: now.Add(time.Hour)},
+		{Kind: admin.KindDrain, Registry: "quay.io", Upstream: "mirror-x", Actor: "127.0.0.1", Reason: "disk is being replaced", At: now.Add(-4 * time.Second), ExpiresAt: now.Add(38 * time.Minute)},
+	}
+	s.Registries[0].Reordered = s.Overrides[0].Order
 	s.Summary = admin.Summarize(s.Chains(), s.Cache, s.Now)
 	return s
 }

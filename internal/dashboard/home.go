@@ -14,6 +14,7 @@ import (
 type homeModel struct {
 	Verdict   verdict
 	Usage     usage
+	Pulls     pullsModel
 	Chains    []chain
 	Failovers failoverLog
 	Quotas    []quota
@@ -24,30 +25,34 @@ type homeModel struct {
 // home shows everything at once.
 func home(d *dashboard, v *visit) (string, any) {
 	m := homeModel{
-		Verdict: v.verdict(), Usage: v.usage(), Chains: d.chains(v), Quotas: v.quotas(), Cache: v.cache(),
+		Verdict: d.verdict(v), Usage: d.usage(v), Pulls: d.pulls(v, homePulls), Chains: d.chains(v), Quotas: v.quotas(), Cache: v.cache(),
 		Failovers: v.failovers("", homeFailovers), Demo: d.demo(v),
 	}
 	v.Title = m.Verdict.Headline
 	return "home", &m
 }
 
+// homePulls is how many pulls that are over the first page shows.
+const homePulls = 5
+
 // homeFailovers is how many of the last failovers the first page shows.
 const homeFailovers = 10
 
 // A verdict is the answer to "do pulls work?".
 type verdict struct {
-	Level    string
-	Icon     string
-	Favicon  string
-	Word     string // of the level
-	Headline string // short enough to be read from afar, and for the tab
-	Text     string // the sentence of the summary
-	Notes    []note
-	Facts    []fact
-	Version  string
-	Started  *moment
-	Source   string // of the configuration
-	Loaded   *moment
+	Level     string
+	Icon      string
+	Favicon   string
+	Word      string // of the level
+	Headline  string // short enough to be read from afar, and for the tab
+	Text      string // the sentence of the summary
+	Notes     []note
+	Facts     []fact
+	Overrides []overrideLine
+	Version   string
+	Started   *moment
+	Source    string // of the configuration
+	Loaded    *moment
 }
 
 // A note is something that an operator should know of, below the verdict.
@@ -57,6 +62,7 @@ type note struct {
 	Text     string // foreign text, such as an error
 	Since    *moment
 	Fix      string // a command
+	Act      *action
 }
 
 // A fact is a figure with its name.
@@ -65,7 +71,7 @@ type fact struct {
 }
 
 // verdict says how things are.
-func (v *visit) verdict() verdict {
+func (d *dashboard) verdict(v *visit) verdict {
 	s := &v.Snapshot
 	out := verdict{Level: v.Level, Icon: favicons[v.Level].icon, Favicon: v.Favicon(), Word: v.messages.Text("level." + v.Level), Version: s.Version,
 		Started: v.at(s.Started), Source: s.Config.Source, Loaded: v.at(s.Config.LoadedAt)}
@@ -79,8 +85,13 @@ func (v *visit) verdict() verdict {
 		out.Text = v.messages.Text("summary.draining")
 	}
 	if c := s.Config; c.LastReloadAt != nil && !c.LastReloadOK {
-		out.Notes = append(out.Notes, note{Severity: "warning", Title: v.messages.Text("dash.reload_failed"), Text: c.LastReloadError,
-			Since: v.atOf(c.LastReloadAt), Fix: "pullchain config validate"})
+		n := note{Severity: "warning", Title: v.messages.Text("dash.reload_failed"), Text: c.LastReloadError,
+			Since: v.atOf(c.LastReloadAt), Fix: "pullchain config validate"}
+		if d.canAct(v) {
+			a := v.actOn(string(admin.KindReload), "")
+			n.Act = &a
+		}
+		out.Notes = append(out.Notes, n)
 	}
 	for _, n := range s.Notifiers { // what it has not told shows nowhere else
 		if n.LastError != "" {
@@ -88,7 +99,7 @@ func (v *visit) verdict() verdict {
 				Text: n.LastError, Fix: "pullchain notify test " + n.Name})
 		}
 	}
-	out.Facts = v.facts(standing[admin.Pullable])
+	out.Facts, out.Overrides = v.facts(standing[admin.Pullable]), d.overrides(v)
 	return out
 }
 
@@ -136,6 +147,7 @@ type usage struct {
 	Used    bool
 	Minutes int
 	Served  []servedLine
+	Clients []clientLine
 	Mirror  string // the address that clients use
 }
 
@@ -152,8 +164,12 @@ type share struct {
 	Count string
 }
 
-func (v *visit) usage() usage {
-	u := usage{Mirror: v.mirror()}
+// homeClients is how many clients the first page shows.
+const homeClients = 5
+
+func (d *dashboard) usage(v *visit) usage {
+	u := usage{Mirror: v.mirror(), Clients: d.clients(v, homeClients)}
+	u.Used = len(u.Clients) > 0
 	for i := range v.Snapshot.Registries {
 		r := &v.Snapshot.Registries[i]
 		line := servedLine{Registry: r.Registry}
@@ -216,7 +232,7 @@ func (v *visit) failovers(registry string, limit int) failoverLog {
 	return log
 }
 
-func (v *visit) failover(f balancer.Failover) failoverLine {
+func (v *speaker) failover(f balancer.Failover) failoverLine {
 	line := failoverLine{
 		Key: strconv.FormatInt(f.At.UnixNano(), 36) + f.Registry,
 		At:  v.at(f.At), Registry: f.Registry, From: f.From, To: f.To, Code: string(f.Code), Why: v.why(string(f.Code)),

@@ -8,6 +8,7 @@ import (
 	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/internal/admin"
 	"github.com/pullchain/pullchain/internal/history"
+	"github.com/pullchain/pullchain/internal/traffic"
 )
 
 // A laneModel is the page of an upstream.
@@ -26,6 +27,8 @@ type laneModel struct {
 	Classes      []classLine
 	Gates        []gateLine
 	Transitions  []transitionLine
+	Actions      []action
+	Requests     []requestLine
 }
 
 // A laneError is the last failure, in the upstream's own words.
@@ -67,7 +70,12 @@ func laneView(d *dashboard, v *visit) (string, any) {
 	if p, ok := r.Probe(l.Upstream); ok {
 		m.Probe = v.probe(p)
 	}
-	m.Classes, m.Gates = v.classes(l), v.gates(l)
+	m.Classes, m.Gates, m.Actions = v.classes(l), v.gates(l), d.ofLane(v, r, l)
+	if d.Traffic != nil {
+		for _, one := range d.Traffic.Requests(traffic.RequestFilter{Registry: r.Registry, Upstream: l.Upstream, Limit: lastTransitions}) {
+			m.Requests = append(m.Requests, v.request(&one))
+		}
+	}
 	m.Transitions = d.transitions(v, r.Registry, l.Upstream, lastTransitions)
 	return "lane", &m
 }
@@ -94,7 +102,7 @@ func (d *dashboard) pastOf(v *visit, m *laneModel, l *balancer.LaneSnapshot) {
 }
 
 // laneFacts are what is known of an upstream that does not change by the minute.
-func (v *visit) laneFacts(l *balancer.LaneSnapshot) []pair {
+func (v *speaker) laneFacts(l *balancer.LaneSnapshot) []pair {
 	text := v.messages.Text
 	out := []pair{
 		{Name: text("dash.via"), Value: l.Via},
@@ -139,7 +147,7 @@ type classLine struct {
 	Trips    int
 }
 
-func (v *visit) classes(l *balancer.LaneSnapshot) []classLine {
+func (v *speaker) classes(l *balancer.LaneSnapshot) []classLine {
 	var out []classLine
 	for i, c := range l.Classes {
 		line := classLine{Class: v.messages.Text("dash.class." + c.Class), Requests: count(c.Requests), Failures: count(c.Failures), P50: orDash(millis(c.TTFBp50MS)), P95: orDash(millis(c.TTFBp95MS))}
@@ -166,7 +174,7 @@ type gateLine struct {
 	Asked                  bool // the upstream named the time
 }
 
-func (v *visit) gates(l *balancer.LaneSnapshot) []gateLine {
+func (v *speaker) gates(l *balancer.LaneSnapshot) []gateLine {
 	var out []gateLine
 	for _, g := range l.Gates {
 		line := gateLine{Gate: v.messages.Text("dash.gate." + g.Gate), Why: v.why(string(g.Code)), Code: string(g.Code), Until: v.atOf(g.Until)}

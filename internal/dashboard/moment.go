@@ -8,7 +8,17 @@ import (
 	"time"
 
 	"github.com/pullchain/pullchain/internal/admin"
+	"github.com/pullchain/pullchain/internal/messages"
 )
+
+// A speaker writes values for people: in one language, and at one moment.
+type speaker struct {
+	messages *messages.Catalogue
+	moment   time.Time
+}
+
+// now is the moment that the page shows.
+func (v *speaker) now() time.Time { return v.moment }
 
 // A moment is a time as a page shows it: for programs, in full, and from now.
 type moment struct {
@@ -19,7 +29,7 @@ type moment struct {
 }
 
 // at makes a moment. The zero time makes none, which a template shows as nothing.
-func (v *visit) at(t time.Time) *moment {
+func (v *speaker) at(t time.Time) *moment {
 	if t.IsZero() {
 		return nil
 	}
@@ -39,7 +49,7 @@ func (v *visit) at(t time.Time) *moment {
 	return m
 }
 
-func (v *visit) atOf(t *time.Time) *moment {
+func (v *speaker) atOf(t *time.Time) *moment {
 	if t == nil {
 		return nil
 	}
@@ -48,7 +58,7 @@ func (v *visit) atOf(t *time.Time) *moment {
 
 // spent writes how long something has lasted. It rounds down, and says days of what
 // is long past.
-func (v *visit) spent(d time.Duration) string {
+func (v *speaker) spent(d time.Duration) string {
 	switch {
 	case d >= 48*time.Hour:
 		return v.messages.Text("dash.days", "n", int(d/(24*time.Hour)))

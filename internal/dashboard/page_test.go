@@ -23,6 +23,8 @@ type answer struct {
 func get(t *testing.T, h http.Handler, target string, headers ...string) answer {
 	t.Helper()
 	r := httptest.NewRequest(http.MethodGet, target, nil)
+	r.Host = "127.0.0.1:5152"
+	r.Header.Set("Accept", "text/html")
 	for i := 0; i+1 < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
 	}

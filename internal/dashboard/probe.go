@@ -27,7 +27,7 @@ type probeLine struct {
 // lastProbes is how many are listed.
 const lastProbes = 10
 
-func (v *visit) probe(p healthcheck.TargetSnapshot) *probe {
+func (v *speaker) probe(p healthcheck.TargetSnapshot) *probe {
 	out := &probe{Known: p.Known, Up: p.Up, Since: v.at(p.Since), Next: v.at(p.Next)}
 	switch {
 	case p.Up && p.Falling > 0:

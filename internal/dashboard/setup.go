@@ -107,8 +107,11 @@ func (s snippets) docker() runtime {
 }`),
 		s.step("apply", "", "sudo dockerd --validate --config-file /etc/docker/daemon.json && sudo systemctl reload docker"),
 		s.step("verify", "", "docker info -f '{{json .RegistryConfig.Mirrors}}'\ndocker pull alpine:3.20"),
-		s.step("undo", "", `echo '{"registry-mirrors": []}' | sudo tee /etc/docker/daemon.json && sudo systemctl reload docker`),
-	}, Notes: []string{s.text("setup.note.docker_hub_only"), s.text("setup.note.docker_keep")}}
+		s.step("undo_list", "/etc/docker/daemon.json", `
+{
+  "registry-mirrors": []
+}`),
+	}, Notes: []string{s.text("setup.note.docker_hub_only"), s.text("setup.note.docker_keep"), s.text("setup.note.docker_undo")}}
 }
 
 // hostsScript writes a hosts.toml for each registry below dir.

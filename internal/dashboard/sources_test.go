@@ -17,7 +17,7 @@ import (
 // sources are all that a daemon gives, over one snapshot of it.
 func sources(snapshot func() admin.Snapshot) admin.Sources {
 	s := snapshot()
-	return admin.Sources{Snapshot: snapshot, History: pastOf(s), Events: events(eventsOf(s)), Cache: keeper{}}
+	return admin.Sources{Snapshot: snapshot, History: pastOf(s), Events: events(eventsOf(s)), Cache: keeper{}, Traffic: busyDay(), Operator: idle{}}
 }
 
 // pastOf is what was seen of the lanes: a quarter of an hour ago they came into their
@@ -40,8 +40,8 @@ func pastOf(s admin.Snapshot) *history.Rings {
 				if now.Sub(at) < 14*time.Minute {
 					o.State, o.Code = l.State, string(l.Code)
 				}
-				if at.After(now.Add(-16*time.Minute)) && l.Code != "" {
-					o.Failed = turn / 4
+				if since := at.Sub(now.Add(-16 * time.Minute)); since > 0 && l.Code != "" {
+					o.Failed = uint64(since / (40 * time.Second))
 				}
 				wave := float64(turn%40) * 4
 				o.Waits = []history.Waits{{Total: turn * 3, LastMS: []float64{120 + wave, 90 + wave/2, 210 + 2*wave}}}
@@ -84,6 +84,9 @@ func eventsOf(s admin.Snapshot) []balancer.Event {
 	}
 	return out
 }
+
+// idle is an operator that has nothing to do: pages have forms, and post none.
+type idle struct{ admin.Operator }
 
 // keeper is a cache with a few objects.
 type keeper struct{ admin.Cache }

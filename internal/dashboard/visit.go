@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/pullchain/pullchain/internal/admin"
 	"github.com/pullchain/pullchain/internal/messages"
@@ -21,12 +20,13 @@ type visit struct {
 	Path     string // of the request
 	Snapshot admin.Snapshot
 	Level    string // one of the levels of a summary, or "draining"
-	messages *messages.Catalogue
+	speaker
 	status   int
 	query    url.Values
 	host     string // that the request was sent to
 	registry string // that the address names
 	upstream string // that the address names
+	id       string // that the address names
 	viewer   admin.Viewer
 	ctx      context.Context // of the request
 }
@@ -44,8 +44,8 @@ const (
 func (d *dashboard) visit(w http.ResponseWriter, r *http.Request) *visit {
 	q := r.URL.Query()
 	v := &visit{Language: language(w, r, q), Theme: theme(w, r, q), Path: r.URL.Path, Snapshot: d.Sources.Snapshot(), status: http.StatusOK, query: q, host: r.Host,
-		registry: r.PathValue("registry"), upstream: r.PathValue("upstream"), viewer: admin.ViewerOf(r.Context()), ctx: r.Context()}
-	v.messages = messages.In(v.Language)
+		registry: r.PathValue("registry"), upstream: r.PathValue("upstream"), id: r.PathValue("id"), viewer: admin.ViewerOf(r.Context()), ctx: r.Context()}
+	v.speaker = speaker{messages.In(v.Language), v.Snapshot.Now}
 	v.Tag = v.Language
 	if v.Language == messages.Chinese {
 		v.Tag = "zh-CN"
@@ -56,9 +56,6 @@ func (d *dashboard) visit(w http.ResponseWriter, r *http.Request) *visit {
 	}
 	return v
 }
-
-// now is the moment that the page shows.
-func (v *visit) now() time.Time { return v.Snapshot.Now }
 
 // language decides by ?lang, the cookie and Accept-Language, in this order.
 func language(w http.ResponseWriter, r *http.Request, q url.Values) string {
@@ -141,7 +138,7 @@ type link struct {
 // Nav are the pages.
 func (v *visit) Nav() []link {
 	pages := []struct{ path, key string }{
-		{"/", "dash.nav_home"}, {"/events", "dash.nav_events"}, {"/cache", "dash.nav_cache"}, {"/setup", "dash.nav_setup"},
+		{"/", "dash.nav_home"}, {"/pulls", "dash.nav_pulls"}, {"/clients", "dash.nav_clients"}, {"/events", "dash.nav_events"}, {"/cache", "dash.nav_cache"}, {"/setup", "dash.nav_setup"},
 	}
 	var out []link
 	for _, p := range pages {
