@@ -9,6 +9,7 @@ import (
 	"github.com/pullchain/pullchain/internal/admin"
 	"github.com/pullchain/pullchain/internal/blobstore"
 	"github.com/pullchain/pullchain/internal/cache"
+	"github.com/pullchain/pullchain/internal/diagnose"
 )
 
 // now is when everything in these tests happens.
@@ -62,7 +63,7 @@ func healthy() admin.Snapshot {
 			Requests: map[string]map[string]uint64{"blob": {"hit": 718, "miss": 282}}, Hits: 718, Misses: 282, HitRatio: 0.718, SavedBytes: 9<<30 + 400<<20, Coalesced: 14,
 		},
 	}
-	s.Summary = admin.Summarize(s.Chains(), s.Cache, s.Now)
+	s.Summary = admin.Summarize(s.Chains(), s.Cache, s.Now, s.Warnings...)
 	return s
 }
 
@@ -70,7 +71,8 @@ func healthy() admin.Snapshot {
 func troubled() admin.Snapshot {
 	s := healthy()
 	hub := busy(lane(1, "docker-hub", balancer.StateCooling, pullchain.CodeQuota, 14*time.Minute), 900, 100, 212)
-	hub.Via = "home"
+	hub.Via, hub.Host, hub.Addresses = "home", "registry-1.docker.io", []string{"127.0.0.1"}
+	hub.Blobs = &balancer.BlobsSnapshot{Host: "production.cloudflare.docker.com"}
 	hub.Breakers = []balancer.BreakerSnapshot{{Class: "manifest", State: "closed", Requests: 40, Failures: 2}, {Class: "blob", State: "open", Until: in(20 * time.Second), Requests: 12, Failures: 8, Trips: 2}}
 	hub.Cooldowns = []balancer.CooldownSnapshot{{Class: "manifest", Until: now.Add(14 * time.Minute), Asked: true, Code: pullchain.CodeQuota}}
 	hub.Gates = []balancer.GateSnapshot{{Gate: "cooldown", Class: "manifest", Until: in(14 * time.Minute), Code: pullchain.CodeQuota}}
@@ -98,8 +100,14 @@ func troubled() admin.Snapshot {
 		{Kind: admin.KindReorder, Registry: "docker.io", Order: []string{"docker-hub", "cf-worker", "mirror-x"}, Actor: "uid 1000", At: now.Add(-time.Hour), ExpiresAt: now.Add(time.Hour)},
 		{Kind: admin.KindDrain, Registry: "quay.io", Upstream: "mirror-x", Actor: "127.0.0.1", Reason: "disk is being replaced", At: now.Add(-4 * time.Second), ExpiresAt: now.Add(38 * time.Minute)},
 	}
+	s.Egresses = []diagnose.Egress{{Name: "home", URL: "socks5://127.0.0.1:7890", Upstreams: []string{"docker.io/docker-hub"}}}
+	s.Warnings = []diagnose.Warning{
+		{ID: "quota_spent docker.io/docker-hub", Code: diagnose.QuotaSpent, Severity: diagnose.Degraded, Since: now.Add(-14 * time.Minute), Affects: []string{"docker.io/docker-hub"},
+			Values: map[string]string{"registry": "docker.io", "upstream": "docker-hub", "until_s": "840"}, Fix: "pullchain status docker.io"},
+		{ID: "reload_failed", Code: diagnose.ReloadFailed, Severity: diagnose.Degraded, Since: now.Add(-time.Minute), Values: map[string]string{"error": `pullchain.toml:3:1: server: unknown key "lisen"`}, Fix: "pullchain config validate"},
+	}
 	s.Registries[0].Reordered = s.Overrides[0].Order
-	s.Summary = admin.Summarize(s.Chains(), s.Cache, s.Now)
+	s.Summary = admin.Summarize(s.Chains(), s.Cache, s.Now, s.Warnings...)
 	return s
 }
 
@@ -113,6 +121,8 @@ func dead() admin.Snapshot {
 			r.Lanes[j].State, r.Lanes[j].Code = balancer.StateDown, pullchain.CodeDNS
 		}
 	}
-	s.Summary = admin.Summarize(s.Chains(), s.Cache, s.Now)
+	s.Warnings = []diagnose.Warning{{ID: "dns_down", Code: diagnose.DNSDown, Severity: diagnose.Critical, Since: now.Add(-3 * time.Minute), Values: map[string]string{"host": "registry-1.docker.io"}, Fix: "getent hosts registry-1.docker.io",
+		Affects: []string{"docker.io/docker-hub", "docker.io/cf-worker", "docker.io/mirror-x", "ghcr.io/ghcr", "quay.io/quay", "quay.io/mirror-x", "registry.k8s.io/k8s"}}}
+	s.Summary = admin.Summarize(s.Chains(), s.Cache, s.Now, s.Warnings...)
 	return s
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/internal/admin"
+	"github.com/pullchain/pullchain/internal/diagnose"
 )
 
 // A homeModel is the first page: what a reader wants to know within three seconds on
@@ -57,9 +58,13 @@ type verdict struct {
 
 // A note is something that an operator should know of, below the verdict.
 type note struct {
+	Key      string
 	Severity string // info, warning, critical
 	Title    string
-	Text     string // foreign text, such as an error
+	Advice   string
+	Affects  []string // a registry, or registry/upstream
+	More     int      // that it affects too
+	Text     string   // foreign text, such as an error
 	Since    *moment
 	Fix      string // a command
 	Act      *action
@@ -69,6 +74,9 @@ type note struct {
 type fact struct {
 	Value, Name, Href string
 }
+
+// maxAffects is how many of what a warning is about are named.
+const maxAffects = 4
 
 // verdict says how things are.
 func (d *dashboard) verdict(v *visit) verdict {
@@ -80,14 +88,16 @@ func (d *dashboard) verdict(v *visit) verdict {
 		standing[admin.Standing(s.Registries[i].Snapshot)]++
 	}
 	out.Headline = v.headline(standing)
-	out.Text = admin.SummarizeIn(v.messages, s.Chains(), s.Cache, v.now()).Text
+	out.Text = admin.SummarizeIn(v.messages, s.Chains(), s.Cache, v.now(), s.Warnings...).Text
 	if s.Draining {
 		out.Text = v.messages.Text("summary.draining")
 	}
-	if c := s.Config; c.LastReloadAt != nil && !c.LastReloadOK {
-		n := note{Severity: "warning", Title: v.messages.Text("dash.reload_failed"), Text: c.LastReloadError,
-			Since: v.atOf(c.LastReloadAt), Fix: "pullchain config validate"}
-		if d.canAct(v) {
+	for _, w := range admin.TellWarnings(v.messages, *s) {
+		n := note{Severity: w.Severity, Title: w.Title, Advice: w.Advice, Since: v.at(w.Since), Fix: w.Fix, Affects: w.Affects, Key: w.ID}
+		if extra := len(w.Affects) - maxAffects; extra > 0 {
+			n.Affects, n.More = w.Affects[:maxAffects], extra
+		}
+		if w.Code == diagnose.ReloadFailed && d.canAct(v) {
 			a := v.actOn(string(admin.KindReload), "")
 			n.Act = &a
 		}

@@ -3,6 +3,7 @@ package dashboard
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/pullchain/pullchain/balancer"
@@ -101,13 +102,28 @@ func (d *dashboard) pastOf(v *visit, m *laneModel, l *balancer.LaneSnapshot) {
 	}
 }
 
+// wayOut says how an upstream is reached: directly, or through a proxy at an address.
+func (v *visit) wayOut(via string) string {
+	for _, e := range v.Snapshot.Egresses {
+		if e.Name == via {
+			return via + " (" + e.URL + ")"
+		}
+	}
+	return via
+}
+
 // laneFacts are what is known of an upstream that does not change by the minute.
-func (v *speaker) laneFacts(l *balancer.LaneSnapshot) []pair {
+func (v *visit) laneFacts(l *balancer.LaneSnapshot) []pair {
 	text := v.messages.Text
 	out := []pair{
-		{Name: text("dash.via"), Value: l.Via},
+		{Name: text("dash.via"), Value: v.wayOut(l.Via)},
+		{Name: text("dash.host"), Value: l.Host},
+		{Name: text("dash.addresses"), Value: strings.Join(l.Addresses, ", ")},
 		{Name: text("dash.trust"), Value: text("dash.trusted." + l.Trust)},
 		{Name: text("dash.in_flight"), Value: count(l.InFlight)},
+	}
+	if l.Blobs != nil {
+		out = append(out, pair{Name: text("dash.blob_host"), Value: l.Blobs.Host})
 	}
 	yes := func(is bool, key string) {
 		if is {
@@ -130,7 +146,7 @@ func (v *speaker) laneFacts(l *balancer.LaneSnapshot) []pair {
 	if l.SkewMS != 0 {
 		out = append(out, pair{Name: text("dash.skew"), Value: (time.Duration(l.SkewMS) * time.Millisecond).String()})
 	}
-	return out
+	return slices.DeleteFunc(out, func(p pair) bool { return p.Value == "" })
 }
 
 // A classLine is what an upstream did for one class of requests since the start.
