@@ -78,7 +78,7 @@ type Checker struct {
 func New(jobs []Job, previous *Checker) *Checker {
 	c := &Checker{traffic: time.Now()}
 	for _, j := range jobs {
-		w := &watch{target: j.Target, cfg: j.Config.WithDefaults(), kind: j.Kind, busy: make(chan struct{}, 1)}
+		w := &watch{target: j.Target, cfg: j.Config.WithDefaults(), kind: j.Kind, busy: make(chan struct{}, 1), hurry: make(chan struct{}, 1)}
 		w.record.up = true
 		if previous != nil {
 			w.adopt(previous)
@@ -113,10 +113,13 @@ func (c *Checker) Run(ctx context.Context) {
 func (c *Checker) step(ctx context.Context, w *watch) bool {
 	quiet, urgent := w.target.Pace()
 	active := c.noteTraffic(quiet)
+	hurried := false
 	if wait := w.schedule(urgent, active); wait > 0 {
-		return sleep(ctx, min(wait, w.cfg.UrgentInterval))
+		if hurried = w.sleep(ctx, min(wait, w.cfg.UrgentInterval)); !hurried {
+			return ctx.Err() == nil
+		}
 	}
-	if quiet && !urgent && w.healthy() {
+	if !hurried && quiet && !urgent && w.healthy() {
 		w.skip()
 		return true
 	}
@@ -128,6 +131,15 @@ func (c *Checker) step(ctx context.Context, w *watch) bool {
 func skipped(err error) bool {
 	var s interface{ Skipped() bool }
 	return errors.As(err, &s) && s.Skipped()
+}
+
+// Hurry has every Target probed now that Run watches, whatever the schedule says. It is
+// for when something has been seen that may concern all of them. It does not wait for
+// the probes.
+func (c *Checker) Hurry() {
+	for _, w := range c.watches {
+		w.hasten()
+	}
 }
 
 // Check probes the Target called name now, whatever the schedule says, and

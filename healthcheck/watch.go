@@ -30,6 +30,7 @@ type watch struct {
 	cfg    Config
 	kind   func(error) string
 	busy   chan struct{} // full while a probe is under way: they are never two
+	hurry  chan struct{} // full when the next probe is not to wait for its time
 
 	mu     sync.Mutex
 	record record
@@ -57,6 +58,31 @@ func (w *watch) fresh() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.last.IsZero()
+}
+
+// hasten has the next probe come now, unless there was none yet: the first ones come by
+// themselves.
+func (w *watch) hasten() {
+	if w.fresh() {
+		return
+	}
+	select {
+	case w.hurry <- struct{}{}:
+	default: // it comes already
+	}
+}
+
+// sleep waits for d, and reports whether it was woken before to probe at once.
+func (w *watch) sleep(ctx context.Context, d time.Duration) (hurried bool) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	case <-w.hurry:
+		return true
+	}
+	return false
 }
 
 // healthy reports whether the last probe passed and w is up.

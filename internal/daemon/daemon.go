@@ -209,6 +209,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	var sampling sync.WaitGroup
 	sampling.Go(func() { d.sampler.run(probing, d.chain.Load) })
 	sampling.Go(func() { d.endOverrides(probing) })
+	sampling.Go(func() { d.watchForAlarms(probing) })
 
 	failed := make(chan error, 3)
 	var serving sync.WaitGroup

@@ -149,6 +149,32 @@ func TestWarn_NoNetwork(t *testing.T) {
 	r.wantWarnings("unproved: docker.io") // there is a network, and nothing of docker.io has worked yet
 }
 
+// One failure that may be everyone's has all others probed at once: the cause is known
+// although nothing was asked of the other registries, and their probes are not due until
+// tomorrow.
+func TestWarn_NoNetworkIsFoundOutAtOnce(t *testing.T) {
+	t.Parallel()
+	n := newNet(t)
+	mirror := func(name string) lane {
+		m := n.AddMirror(simnet.MirrorConfig{Origin: simnet.Origin{Name: name}, Images: []simnet.Image{alpine}})
+		return lane{Name: name, URL: m.URL()}
+	}
+	cfg := rigConfig{Net: n, Chain: []lane{mirror("a")}}
+	withRegistries(t, &cfg, further{"ghcr.io", []lane{mirror("b")}}, further{"quay.io", []lane{mirror("c")}})
+	r := newRig(t, cfg)
+	r.probedAll()
+	r.wantWarnings()
+	for _, name := range []string{"a", "b", "c"} {
+		n.Server(name).Break(simnet.ConnRefused)
+	}
+	began := time.Now()
+	if got := r.get(n.Build(alpine).Path()); got.Status == 200 {
+		t.Fatal("it was served")
+	}
+	r.wantWarnings("no_network: docker.io/a ghcr.io/b quay.io/c")
+	t.Logf("known %v after the first request", time.Since(began))
+}
+
 // A name service that answers nothing: .invalid is no name anywhere (RFC 6761, 6.4).
 func TestWarn_DNSDown(t *testing.T) {
 	t.Parallel()

@@ -1,0 +1,64 @@
+package daemon
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/balancer"
+)
+
+// alarming are the codes of failures that may be everyone's: a network that is gone, a
+// name service that answers nothing, a proxy, a portal, a clock.
+var alarming = []pullchain.Code{
+	pullchain.CodeDNS, pullchain.CodeConnRefused, pullchain.CodeConnTimeout, pullchain.CodeEgressProxy, pullchain.CodeEgressAuth,
+	pullchain.CodeNotRegistry, pullchain.CodeTLSCert,
+}
+
+// alarmEvery is how often an alarm is given at the most: a lane that comes and goes must
+// not have all others probed each time.
+const alarmEvery = 3 * time.Second
+
+// watchForAlarms has all lanes probed at once when one of them fails in a way that may
+// be all of theirs, so that a cause is known in the time that it takes to try, and not
+// when the slowest of the schedules comes round. It returns when ctx is done.
+func (d *Daemon) watchForAlarms(ctx context.Context) {
+	events := d.chain.Load().events // those of the first chain go on with each reload
+	_, seq, _ := events.Since(0)
+	var last time.Time
+	for events.Wait(ctx, seq) == nil {
+		if !pause(ctx, time.Until(last.Add(alarmEvery))) {
+			return
+		}
+		var news []balancer.Event
+		news, seq, _ = events.Since(seq)
+		if !slices.ContainsFunc(news, isAlarm) {
+			continue
+		}
+		last = time.Now()
+		for _, r := range d.chain.Load().registries {
+			r.checker.Hurry()
+		}
+	}
+}
+
+// pause waits for d, which may be none. It reports false if ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// isAlarm reports whether a lane has just gone bad for a reason that may be everyone's.
+func isAlarm(ev balancer.Event) bool {
+	return ev.Kind == balancer.KindTransition && ev.To != balancer.StateHalfOpen && slices.Contains(alarming, ev.Code)
+}
