@@ -99,8 +99,10 @@ func takeBack(o Override) string {
 	switch o.Kind {
 	case "pin":
 		return "pullchain upstream unpin " + shellWord(o.Registry)
+	case "reorder":
+		return "pullchain upstream order " + shellWord(o.Registry) // no order is the configured one
 	case "drain", "disable":
-		return "pullchain upstream enable " + shellWord(o.Registry) + " " + shellWord(o.Upstream)
+		return "pullchain upstream enable " + shellWord(o.Registry+"/"+o.Upstream)
 	}
 	return ""
 }

@@ -294,10 +294,14 @@ func TestOverrides(t *testing.T) {
 	young := diagnose.Override{Kind: "drain", Registry: "docker.io", Upstream: "hub", Actor: "root", At: *ago(20 * time.Minute), ExpiresAt: *ago(-40 * time.Minute)}
 	old := diagnose.Override{Kind: "pin", Registry: "quay.io", Upstream: "mirror", Actor: "root", At: *ago(40 * time.Minute), ExpiresAt: *ago(-20 * time.Minute)}
 	endless := diagnose.Override{Kind: "disable", Registry: "ghcr.io", Upstream: "ghcr", Actor: "ann", At: *ago(25 * time.Hour)}
+	moved := diagnose.Override{Kind: "reorder", Registry: "gcr.io", Actor: "root", At: *ago(40 * time.Minute), ExpiresAt: *ago(-20 * time.Minute)}
+	if got := diagnose.Diagnose(diagnose.Input{Now: now, Overrides: []diagnose.Override{moved}}); len(got) != 1 || got[0].Fix != "pullchain upstream order gcr.io" {
+		t.Errorf("got %+v", got)
+	}
 	got := want(t, diagnose.Input{Overrides: []diagnose.Override{young, old, endless}},
 		"info override_forgotten:disable:ghcr.io/ghcr disable of ghcr.io ghcr by ann has been in force for more than a day: ghcr.io/ghcr",
 		"info override_left:pin:quay.io/mirror pin of quay.io mirror by root ends in 20 min: quay.io/mirror")
-	if got[0].Fix != "pullchain upstream enable ghcr.io ghcr" || got[1].Fix != "pullchain upstream unpin quay.io" {
+	if got[0].Fix != "pullchain upstream enable ghcr.io/ghcr" || got[1].Fix != "pullchain upstream unpin quay.io" {
 		t.Errorf("the commands are %q and %q", got[0].Fix, got[1].Fix)
 	}
 }
