@@ -70,7 +70,7 @@ func (h *handler) page(w http.ResponseWriter, r *http.Request) {
 // viewer returns the Viewer that a request is of. Its forms' token belongs to its login,
 // or to a cookie that it gets here.
 func (h *handler) viewer(w http.ResponseWriter, r *http.Request) Viewer {
-	v := Viewer{CanAct: true, Actor: h.actor(r), Messages: languageOf(r), LoggedIn: h.loggedIn(r)}
+	v := Viewer{CanAct: true, Actor: h.actor(r), Messages: languageOf(r), LoggedIn: h.loggedIn(r), Flash: takeFlash(w, r)}
 	owner := h.formOwner(r)
 	if owner == "" {
 		owner = session.NewID()

@@ -37,7 +37,7 @@ type param struct {
 }
 
 // routes are all of them but the pages. Each noun has its own in its file.
-var routes = slices.Concat(healthRoutes, snapshotRoutes, warningRoutes, eventRoutes, cacheRoutes, upstreamRoutes, operateRoutes, historyRoutes, trafficRoutes, demoRoutes, browserRoutes, debugRoutes)
+var routes = slices.Concat(healthRoutes, snapshotRoutes, warningRoutes, eventRoutes, cacheRoutes, upstreamRoutes, operateRoutes, historyRoutes, trafficRoutes, demoRoutes, browserRoutes, actRoutes, debugRoutes)
 
 // A lookup is what there is at a path.
 type lookup struct {

@@ -1,0 +1,144 @@
+package admin
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pullchain/pullchain/internal/messages"
+)
+
+// actRoutes are where the forms of pages go.
+var actRoutes = []route{{
+	method: http.MethodPost, path: "/act/{kind}", serve: actByForm, form: true,
+	doc: doc{
+		id: "act", about: "Does what a form of a page asks for, and leads back to the page, which tells what became of it.", body: actForm{},
+		media: "text/html", problems: []string{"bad_request", "cross_origin", "csrf"},
+	},
+}}
+
+// An actForm is what a browser sends to have something done. Its fields are those of
+// OperateRequest, and those that say what it is about.
+type actForm struct {
+	CSRF     string   `json:"csrf"`
+	Back     string   `json:"back"` // the path of the page
+	Registry string   `json:"registry,omitempty"`
+	Upstream string   `json:"upstream,omitempty"`
+	Order    []string `json:"order,omitempty"` // of reorder: the upstreams in their order; none is the configured one
+	What     string   `json:"what,omitempty"`  // of cache_pin, cache_unpin and cache_evict
+	TTLS     string   `json:"ttl_s,omitempty"`
+	Reason   string   `json:"reason,omitempty"`
+	Force    string   `json:"force,omitempty"` // "true"
+}
+
+// actByForm does what a form asks for. A form has no way to be told more than by the
+// next page, so what became of it goes there in a cookie.
+func actByForm(h *handler, w http.ResponseWriter, r *http.Request) {
+	if !h.ourForm(w, r) {
+		return
+	}
+	text, err := actFor(h, r, languageOf(r))
+	f := Flash{OK: err == nil, Text: text}
+	if err != nil {
+		f.Text = refusalText(languageOf(r), err)
+	}
+	setFlash(w, r, f)
+	http.Redirect(w, r, localPath(r.PostForm.Get("back")), http.StatusSeeOther)
+}
+
+// actFor does it, and says what was done.
+func actFor(h *handler, r *http.Request, m *messages.Catalogue) (string, error) {
+	form, kind := r.PostForm, r.PathValue("kind")
+	if verb, ok := strings.CutPrefix(kind, "cache_"); ok {
+		return cacheFor(h, r, m, verb, form.Get("what"))
+	}
+	if h.Operator == nil {
+		return "", refuse(http.StatusNotFound, "not_found", "there is no such page")
+	}
+	a := Action{
+		Kind: Kind(kind), Registry: form.Get("registry"), Upstream: form.Get("upstream"), Order: form["order"],
+		Reason: form.Get("reason"), Force: form.Get("force") == "true", Actor: h.actor(r),
+	}
+	if ttl := form.Get("ttl_s"); ttl != "" {
+		seconds, err := strconv.ParseInt(ttl, 10, 32)
+		if err != nil || seconds < 1 {
+			return "", refuse(http.StatusBadRequest, "bad_request", "ttl_s is a number of seconds")
+		}
+		a.TTL = time.Duration(seconds) * time.Second
+	}
+	if !m.Has("act.ok." + kind) {
+		return "", refuse(http.StatusNotFound, "not_found", "there is no such action")
+	}
+	done, err := h.Operator.Act(r.Context(), a)
+	if err != nil {
+		return "", err
+	}
+	passed := 0
+	for _, p := range done.Probes {
+		if p.OK() {
+			passed++
+		}
+	}
+	return m.Text("act.ok."+kind, "registry", a.Registry, "upstream", a.Upstream, "passed", passed, "probed", len(done.Probes), "in_flight", done.InFlight), nil
+}
+
+// cacheFor does what a form asks of the cache.
+func cacheFor(h *handler, r *http.Request, m *messages.Catalogue, verb, what string) (string, error) {
+	if h.Cache == nil || what == "" {
+		return "", refuse(http.StatusNotFound, "cache_off", "there is no cache, or nothing was named")
+	}
+	switch verb {
+	case "evict":
+		change, err := h.Cache.Evict(r.Context(), what)
+		return m.Text("cache.evicted", "what", what, "objects", change.Objects, "size", Amount(change.Bytes)), err
+	case "pin":
+		change, err := h.Cache.Pin(r.Context(), what, true)
+		return m.Text("cache.pinned", "what", what, "objects", change.Objects, "size", Amount(change.Bytes)), err
+	case "unpin":
+		change, err := h.Cache.Pin(r.Context(), what, false)
+		return m.Text("cache.unpinned", "what", what, "objects", change.Objects, "size", Amount(change.Bytes)), err
+	}
+	return "", refuse(http.StatusNotFound, "not_found", "there is no such action")
+}
+
+// refusalText says in the language of m why something was not done; what has no text
+// there, in English.
+func refusalText(m *messages.Catalogue, err error) string {
+	no, ok := errors.AsType[*Refusal](err)
+	if ok && m.Has("act.no."+no.Code) {
+		return m.Text("act.no." + no.Code)
+	}
+	return m.Text("act.no.other", "error", err.Error())
+}
+
+const (
+	flashCookie = "pullchain_flash"
+	flashLife   = 60  // seconds
+	maxFlash    = 500 // bytes of its text: a cookie may have 4 KB
+)
+
+// setFlash has the browser's next page tell f.
+func setFlash(w http.ResponseWriter, r *http.Request, f Flash) {
+	f.Text = strings.ToValidUTF8(f.Text[:min(len(f.Text), maxFlash)], "")
+	value, _ := json.Marshal(f) // of a string and a bool: it cannot fail
+	http.SetCookie(w, cookie(r, flashCookie, base64.RawURLEncoding.EncodeToString(value), flashLife))
+}
+
+// takeFlash returns what the last form came to, once. The parts of a page that its
+// script asks for do not take it.
+func takeFlash(w http.ResponseWriter, r *http.Request) *Flash {
+	value, err := base64.RawURLEncoding.DecodeString(cookieOf(r, flashCookie))
+	if err != nil || len(value) == 0 || r.URL.Query().Has("fragment") {
+		return nil
+	}
+	http.SetCookie(w, cookie(r, flashCookie, "", -1))
+	var f Flash
+	if json.Unmarshal(value, &f) != nil {
+		return nil
+	}
+	return &f
+}
