@@ -10,10 +10,10 @@ import (
 )
 
 // alarming are the codes of failures that may be everyone's: a network that is gone, a
-// name service that answers nothing, a proxy, a portal, a clock.
+// name service that answers nothing, a portal, a clock. Of a proxy all lanes behind it
+// know by the gate that they share.
 var alarming = []pullchain.Code{
-	pullchain.CodeDNS, pullchain.CodeConnRefused, pullchain.CodeConnTimeout, pullchain.CodeEgressProxy, pullchain.CodeEgressAuth,
-	pullchain.CodeNotRegistry, pullchain.CodeTLSCert,
+	pullchain.CodeDNS, pullchain.CodeConnRefused, pullchain.CodeConnTimeout, pullchain.CodeNotRegistry, pullchain.CodeTLSCert,
 }
 
 // alarmEvery is how often an alarm is given at the most: a lane that comes and goes must
