@@ -20,9 +20,10 @@ var alarming = []pullchain.Code{
 // not have all others probed each time.
 const alarmEvery = 3 * time.Second
 
-// watchForAlarms has all lanes probed at once when one of them fails in a way that may
-// be all of theirs, so that a cause is known in the time that it takes to try, and not
-// when the slowest of the schedules comes round. It returns when ctx is done.
+// watchForAlarms has the lanes of all other registries probed at once when one lane fails
+// in a way that may be all of theirs, so that a cause is known in the time that it takes
+// to try, and not when the slowest of the schedules comes round. The lanes of the same
+// registry are asked by the pull itself. It returns when ctx is done.
 func (d *Daemon) watchForAlarms(ctx context.Context) {
 	events := d.chain.Load().events // those of the first chain go on with each reload
 	_, seq, _ := events.Since(0)
@@ -33,12 +34,16 @@ func (d *Daemon) watchForAlarms(ctx context.Context) {
 		}
 		var news []balancer.Event
 		news, seq, _ = events.Since(seq)
-		if !slices.ContainsFunc(news, isAlarm) {
-			continue
+		alarmed := map[string]bool{}
+		for _, ev := range news {
+			if isAlarm(ev) {
+				alarmed[ev.Registry], last = true, time.Now()
+			}
 		}
-		last = time.Now()
 		for _, r := range d.chain.Load().registries {
-			r.checker.Hurry()
+			if len(alarmed) > 0 && !alarmed[r.name] {
+				r.checker.Hurry()
+			}
 		}
 	}
 }

@@ -138,7 +138,10 @@ func newNet(t testing.TB) *simnet.Net {
 func writeConfig(t testing.TB, cfg rigConfig) string {
 	t.Helper()
 	dir := t.TempDir()
-	ca := caFile(t, cfg.Net)
+	ca := filepath.Join(dir, "ca.pem")
+	if err := os.WriteFile(ca, cfg.Net.CAPEM(), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if cfg.Cache == "" {
 		cfg.Cache = "enabled = false"
 	}
