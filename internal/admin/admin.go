@@ -189,15 +189,15 @@ var snapshotRoutes = []route{
 // clocks, so that a poller learns cheaply that nothing happened.
 func (h *handler) json(w http.ResponseWriter, r *http.Request) {
 	s := h.Snapshot()
-	body, err := json.MarshalIndent(s, "", "  ")
-	if err != nil {
-		problem(w, r, http.StatusInternalServerError, "internal", "the snapshot cannot be written as JSON")
-		return
-	}
 	tag := etag(s)
 	w.Header().Set("ETag", tag)
 	if matches(r.Header.Get("If-None-Match"), tag) {
 		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	body, err := json.MarshalIndent(s, "", "  ") // last: to a poller that has it nothing is written
+	if err != nil {
+		problem(w, r, http.StatusInternalServerError, "internal", "the snapshot cannot be written as JSON")
 		return
 	}
 	send(w, r, http.StatusOK, "application/json", append(body, '\n'))

@@ -45,17 +45,13 @@ func (out series) registry(r *admin.Registry, now time.Time) {
 	}
 }
 
-// zeroKinds are the kinds whose series are there before there is anything to count:
-// an alert on an increase sees none in a series that begins with 1.
-var zeroKinds = []string{"manifest", "blob"}
-
-// requestCounts are the counts of a lane, those that are 0 with them.
+// requestCounts are the counts of a lane, with two outcomes that are there before there is
+// anything to count: an alert on an increase sees none in a series that begins with 1.
 func requestCounts(counts []balancer.RequestCount) map[[2]string]uint64 {
-	all := make(map[[2]string]uint64, len(zeroKinds)*len(balancer.Outcomes))
-	for _, kind := range zeroKinds {
-		for _, outcome := range balancer.Outcomes {
-			all[[2]string{kind, outcome}] = 0
-		}
+	all := make(map[[2]string]uint64, len(counts)+4)
+	for _, kind := range []string{"manifest", "blob"} {
+		all[[2]string{kind, balancer.OutcomeOK}] = 0
+		all[[2]string{kind, balancer.OutcomeDigestMismatch}] = 0
 	}
 	for _, c := range counts {
 		all[[2]string{c.Kind, c.Outcome}] = c.N
