@@ -32,6 +32,9 @@ type Sources struct {
 
 	// Metrics is /metrics.
 	Metrics http.Handler
+
+	// Streams counts the readers of events; nil counts none.
+	Streams *StreamCounts
 }
 
 // New returns the handler of the operator's plane.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,7 +26,8 @@ const (
 // A hub wakes the readers of streams when there is something for them, and looks at
 // the daemon once for all of them. It works only while there are readers.
 type hub struct {
-	from *Sources
+	from   *Sources
+	counts *StreamCounts
 
 	mu      sync.Mutex
 	readers int
@@ -35,13 +37,32 @@ type hub struct {
 	changes uint64        // how often the verdict has changed; 0 before the first look
 }
 
+// StreamCounts count the readers of events, for metrics. The zero value is ready.
+type StreamCounts struct {
+	readers atomic.Int64
+	missed  atomic.Uint64
+}
+
+// Readers is how many there are.
+func (c *StreamCounts) Readers() int64 { return c.readers.Load() }
+
+// Missed is how often a reader missed events: it was too slow and was cut off, or came
+// back when they were no longer kept.
+func (c *StreamCounts) Missed() uint64 { return c.missed.Load() }
+
 // hubWork is what runs while there are readers.
 type hubWork struct {
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 }
 
-func newHub(from *Sources) *hub { return &hub{from: from, wake: make(chan struct{})} }
+func newHub(from *Sources) *hub {
+	b := &hub{from: from, counts: from.Streams, wake: make(chan struct{})}
+	if b.counts == nil {
+		b.counts = new(StreamCounts)
+	}
+	return b
+}
 
 // join counts one more reader, and reports whether there is a place for it. The reader
 // that got one calls leave.
@@ -52,6 +73,7 @@ func (b *hub) join() bool {
 		return false
 	}
 	b.readers++
+	b.counts.readers.Add(1)
 	if b.work == nil {
 		ctx, cancel := context.WithCancel(context.Background())
 		w := &hubWork{cancel: cancel}
@@ -72,6 +94,7 @@ func (b *hub) join() bool {
 func (b *hub) leave() {
 	b.mu.Lock()
 	b.readers--
+	b.counts.readers.Add(-1)
 	var ended *hubWork
 	if b.readers == 0 {
 		ended, b.work, b.changes = b.work, nil, 0

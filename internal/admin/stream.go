@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -93,6 +95,7 @@ type stream struct {
 	resume bool // the reader named seq
 	follow bool
 	lines  bool // JSON instead of an event stream
+	counts *StreamCounts
 
 	out     *http.ResponseController
 	w       http.ResponseWriter
@@ -117,6 +120,7 @@ func (h *handler) events(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer h.hub.leave()
+	s.counts = h.hub.counts
 	s.header()
 	if r.Method != http.MethodHead {
 		s.run(r.Context(), h.hub)
@@ -236,6 +240,7 @@ func (s *stream) batch(before []byte) bytes.Buffer {
 		return s.only != "" && e.Registry != s.only || !slices.Contains(s.topics, string(e.Kind))
 	})
 	if lost && seq != 0 { // from 0 on nothing was promised
+		s.counts.missed.Add(1)
 		// The reader goes on from the last number that it was given. Where events
 		// follow that is one of theirs: it has not seen them yet.
 		id := next
@@ -272,8 +277,12 @@ func (s *stream) write(b *bytes.Buffer, event string, id uint64, data any) {
 // flush sends b, and reports whether the reader took it in time.
 func (s *stream) flush(b []byte) bool {
 	_ = s.out.SetWriteDeadline(time.Now().Add(maxWrite))
-	if _, err := s.w.Write(b); err != nil {
-		return false
+	_, err := s.w.Write(b)
+	if err == nil {
+		err = s.out.Flush()
 	}
-	return s.out.Flush() == nil
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		s.counts.missed.Add(1)
+	}
+	return err == nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -404,6 +405,28 @@ func TestStreamDropsSlowReaders(t *testing.T) {
 	}
 }
 
+// Readers are counted while they read, and what they miss.
+func TestStreamsAreCounted(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		events, counts := newEvents(), new(admin.StreamCounts)
+		h := admin.New(admin.Config{}, admin.Sources{Snapshot: snapshot, Events: events, Streams: counts})
+		f := follow(t, h, "/api/v1/events?topics=failover", "Last-Event-ID", "7") // of an earlier process
+		f.next()
+		if counts.Readers() != 1 || counts.Missed() != 1 {
+			t.Errorf("%d readers, %d missed something", counts.Readers(), counts.Missed())
+		}
+		f.stop()
+		synctest.Wait()
+		r := httptest.NewRequest(http.MethodGet, "/api/v1/events", nil)
+		r.Host = "127.0.0.1"
+		h.ServeHTTP(&stuckWriter{header: http.Header{}}, r)
+		if counts.Readers() != 0 || counts.Missed() != 2 {
+			t.Errorf("afterwards %d readers, %d missed something", counts.Readers(), counts.Missed())
+		}
+	})
+}
+
 // The server's time-outs, which are for short answers, do not end a stream.
 func TestStreamOutlivesTimeouts(t *testing.T) {
 	t.Parallel()
@@ -444,5 +467,5 @@ func (w *stuckWriter) SetWriteDeadline(t time.Time) error { w.deadline = t; retu
 func (w *stuckWriter) Flush()                             {}
 func (w *stuckWriter) Write([]byte) (int, error) {
 	w.writes++
-	return 0, context.DeadlineExceeded
+	return 0, os.ErrDeadlineExceeded // as a connection's
 }

@@ -159,7 +159,8 @@ func (d *Daemon) Listen() error {
 func (d *Daemon) adminServer() *http.Server {
 	from := admin.Sources{Snapshot: d.Snapshot, Cache: d.storage.forOperators(), Operator: d, Events: d.chain.Load().events, History: d.sampler.rings, Traffic: d.handler.Traffic()}
 	from.Demo = d.opts.Demo
-	from.Metrics = metrics.New(metrics.Sources{Snapshot: d.Snapshot, Traffic: d.handler.Traffic().Counts, Log: d.log})
+	from.Streams = new(admin.StreamCounts)
+	from.Metrics = metrics.New(metrics.Sources{Snapshot: d.Snapshot, Traffic: d.handler.Traffic().Counts, Streams: from.Streams, Log: d.log})
 	from.Pages = dashboard.New(from)
 	return &http.Server{
 		Handler:           admin.New(d.cfg.Admin, from),

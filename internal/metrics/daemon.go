@@ -7,6 +7,9 @@ import (
 var (
 	buildInfo = gauge("build_info", "1, with what runs as labels.", "version", "revision", "goversion")
 	reloadOK  = gauge("config_last_reload_successful", "Whether the last reload took the new configuration: 0 or 1.")
+	overrides = gauge("overrides_active", "What operators want for a while, by what it is.", "action")
+	streams   = gauge("sse_clients", "Readers of the stream of events.")
+	missed    = counter("events_dropped_total", "Times that a reader of the stream missed events: it was too slow and was cut off, or came back when they were no longer kept.")
 	reloadAt  = gauge("config_last_reload_success_timestamp_seconds", "When the configuration in force was loaded.")
 )
 
@@ -14,4 +17,16 @@ func (out series) daemon(s *admin.Snapshot, build [2]string) {
 	out.number(buildInfo, 1, s.Version, build[0], build[1])
 	out.flag(reloadOK, s.Config.LastReloadOK)
 	out.moment(reloadAt, &s.Config.LoadedAt)
+}
+
+func (out series) operators(s *admin.Snapshot, c *admin.StreamCounts) {
+	active := map[admin.Kind]int{admin.KindDrain: 0, admin.KindDisable: 0, admin.KindPin: 0, admin.KindReorder: 0}
+	for _, o := range s.Overrides {
+		active[o.Kind]++
+	}
+	for kind, n := range active {
+		out.number(overrides, float64(n), string(kind))
+	}
+	out.number(streams, float64(c.Readers()))
+	out.number(missed, float64(c.Missed()))
 }

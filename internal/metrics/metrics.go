@@ -28,7 +28,8 @@ import (
 type Sources struct {
 	Snapshot func() admin.Snapshot
 	Traffic  func() traffic.Counts
-	Log      *slog.Logger // nil discards
+	Streams  *admin.StreamCounts // of the readers of events
+	Log      *slog.Logger        // nil discards
 }
 
 // scrapesAtOnce is how many scrapes are answered at the same time; one more gets 503.
@@ -96,6 +97,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	out := series{ch}
 	s := c.from.Snapshot()
 	out.daemon(&s, c.build)
+	out.operators(&s, c.from.Streams)
 	for i := range s.Registries {
 		out.registry(&s.Registries[i], s.Now)
 	}

@@ -137,6 +137,7 @@ func TestQuotaSource(t *testing.T) {
 func sources(n, lanes int) Sources {
 	at := time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC)
 	s := admin.Snapshot{Version: "test", Now: at, Config: admin.ConfigState{LoadedAt: at, LastReloadOK: true}}
+	s.Overrides = []admin.Override{{Kind: admin.KindDrain}, {Kind: admin.KindDrain}, {Kind: admin.KindPin}}
 	var c traffic.Counts
 	times := func(n uint64) traffic.Histogram {
 		return traffic.Histogram{Bounds: []float64{0.1, 1}, Counts: []uint64{n, 1, 2}, Sum: 10.5, Count: n + 3}
@@ -162,7 +163,7 @@ func sources(n, lanes int) Sources {
 		VerifyFailures: 1,
 		StaleBy:        []cache.Stale{{Registry: "registry0.example", Code: "dns", N: 2}, {Registry: "gone.example", Code: "dns", N: 2}},
 	}
-	return Sources{Snapshot: func() admin.Snapshot { return s }, Traffic: func() traffic.Counts { return c }}
+	return Sources{Snapshot: func() admin.Snapshot { return s }, Traffic: func() traffic.Counts { return c }, Streams: new(admin.StreamCounts)}
 }
 
 func registryOf(name string, lanes int, at time.Time) admin.Registry {
