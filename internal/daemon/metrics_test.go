@@ -62,9 +62,10 @@ func TestMetricsOfTheTable(t *testing.T) {
 	n := newNet(t)
 	hub := n.AddHub(simnet.HubConfig{Origin: simnet.Origin{Name: "hub"}, Images: []simnet.Image{alpine}, Quota: simnet.Quota{Limit: 100}})
 	mirror := n.AddMirror(simnet.MirrorConfig{Origin: simnet.Origin{Name: "mirror"}, Images: []simnet.Image{alpine}})
+	proxy := n.AddSOCKSProxy(simnet.ProxyConfig{Origin: simnet.Origin{Name: "proxy"}})
 	r := newRig(t, rigConfig{
-		Net: n, Cache: cacheIn(t.TempDir()) + "\ntag_ttl = \"0s\"",
-		Chain: []lane{{Name: "hub", URL: hub.URL(), Origin: true}, {Name: "mirror", URL: mirror.URL()}},
+		Net: n, Top: fmt.Sprintf("[egress.socks]\nurl = %q\n", proxy.URL()), Cache: cacheIn(t.TempDir()) + "\ntag_ttl = \"0s\"",
+		Chain: []lane{{Name: "hub", URL: hub.URL(), Origin: true}, {Name: "mirror", URL: mirror.URL(), Keys: "egress = \"socks\""}},
 	})
 	r.probed("hub", "mirror")
 	img := n.Build(alpine)
@@ -81,6 +82,7 @@ func TestMetricsOfTheTable(t *testing.T) {
 		t.Errorf("docs/metrics.md and /metrics (-table +metrics):\n%s", diff)
 	}
 	for _, want := range []string{
+		`pullchain_egress_up{egress="socks"} 1`,
 		`pullchain_failovers_total{from="hub",phase="manifest",reason="http_5xx",registry="docker.io",to="mirror"} 1`,
 		`pullchain_chain_exhausted_total{kind="manifest",registry="docker.io"} 1`,
 		`pullchain_stale_served_total{reason="http_5xx",registry="docker.io"} 1`,

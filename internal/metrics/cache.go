@@ -18,6 +18,7 @@ var (
 	staleServed    = counter("stale_served_total", "Answers that no upstream could confirm, by the code of the first one that failed.", "registry", "reason")
 )
 
+// cache sends the figures of the cache, if it has any.
 func (out series) cache(c *cache.Snapshot, s *admin.Snapshot) {
 	if c.Requests == nil {
 		return // one that is wanted and cannot be used has no figures

@@ -30,6 +30,8 @@ var (
 	probeTook   = histogram("probe_duration_seconds", "How long probes took.", "registry", "upstream")
 )
 
+// lane sends all of one upstream. Every state is sent, so that a query for one that the
+// upstream is not in finds 0 and not nothing.
 func (out series) lane(registry string, l *balancer.LaneSnapshot) {
 	name := l.Upstream
 	for _, s := range balancer.States {
@@ -48,9 +50,11 @@ func (out series) lane(registry string, l *balancer.LaneSnapshot) {
 	for key, n := range requestCounts(l.Counts.Requests) {
 		out.number(requests, float64(n), registry, name, key[0], key[1])
 	}
+	// Answers alone: how long a failure took says nothing of how fast the upstream is.
 	for class, h := range l.Counts.TTFB {
 		out.buckets(ttfb, h.Bounds, h.Counts, h.SumS, registry, name, class)
 	}
+	// Summed over the classes, since the limits of registries are.
 	for code, cause := range causes {
 		var n uint64
 		for _, c := range l.Classes {
@@ -58,6 +62,7 @@ func (out series) lane(registry string, l *balancer.LaneSnapshot) {
 		}
 		out.number(rateLimited, float64(n), registry, name, cause)
 	}
+	// Where nothing was said of a quota there is none to draw: 0 left would alarm.
 	if q := l.Quota; q != nil {
 		of := quotaSource(q.Source)
 		out.number(limit, float64(q.Limit), registry, name, of)
@@ -90,6 +95,8 @@ func quotaSource(said string) string {
 	return "account"
 }
 
+// probes sends how the probes of one upstream went. A failure without a code has the
+// word of the daemon for that.
 func (out series) probes(registry string, p *healthcheck.TargetSnapshot) {
 	c := &p.Counts
 	out.number(probesTotal, float64(c.Passed), registry, p.Name, "pass", "")

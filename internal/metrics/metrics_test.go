@@ -22,6 +22,7 @@ import (
 	"github.com/pullchain/pullchain/internal/admin"
 	"github.com/pullchain/pullchain/internal/blobstore"
 	"github.com/pullchain/pullchain/internal/cache"
+	"github.com/pullchain/pullchain/internal/diagnose"
 	"github.com/pullchain/pullchain/internal/golden"
 	"github.com/pullchain/pullchain/internal/leaktest"
 	"github.com/pullchain/pullchain/internal/traffic"
@@ -138,6 +139,8 @@ func sources(n, lanes int) Sources {
 	at := time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC)
 	s := admin.Snapshot{Version: "test", Now: at, Config: admin.ConfigState{LoadedAt: at, LastReloadOK: true}}
 	s.Overrides = []admin.Override{{Kind: admin.KindDrain}, {Kind: admin.KindDrain}, {Kind: admin.KindPin}}
+	down := balancer.EgressSnapshot{State: balancer.EgressDown}
+	s.Egresses = []diagnose.Egress{{Name: "proxy", EgressSnapshot: down}, {Name: "other"}}
 	var c traffic.Counts
 	times := func(n uint64) traffic.Histogram {
 		return traffic.Histogram{Bounds: []float64{0.1, 1}, Counts: []uint64{n, 1, 2}, Sum: 10.5, Count: n + 3}

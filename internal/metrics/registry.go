@@ -19,6 +19,8 @@ var (
 	hedges    = counter("hedges_total", "Attempts that were begun beside one that kept waiting.", "registry", "result")
 )
 
+// registry sends all of one chain and of its upstreams, in the order of the snapshot:
+// Prometheus sorts.
 func (out series) registry(r *admin.Registry, now time.Time) {
 	name, c := r.Registry, &r.Counts
 	out.flag(available, admin.Standing(r.Snapshot) == admin.Pullable, name)

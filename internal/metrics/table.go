@@ -16,20 +16,25 @@ type metric struct {
 // defined are all metrics.
 var defined []*metric
 
+// define adds a row. It is called where the variables of the package are made, so what is
+// wrong with a name shows in every test.
 func define(kind, name, help string, labels ...string) *metric {
 	m := &metric{"pullchain_" + name, kind, help, labels, prometheus.NewDesc("pullchain_"+name, help, labels, nil)}
 	defined = append(defined, m)
 	return m
 }
 
+// gauge defines what may go up and down.
 func gauge(name, help string, labels ...string) *metric {
 	return define("gauge", name, help, labels...)
 }
 
+// counter defines what only grows until the process ends.
 func counter(name, help string, labels ...string) *metric {
 	return define("counter", name, help, labels...)
 }
 
+// histogram defines times in seconds, by buckets.
 func histogram(name, help string, labels ...string) *metric {
 	return define("histogram", name, help, labels...)
 }

@@ -19,6 +19,7 @@ var (
 	pullsTotal   = counter("pulls_total", "Images that were pulled: done, or failed.", "registry", "result")
 )
 
+// traffic sends what clients asked for and got.
 func (out series) traffic(c *traffic.Counts, s *admin.Snapshot) {
 	// What a reload has taken away is of no interest any more.
 	configured := func(registry string) bool { return registry == "" || s.Find(registry) != nil }
@@ -62,6 +63,7 @@ func (out series) pulls(pulls []traffic.PullCount, s *admin.Snapshot) {
 	}
 }
 
+// codeWord is a status as a label. One that is no status of HTTP is "other".
 func codeWord(code int) string {
 	if code == 0 {
 		return "other"
@@ -69,6 +71,8 @@ func codeWord(code int) string {
 	return strconv.Itoa(code)
 }
 
+// formWord is how a client named the registry; a request for none, as the version
+// check is, has no form.
 func formWord(form string) string {
 	if form == "" {
 		return "none"
