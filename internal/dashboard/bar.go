@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/internal/admin"
@@ -27,12 +26,11 @@ type run struct{ Level, Path string }
 
 // A cell is one column.
 type cell struct {
-	Level     string // ok, warn, bad, off, none
-	X, Y      int
-	Height    int
-	Text      string
-	start     time.Time
-	important string // why, if it is not ok
+	Level  string // ok, warn, bad, off, none
+	X, Y   int
+	Height int
+	Text   string // empty where none is shown
+	seen   history.Cell
 }
 
 // The levels of a cell, the worst first, and how high each is.
@@ -82,24 +80,36 @@ func (d *dashboard) past(v *visit, registry, upstream string, w history.Window) 
 
 // laneBar is the past of an upstream, with a text for each column.
 func (d *dashboard) laneBar(v *visit, registry, upstream string, w history.Window) *bar {
+	b := d.compactBar(v, registry, upstream, w)
+	if b != nil {
+		b.Runs = nil
+		for i := range b.Cells {
+			b.Cells[i].Text = v.cellText(b.Cells[i])
+		}
+	}
+	return b
+}
+
+// compactBar is the past of an upstream without texts, for a table of many.
+func (d *dashboard) compactBar(v *visit, registry, upstream string, w history.Window) *bar {
 	past := d.past(v, registry, upstream, w)
 	if past == nil {
 		return nil
 	}
 	cells := make([]cell, len(past))
 	for i, c := range past {
-		cells[i] = v.newCell(i, levelOfCell(c), c)
+		cells[i] = newCell(i, levelOfCell(c), c)
 	}
 	b := v.newBar(w, cells)
-	b.Cells = cells
+	b.Cells, b.Runs = cells, runsOf(cells)
 	return b
 }
 
-// compactBar is the last hour of an upstream, for a table of many.
-func (d *dashboard) compactBar(v *visit, registry, upstream string) *bar {
-	b := d.laneBar(v, registry, upstream, history.Hour)
+// tableBar is the last hour of an upstream.
+func (d *dashboard) tableBar(v *visit, registry, upstream string) *bar {
+	b := d.compactBar(v, registry, upstream, history.Hour)
 	if b != nil {
-		b.Runs, b.Cells = runsOf(b.Cells), nil
+		b.Cells = nil
 	}
 	return b
 }
@@ -112,13 +122,13 @@ func (d *dashboard) registryBar(v *visit, r *admin.Registry, w history.Window) *
 		for i, c := range d.past(v, r.Registry, r.Lanes[n].Upstream, w) {
 			level := levelOfCell(c)
 			if n == 0 {
-				cells = append(cells, v.newCell(i, level, c))
+				cells = append(cells, newCell(i, level, c))
 				continue
 			}
 			if now := &cells[i]; now.Level != cellOK && (level == cellOK || level == cellWarn && now.Level != cellWarn) {
-				why := now.important
-				*now = v.newCell(i, cellWarn, c)
-				now.important = why
+				before := *now
+				*now = newCell(i, cellWarn, c)
+				now.seen = before.seen // what was wrong with the first
 			}
 		}
 	}
@@ -130,42 +140,42 @@ func (d *dashboard) registryBar(v *visit, r *admin.Registry, w history.Window) *
 	return b
 }
 
-func (v *speaker) newCell(i int, level string, c history.Cell) cell {
-	out := cell{Level: level, X: i * barStep, Height: cellHeights[level], start: c.Start}
-	out.Y = barHeight - out.Height
-	at := c.Start.Local().Format("01-02 15:04")
-	if level == cellNone {
-		out.Text = at + v.messages.Text("dash.cell_nothing")
-		return out
+func newCell(i int, level string, c history.Cell) cell {
+	return cell{Level: level, X: i * barStep, Y: barHeight - cellHeights[level], Height: cellHeights[level], seen: c}
+}
+
+// cellText says what was seen in a stretch of time.
+func (v *speaker) cellText(c cell) string {
+	at := c.seen.Start.Local().Format("01-02 15:04")
+	if c.Level == cellNone {
+		return at + v.messages.Text("dash.cell_nothing")
 	}
-	out.Text = v.messages.Text("dash.cell", "at", at, "state", v.messages.Text("state."+c.State), "ok", c.OK+c.ProbesOK, "failed", c.Failed+c.ProbesFailed)
-	if c.Code != "" {
-		out.Text += v.messages.Text("summary.comma") + c.Code
+	text := v.messages.Text("dash.cell", "at", at, "state", v.messages.Text("state."+c.seen.State), "ok", c.seen.OK+c.seen.ProbesOK, "failed", c.seen.Failed+c.seen.ProbesFailed)
+	if c.seen.Code != "" {
+		text += v.messages.Text("summary.comma") + c.seen.Code
 	}
-	if level != cellOK {
-		out.important = out.Text
-	}
-	return out
+	return text
 }
 
 // newBar sums cells up in a sentence for readers that do not see them.
 func (v *speaker) newBar(w history.Window, cells []cell) *bar {
 	b := &bar{Window: string(w), Width: len(cells)*barStep - 1}
 	n := map[string]int{}
-	worst := cell{}
-	for _, c := range cells {
+	var worst *cell
+	for i := range cells {
+		c := &cells[i]
 		n[c.Level]++
-		if c.important != "" && (worst.important == "" || c.Height <= worst.Height) {
+		if (c.Level == cellBad || c.Level == cellWarn) && (worst == nil || c.Height <= worst.Height) {
 			worst = c
 		}
 	}
 	if len(cells) > 0 {
-		b.From = v.at(cells[0].start)
+		b.From = v.at(cells[0].seen.Start)
 	}
 	b.Label = v.messages.Text("dash.bar", "window", v.messages.Text("dash.window."+string(w)),
 		"ok", n[cellOK], "warn", n[cellWarn], "bad", n[cellBad], "none", n[cellNone]+n[cellOff])
-	if worst.important != "" {
-		b.Label += " " + v.messages.Text("dash.bar_worst", "worst", worst.important)
+	if worst != nil && worst.seen.State != "" {
+		b.Label += " " + v.messages.Text("dash.bar_worst", "worst", v.cellText(*worst))
 	}
 	return b
 }

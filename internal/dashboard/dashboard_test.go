@@ -210,6 +210,31 @@ func TestFragments(t *testing.T) {
 	}
 }
 
+// Each part that the script keeps up to date can be had alone, as it is on its page.
+func TestEveryPanelIsAPart(t *testing.T) {
+	t.Parallel()
+	h := over(troubled)
+	for _, path := range pages {
+		for _, n := range elements(get(t, h, path).tree, "") {
+			if !has(n, "data-panel") {
+				continue
+			}
+			sep := "?"
+			if strings.Contains(path, "?") {
+				sep = "&"
+			}
+			part := get(t, h, path+sep+"fragment="+attr(n, "data-panel"))
+			if part.StatusCode != http.StatusOK && part.StatusCode != http.StatusNotFound && part.StatusCode != http.StatusBadRequest {
+				t.Errorf("%s, %s: %s\n%s", path, attr(n, "data-panel"), part.Status, part.body)
+			}
+			alone := elements(part.tree, n.Data)
+			if len(alone) == 0 || render(alone[0]) != render(n) {
+				t.Errorf("%s: %s is another alone:\n%s\n%s", path, attr(n, "data-panel"), part.body, render(n))
+			}
+		}
+	}
+}
+
 func TestAssets(t *testing.T) {
 	t.Parallel()
 	h := over(healthy)

@@ -208,7 +208,7 @@ func registryView(d *dashboard, v *visit) (string, any) {
 }
 
 func (d *dashboard) laneLine(v *visit, r *admin.Registry, l *balancer.LaneSnapshot) laneLine {
-	line := laneLine{Chip: v.chip(r, l, r.Serving() == l), Since: v.atOf(l.Since), Via: l.Via, Success: orDash(success(*l)), Bar: d.compactBar(v, r.Registry, l.Upstream)}
+	line := laneLine{Chip: v.chip(r, l, r.Serving() == l), Since: v.atOf(l.Since), Via: l.Via, Success: orDash(success(*l)), Bar: d.tableBar(v, r.Registry, l.Upstream)}
 	if ailing(l) {
 		line.Trouble = admin.Trouble(v.messages, *l, v.now())
 	}

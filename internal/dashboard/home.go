@@ -13,9 +13,9 @@ import (
 // A homeModel is the first page: what a reader wants to know within three seconds on
 // top, what led to it below.
 type homeModel struct {
-	Verdict   verdict
-	Usage     usage
-	Pulls     pullsModel
+	Verdict verdict
+	Usage   usage
+	pullsModel
 	Chains    []chain
 	Failovers failoverLog
 	Quotas    []quota
@@ -23,13 +23,27 @@ type homeModel struct {
 	Demo      *demoPanel // of `pullchain demo` alone
 }
 
-// home shows everything at once.
+// home shows everything at once, or those parts of it that are asked for: the one with
+// the pulls is, every second.
 func home(d *dashboard, v *visit) (string, any) {
-	m := homeModel{
-		Verdict: d.verdict(v), Usage: d.usage(v), Pulls: d.pulls(v, homePulls), Chains: d.chains(v), Quotas: v.quotas(), Cache: v.cache(),
-		Failovers: v.failovers("", homeFailovers), Demo: d.demo(v),
+	var m homeModel
+	if v.wants("verdict") {
+		m.Verdict = d.verdict(v)
+		v.Title = m.Verdict.Headline
 	}
-	v.Title = m.Verdict.Headline
+	if v.wants("chains") {
+		m.Chains = d.chains(v)
+	}
+	if v.wants("usage") {
+		m.Usage = d.usage(v)
+	}
+	if v.wants("active") {
+		m.pullsModel = d.pulls(v, homePulls)
+	}
+	if v.wants("failovers") {
+		m.Failovers = v.failovers("", homeFailovers)
+	}
+	m.Quotas, m.Cache, m.Demo = v.quotas(), v.cache(), d.demo(v)
 	return "home", &m
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/pullchain/pullchain/internal/admin"
@@ -55,6 +56,12 @@ func (d *dashboard) visit(w http.ResponseWriter, r *http.Request) *visit {
 		v.Level = "draining"
 	}
 	return v
+}
+
+// wants reports whether a part of the page is asked for.
+func (v *visit) wants(part string) bool {
+	asked := v.query.Get("fragment")
+	return asked == "" || slices.Contains(strings.Split(asked, ","), part)
 }
 
 // language decides by ?lang, the cookie and Accept-Language, in this order.
