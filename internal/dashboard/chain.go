@@ -60,6 +60,9 @@ func (d *dashboard) chain(v *visit, r *admin.Registry) chain {
 	c := chain{Registry: r.Registry, Href: registryPath(r.Registry), Strategy: v.strategy(r.Strategy), Level: levelOf(r)}
 	c.Icon, c.Word = chainIcons[c.Level], v.messages.Text("dash.chain."+c.Level)
 	serving := r.Serving()
+	if c.Level == chainOK && serving.Order > 1 {
+		c.Word = v.messages.Text("dash.path", "n", serving.Order)
+	}
 	for i := range r.Lanes {
 		l := &r.Lanes[i]
 		c.Chips = append(c.Chips, v.chip(r, l, l == serving))

@@ -286,3 +286,18 @@ func TestTitleAndIconFollowTheLevel(t *testing.T) {
 		}
 	}
 }
+
+// A chain whose third path serves while the first two wait their turn is in order, and
+// not on its first path.
+func TestTheServingPathIsNamed(t *testing.T) {
+	t.Parallel()
+	a := get(t, over(func() admin.Snapshot {
+		s := healthy()
+		lanes := s.Registries[0].Lanes
+		lanes[0].State, lanes[2].State = lanes[2].State, lanes[0].State
+		return s
+	}), "/")
+	if row := elements(a.tree, "tbody")[0].FirstChild; !strings.Contains(text(row.NextSibling), "docker.io path 3") {
+		t.Errorf("the first row is\n%s", text(row.NextSibling))
+	}
+}

@@ -80,8 +80,9 @@ func (v *speaker) pull(p *traffic.Pull) pullLine {
 
 // A pullsModel is the page of pulls.
 type pullsModel struct {
-	Active []pullLine
-	Recent []pullLine
+	Active  []pullLine // those that ended a moment ago with them
+	Running int        // of them
+	Recent  []pullLine
 }
 
 // maxPulls is how many pulls that are over one page lists.
@@ -95,6 +96,9 @@ func (d *dashboard) pulls(v *visit, recent int) pullsModel {
 	active, over := d.Traffic.Pulls()
 	for i := range active {
 		m.Active = append(m.Active, v.pull(&active[i]))
+		if active[i].State == traffic.StateActive {
+			m.Running++
+		}
 	}
 	for i := range over[:min(len(over), recent)] {
 		m.Recent = append(m.Recent, v.pull(&over[i]))
