@@ -78,10 +78,7 @@ func (f toldFault) tell(t *testing.T) string {
 	}
 	why, next := "", ""
 	if told != "" {
-		why = "a " + en.Text("why."+told)
-		if en.Has("next." + told) {
-			next = en.Text("next."+told, "registry", "docker.io", "upstream", "a", "target", "docker.io a")
-		}
+		why, next = admin.Said(en, "a", told), admin.NextStep(en, told, "docker.io", "a")
 	}
 	alone, beside := verdictOf(en, s, "docker.io"), verdictOf(en, s, "ghcr.io")
 	if f.passes {
