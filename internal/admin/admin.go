@@ -13,6 +13,7 @@ import (
 
 	"github.com/pullchain/pullchain/internal/admin/session"
 	"github.com/pullchain/pullchain/internal/history"
+	"github.com/pullchain/pullchain/internal/warm"
 )
 
 // Sources are what the operator's plane reads, and acts through. What is nil is
@@ -21,10 +22,11 @@ type Sources struct {
 	Snapshot func() Snapshot // called for each request that needs one, by several goroutines at once
 	Cache    Cache
 	Operator Operator
-	Demo     Demo           // of `pullchain demo` alone
-	Events   Events         // of all registries
-	History  *history.Rings // what was seen of each upstream
-	Traffic  Traffic        // what clients asked for and got
+	Demo     Demo            // of `pullchain demo` alone
+	Events   Events          // of all registries
+	History  *history.Rings  // what was seen of each upstream
+	Traffic  Traffic         // what clients asked for and got
+	Warm     *warm.Scheduler // what is fetched ahead of need
 
 	// Pages is what browsers are shown: "/" where the request accepts HTML, and the
 	// paths of pagePaths. The request's context has a [Viewer].

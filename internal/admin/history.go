@@ -6,15 +6,15 @@ import (
 	"github.com/pullchain/pullchain/internal/history"
 )
 
-// historyRoutes are the bars of the dashboard.
-var historyRoutes = []route{{
-	method: http.MethodGet, path: "/api/v1/registries/{registry}/upstreams/{upstream}/history", serve: (*handler).history,
+// historyRoutes are the bars of the dashboard, and what is fetched by a schedule.
+var historyRoutes = append(warmRoutes, route{
+	method: http.MethodGet, path: "/api/v1/registries/{registry}/upstreams/{upstream}/history", serve: upstreamHistory,
 	doc: doc{
 		id: "history", about: "What was seen of an upstream, by its probes and by pulls, in cells of time.", answer: UpstreamHistory{},
 		query:    []param{{"window", "string", "1h (cells of a minute, if nothing is said), 24h (15 minutes) or 30d (6 hours)"}},
 		problems: []string{"unknown_upstream", "bad_request", "not_found"},
 	},
-}}
+})
 
 // UpstreamHistory answers GET /api/v1/registries/{r}/upstreams/{u}/history.
 type UpstreamHistory struct {
@@ -26,9 +26,9 @@ type UpstreamHistory struct {
 	Cells    []history.Cell `json:"cells"`  // oldest first; the last is that of now
 }
 
-// history answers with what was seen of an upstream. One that was just taken out of
+// upstreamHistory answers with what was seen of an upstream. One that was just taken out of
 // the configuration still has a past.
-func (h *handler) history(w http.ResponseWriter, r *http.Request) {
+func upstreamHistory(h *handler, w http.ResponseWriter, r *http.Request) {
 	if h.History == nil {
 		problem(w, r, http.StatusNotFound, "not_found", "there is no history")
 		return

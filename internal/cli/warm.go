@@ -15,16 +15,14 @@ import (
 
 // warmCmd is `cache warm`.
 type warmCmd struct {
-	Images   []string `arg:"" optional:"" name:"image" help:"${help_warm_images}"`
-	File     []string `short:"f" sep:"none" placeholder:"FILE" help:"${help_warm_file}"`
-	Platform string   `placeholder:"OS/ARCH" help:"${help_warm_platform}"`
-	Jobs     int      `short:"j" default:"4" help:"${help_warm_jobs}"`
-	DryRun   bool     `help:"${help_warm_dry_run}"`
-	Mirror   string   `placeholder:"URL" help:"${help_warm_mirror}"`
+	Images    []string `arg:"" optional:"" name:"image" help:"${help_warm_images}"`
+	File      []string `short:"f" sep:"none" placeholder:"FILE" help:"${help_warm_file}"`
+	Platform  string   `placeholder:"OS/ARCH" help:"${help_warm_platform}"`
+	Jobs      int      `short:"j" default:"4" help:"${help_warm_jobs}"`
+	DryRun    bool     `help:"${help_warm_dry_run}"`
+	Mirror    string   `placeholder:"URL" help:"${help_warm_mirror}"`
+	Scheduled bool     `help:"${help_warm_scheduled}"`
 }
-
-// maxJobs is beyond what any upstream lets one client have.
-const maxJobs = 64
 
 // A warmReport is the answer of `cache warm -o json`.
 type warmReport struct {
@@ -37,12 +35,15 @@ type warmReport struct {
 // Run fetches images through the data plane, so that the cache has them. What it
 // has already is not fetched: the same command goes on where one was stopped.
 func (c *warmCmd) Run(ctx context.Context, a *app) error {
+	if c.Scheduled {
+		return c.runScheduled(ctx, a)
+	}
 	platforms, err := warm.ParsePlatforms(c.Platform)
 	if err != nil {
 		return &exitError{exitUsage, fmt.Errorf("--platform: %w", err)}
 	}
-	if c.Jobs < 1 || c.Jobs > maxJobs {
-		return &exitError{exitUsage, fmt.Errorf("--jobs must be from 1 to %d", maxJobs)}
+	if c.Jobs < 1 || c.Jobs > warm.MaxJobs {
+		return &exitError{exitUsage, fmt.Errorf("--jobs must be from 1 to %d", warm.MaxJobs)}
 	}
 	images, err := c.images(a)
 	if err != nil {

@@ -81,6 +81,7 @@ func (c *warmCmd) ownDaemon(a *app, images []warm.Image, address string) (*route
 	// and no client is to find this daemon.
 	cfg.Server = front.Config{Listen: loopbackPort, DrainTimeout: time.Second, Drain: front.DrainRefuse}
 	cfg.Admin = admin.Config{Listen: loopbackPort, StateDir: admin.StateOff}
+	cfg.Warm = nil
 	cfg.Registries = named(cfg.Registries, images)
 	d, err := daemon.New(cfg, daemon.Options{Version: thisBuild().Version})
 	if err != nil {

@@ -29,6 +29,7 @@ func (c *checker) check() {
 	c.egresses(place{}.child("egress"))
 	c.registries(place{}.child("registry"))
 	c.webhooks(place{}.child("notify"))
+	c.warmth(place{}.child("warm"))
 }
 
 // room records the errors that a room's Validate returned. Each begins with the

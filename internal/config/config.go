@@ -22,6 +22,7 @@ import (
 	"github.com/pullchain/pullchain/internal/egress"
 	"github.com/pullchain/pullchain/internal/front"
 	"github.com/pullchain/pullchain/internal/notify"
+	"github.com/pullchain/pullchain/internal/warm"
 	"github.com/pullchain/pullchain/upstreams"
 )
 
@@ -36,6 +37,7 @@ type Config struct {
 	Egress     map[string]egress.Config `toml:"egress"` // by name
 	Registries []Registry               `toml:"registry"`
 	Notify     []notify.Config          `toml:"notify"`
+	Warm       []warm.Config            `toml:"warm"`
 
 	File     string   `toml:"-"` // where it was read from; "embedded" for the default
 	Implied  bool     `toml:"-"` // it names no registry, so those of the embedded configuration are served

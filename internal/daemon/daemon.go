@@ -24,6 +24,7 @@ import (
 	"github.com/pullchain/pullchain/internal/front"
 	"github.com/pullchain/pullchain/internal/metrics"
 	"github.com/pullchain/pullchain/internal/notify"
+	"github.com/pullchain/pullchain/internal/warm"
 )
 
 // Options are what a Daemon needs beside its configuration.
@@ -50,10 +51,10 @@ type Daemon struct {
 	notify  *notify.Notifier
 
 	data      net.Listener
-	operator  []net.Listener // of the operator's plane: TCP, and then the socket if there is one
-	storage   *storage       // from Listen on
-	sampler   *sampler       // from Listen on
-	state     stateDir       // from Listen on
+	operator  []net.Listener  // of the operator's plane: TCP, and then the socket if there is one
+	storage   *storage        // from Listen on
+	sampler   *sampler        // from Listen on
+	warmth    *warm.Scheduler // from Listen on
 	draining  atomic.Bool
 	overrides *overrides
 	probed    probesAsked
@@ -146,10 +147,11 @@ func (d *Daemon) Listen() error {
 	if err != nil {
 		return err // New has made them before
 	}
-	d.state = openStateDir(d.cfg.Admin, d.log)
-	d.loadOverrides(d.state)
+	state := openStateDir(d.cfg.Admin, d.log)
+	d.loadOverrides(state)
 	d.handler.SetRoutes(routes)
-	d.sampler = openHistory(string(d.state), d.log)
+	d.sampler = openHistory(string(state), d.log)
+	d.warmth = d.newWarmth()
 	d.servers.admin = d.adminServer()
 	return nil
 }
@@ -158,6 +160,7 @@ func (d *Daemon) Listen() error {
 // answers are short, or streams that their reader can ask for again.
 func (d *Daemon) adminServer() *http.Server {
 	from := admin.Sources{Snapshot: d.Snapshot, Cache: d.storage.forOperators(), Operator: d, Events: d.chain.Load().events, History: d.sampler.rings, Traffic: d.handler.Traffic()}
+	from.Warm = d.warmth
 	from.Demo = d.opts.Demo
 	from.Streams = new(admin.StreamCounts)
 	from.Metrics = metrics.New(metrics.Sources{Snapshot: d.Snapshot, Traffic: d.handler.Traffic().Counts, Streams: from.Streams, Log: d.log})
@@ -217,6 +220,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 	watching, quit := context.WithCancel(ctx)
 	defer quit()
 	serving.Go(func() { d.notify.Run(watching) })
+	var warming sync.WaitGroup
+	warming.Go(func() { d.warmth.Run(watching) })
 	serving.Go(func() { failed <- d.servers.data.Serve(d.data) })
 	for _, l := range d.operator {
 		serving.Go(func() {
@@ -231,7 +236,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 	case err = <-failed:
 	}
 	stopping := time.Now()
-	quit() // how a daemon that goes stands is no news
+	quit()         // how a daemon that goes stands is no news
+	warming.Wait() // a drain would wait for its pulls
 	d.drain()
 	serving.Wait()
 	d.storage.close(max(minClose, d.cfg.Server.DrainTimeout-time.Since(stopping)))
@@ -332,6 +338,7 @@ func (d *Daemon) Reload(cfg *config.Config) error {
 	if d.handler != nil {
 		d.handler.SetRoutes(routes)
 		d.storage.reload(cfg.Cache)
+		d.warmth.Set(cfg.Warm)
 	}
 	old.close(next)
 	if d.ctx != nil {

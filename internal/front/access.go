@@ -126,6 +126,7 @@ var families = map[string]string{
 	"ko":                   "crane",
 	"kaniko":               "crane",
 	"cosign":               "crane",
+	"pullchain-warm":       "warm", // we ourselves, ahead of need
 }
 
 // clientFamily tells runtimes apart by the first product of their User-Agent:

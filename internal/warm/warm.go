@@ -67,8 +67,9 @@ type Result struct {
 	Digest  digest.Digest `json:"digest"`
 	OK      bool          `json:"ok"`
 	Error   string        `json:"error"`
-	Stale   bool          `json:"stale"` // no upstream could say whether the tag has moved
-	Blobs   int           `json:"blobs"` // all that it needs
+	Skipped string        `json:"skipped,omitempty"` // why it was not asked for at all: one of the Held words
+	Stale   bool          `json:"stale"`             // no upstream could say whether the tag has moved
+	Blobs   int           `json:"blobs"`             // all that it needs
 	Bytes   int64         `json:"bytes"`
 	Fetched int           `json:"fetched_blobs"` // of these, what the cache did not have; with --dry-run, does not
 	New     int64         `json:"fetched_bytes"`
