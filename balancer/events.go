@@ -30,14 +30,14 @@ type Event struct {
 	Registry string    `json:"registry"` // empty where an operator's action is about all of them
 	Upstream string    `json:"upstream"` // of a failover: the one that failed; empty where an operator's action is about all of them
 
-	From  string         `json:"from,omitempty"`  // of a transition: the state before, one of the State words
-	To    string         `json:"to,omitempty"`    // of a transition: the state since At
-	Until *time.Time     `json:"until,omitempty"` // of a transition: when it ends by itself, if that is known
-	Code  pullchain.Code `json:"code,omitempty"`  // why: of the failure behind it; empty for a forced try that was answered
-	Class string         `json:"class,omitempty"` // of a transition: what the gate is closed for; of a forced try: what was asked
+	From  string         `json:"from"`  // of a transition: the state before, one of the State words
+	To    string         `json:"to"`    // of a transition: the state since At
+	Until *time.Time     `json:"until"` // of a transition: when it ends by itself, if that is known
+	Code  pullchain.Code `json:"code"`  // why: of the failure behind it; empty for a forced try that was answered
+	Class string         `json:"class"` // of a transition: what the gate is closed for; of a forced try: what was asked
 
-	Failover *Failover `json:"failover,omitempty"`
-	Override *Override `json:"override,omitempty"`
+	Failover *Failover `json:"failover"`
+	Override *Override `json:"override"`
 }
 
 // A Failover is one request that another upstream answered than the first one

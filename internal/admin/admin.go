@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/pullchain/pullchain/internal/admin/session"
@@ -27,6 +28,9 @@ type Sources struct {
 	History  *history.Rings  // what was seen of each upstream
 	Traffic  Traffic         // what clients asked for and got
 	Warm     *warm.Scheduler // what is fetched ahead of need
+
+	Explainer Explainer
+	Config    func() ConfigDocument // in force
 
 	// Pages is what browsers are shown: "/" where the request accepts HTML, and the
 	// paths of pagePaths. The request's context has a [Viewer].
@@ -105,7 +109,7 @@ func (h *handler) public(at lookup, r *http.Request) bool {
 // healthRoutes are for what watches over the daemon.
 var healthRoutes = []route{
 	{
-		method: http.MethodGet, path: "/-/healthz", serve: (*handler).alive, public: true,
+		method: http.MethodGet, path: "/-/healthz", serve: showAlive, public: true,
 		doc: doc{id: "healthz", about: "Whether the process answers at all.", media: "text/plain"},
 	},
 	{
@@ -117,16 +121,16 @@ var healthRoutes = []route{
 		},
 	},
 	{
-		method: http.MethodGet, path: "/metrics", serve: (*handler).metrics,
+		method: http.MethodGet, path: "/metrics", serve: showMetrics,
 		doc: doc{id: "metrics", about: "Everything that is counted, for Prometheus.", media: "text/plain", problems: []string{"not_found"}},
 	},
 }
 
-// alive answers that the process does.
-func (h *handler) alive(w http.ResponseWriter, r *http.Request) { text(w, r, http.StatusOK, "ok\n") }
+// showAlive answers that the process does.
+func showAlive(h *handler, w http.ResponseWriter, r *http.Request) { text(w, r, http.StatusOK, "ok\n") }
 
-// metrics answers a scrape.
-func (h *handler) metrics(w http.ResponseWriter, r *http.Request) {
+// showMetrics answers a scrape.
+func showMetrics(h *handler, w http.ResponseWriter, r *http.Request) {
 	if h.Metrics == nil {
 		problem(w, r, http.StatusNotFound, "not_found", "there are no metrics here")
 		return
@@ -175,8 +179,10 @@ func pullable(list []Registry) bool {
 	return false
 }
 
-// snapshotRoutes are the daemon as it stands.
-var snapshotRoutes = []route{
+// snapshotRoutes are the daemon as it stands, as a whole and in parts, and what it is.
+var snapshotRoutes = slices.Concat(wholeRoutes, registryRoutes, explainRoutes, aboutRoutes)
+
+var wholeRoutes = []route{
 	{
 		method: http.MethodGet, path: "/api/v1/snapshot", serve: (*handler).json,
 		doc: doc{id: "snapshot", about: "Everything as it stands. With If-None-Match it answers 304 while nothing has happened.", answer: Snapshot{}},
@@ -264,15 +270,18 @@ func text(w http.ResponseWriter, r *http.Request, status int, body string) {
 	send(w, r, status, "text/plain; charset=utf-8", []byte(body))
 }
 
-// problem answers with an error that programs can tell by its code (RFC 9457).
+// A Problem is an error that programs can tell by its code (RFC 9457).
+type Problem struct {
+	Type   string `json:"type"` // "about:blank": the code says it all
+	Title  string `json:"title"`
+	Status int    `json:"status"` // of HTTP
+	Code   string `json:"code"`
+	Detail string `json:"detail"` // in English
+}
+
+// problem answers with a Problem.
 func problem(w http.ResponseWriter, r *http.Request, status int, code, detail string) {
-	body, _ := json.Marshal(struct { // of strings and an int: it cannot fail
-		Type   string `json:"type"`
-		Title  string `json:"title"`
-		Status int    `json:"status"`
-		Code   string `json:"code"`
-		Detail string `json:"detail"`
-	}{"about:blank", http.StatusText(status), status, code, detail})
+	body, _ := json.Marshal(Problem{"about:blank", http.StatusText(status), status, code, detail}) // it cannot fail
 	send(w, r, status, "application/problem+json", append(body, '\n'))
 }
 

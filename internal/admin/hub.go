@@ -35,6 +35,7 @@ type hub struct {
 	wake    chan struct{} // closed when there is something new
 	verdict Verdict       // of the last look
 	changes uint64        // how often the verdict has changed; 0 before the first look
+	pulls   uint64        // of the last change of what clients pull; 0 before one is seen
 }
 
 // StreamCounts count the readers of events, for metrics. The zero value is ready.
@@ -86,6 +87,9 @@ func (b *hub) join() bool {
 			w.done.Go(func() { b.await(ctx, seq, happened) })
 		}
 		w.done.Go(func() { b.look(ctx, happened) })
+		if b.from.Traffic != nil {
+			w.done.Go(func() { b.awaitPulls(ctx) })
+		}
 	}
 	return true
 }
@@ -116,6 +120,25 @@ func (b *hub) await(ctx context.Context, seq uint64, happened chan<- struct{}) {
 		default: // the last one is not yet looked at
 		}
 		if !pause(ctx, wakeGap) {
+			return
+		}
+	}
+}
+
+// awaitPulls wakes the readers for what changes of pulls, twice a second at most.
+func (b *hub) awaitPulls(ctx context.Context) {
+	var seen uint64
+	for {
+		n, err := b.from.Traffic.Changed(ctx, seen)
+		if err != nil {
+			return
+		}
+		seen = n
+		b.mu.Lock()
+		b.pulls = n
+		b.mu.Unlock()
+		b.signal()
+		if !pause(ctx, lookGap) {
 			return
 		}
 	}
@@ -160,12 +183,19 @@ func (b *hub) signal() {
 	b.wake = make(chan struct{})
 }
 
-// news returns what is closed when there is something newer than what the reader sees
-// after this call, and the verdict with its number.
-func (b *hub) news() (wake <-chan struct{}, v Verdict, changes uint64) {
+// news is what a hub has for its readers beside the events of lanes.
+type news struct {
+	wake    <-chan struct{} // closed when there is something newer
+	verdict Verdict
+	changes uint64 // of the verdict
+	pulls   uint64 // number of the last change
+}
+
+// news returns what there is now.
+func (b *hub) news() news {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.wake, b.verdict, b.changes
+	return news{b.wake, b.verdict, b.changes, b.pulls}
 }
 
 // pause waits, and reports whether it was not interrupted.

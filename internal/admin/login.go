@@ -16,18 +16,18 @@ import (
 // programs send the token with each request.
 var browserRoutes = []route{
 	{
-		method: http.MethodGet, path: "/login", serve: (*handler).askLogin, public: true,
+		method: http.MethodGet, path: "/login", serve: askLogin, public: true,
 		doc: doc{id: "loginPage", about: "The page that asks a browser for the token.", media: "text/html", query: []param{{"back", "string", "the path to go on to"}}},
 	},
 	{
-		method: http.MethodPost, path: "/login", serve: (*handler).login, public: true, form: true,
+		method: http.MethodPost, path: "/login", serve: logIn, public: true, form: true,
 		doc: doc{
 			id: "login", about: "Takes the token of a form and gives a cookie for it. After five wrong ones within a minute an address has to wait.", body: loginForm{},
 			media: "text/html", problems: []string{"bad_request", "cross_origin", "not_found"},
 		},
 	},
 	{
-		method: http.MethodPost, path: "/logout", serve: (*handler).logout, form: true,
+		method: http.MethodPost, path: "/logout", serve: logOut, form: true,
 		doc: doc{id: "logout", about: "Ends the login of a browser.", body: logoutForm{}, media: "text/html", problems: []string{"bad_request", "cross_origin", "csrf"}},
 	},
 }
@@ -58,22 +58,22 @@ type smallPage struct {
 
 // askLogin shows the page that asks for the token. Without one there is nothing to
 // ask for.
-func (h *handler) askLogin(w http.ResponseWriter, r *http.Request) {
+func askLogin(h *handler, w http.ResponseWriter, r *http.Request) {
 	back := localPath(r.URL.Query().Get("back"))
 	if h.cfg.open() || h.loggedIn(r) {
 		http.Redirect(w, r, back, http.StatusSeeOther)
 		return
 	}
-	h.showLogin(w, r, http.StatusOK, "", back)
+	showLogin(h, w, r, http.StatusOK, "", back)
 }
 
-func (h *handler) showLogin(w http.ResponseWriter, r *http.Request, status int, note, back string) {
+func showLogin(h *handler, w http.ResponseWriter, r *http.Request, status int, note, back string) {
 	m := languageOf(r)
 	show(w, r, status, "login", smallPage{m, m.Text("login.title"), note, back})
 }
 
-// login takes a token and begins a login.
-func (h *handler) login(w http.ResponseWriter, r *http.Request) {
+// logIn takes a token and begins a login.
+func logIn(h *handler, w http.ResponseWriter, r *http.Request) {
 	switch {
 	case h.cfg.open():
 		problem(w, r, http.StatusNotFound, "not_found", "there is no token, and so no login")
@@ -87,21 +87,21 @@ func (h *handler) login(w http.ResponseWriter, r *http.Request) {
 	back, m := localPath(r.PostForm.Get("back")), languageOf(r)
 	if wait := h.tries.Wait(addrOf(r)); wait > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int((wait+time.Second-1)/time.Second)))
-		h.showLogin(w, r, http.StatusTooManyRequests, m.Text("login.wait", "wait", Wait(m, wait)), back)
+		showLogin(h, w, r, http.StatusTooManyRequests, m.Text("login.wait", "wait", Wait(m, wait)), back)
 		return
 	}
 	if !h.isToken(r.PostForm.Get("token")) {
 		h.tries.Wrong(addrOf(r))
 		challenge(w)
-		h.showLogin(w, r, http.StatusUnauthorized, m.Text("login.wrong"), back)
+		showLogin(h, w, r, http.StatusUnauthorized, m.Text("login.wrong"), back)
 		return
 	}
 	http.SetCookie(w, cookie(r, sessionCookie, h.sessions.Begin(), int(session.Life.Seconds())))
 	http.Redirect(w, r, back, http.StatusSeeOther)
 }
 
-// logout ends a login.
-func (h *handler) logout(w http.ResponseWriter, r *http.Request) {
+// logOut ends a login.
+func logOut(h *handler, w http.ResponseWriter, r *http.Request) {
 	if !h.ourForm(w, r) {
 		return
 	}

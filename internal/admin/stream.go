@@ -28,17 +28,18 @@ const (
 	eventHello   = "hello"   // the first: from which number on there will be events
 	eventReset   = "reset"   // events that the reader has not seen are no longer kept
 	eventVerdict = "verdict" // the summary has changed
+	eventPulls   = "pulls"   // what clients pull has changed
 )
 
 // topics are what a stream can be asked for.
-var topics = []string{string(balancer.KindTransition), string(balancer.KindFailover), string(balancer.KindForced), eventVerdict}
+var topics = []string{string(balancer.KindTransition), string(balancer.KindFailover), string(balancer.KindForced), string(balancer.KindOverride), eventVerdict, eventPulls}
 
 // StreamEvent is one event of GET /api/v1/events as a line of JSON. As an event stream the
 // same is in the fields event, id and data.
 type StreamEvent struct {
 	Event string `json:"event"`
 	ID    uint64 `json:"id"`   // to go on from, by Last-Event-ID or since; 0: it is of no number
-	Data  any    `json:"data"` // a StreamStart, a balancer's Event or a Verdict
+	Data  any    `json:"data"` // a StreamStart, a balancer's Event, a Verdict or a PullsChanged
 }
 
 // StreamStart is the data of "hello" and "reset".
@@ -47,15 +48,26 @@ type StreamStart struct {
 	Seq    uint64 `json:"seq"`    // of the last event before
 }
 
+// PullsChanged is the data of "pulls": that GET /api/v1/pulls has something new. It comes
+// twice a second at most.
+type PullsChanged struct {
+	Changes uint64 `json:"changes"` // number of the last change
+}
+
 // Verdict is the data of "verdict".
 type Verdict struct {
-	Level    string `json:"level"`
-	Text     string `json:"text"` // in English
-	Draining bool   `json:"draining"`
+	Level    string   `json:"level"`
+	Text     string   `json:"text"` // in English
+	Draining bool     `json:"draining"`
+	Warnings []string `json:"warnings"` // their ids
 }
 
 func verdictOf(s Snapshot) Verdict {
-	return Verdict{Level: s.Summary.Level, Text: s.Summary.Text, Draining: s.Draining}
+	v := Verdict{Level: s.Summary.Level, Text: s.Summary.Text, Draining: s.Draining, Warnings: []string{}}
+	for _, w := range s.Warnings {
+		v.Warnings = append(v.Warnings, w.ID)
+	}
+	return v
 }
 
 const (
@@ -100,6 +112,7 @@ type stream struct {
 	out     *http.ResponseController
 	w       http.ResponseWriter
 	changes uint64 // of the verdict that was sent last
+	pulls   uint64 // the change of pulls that was sent last
 }
 
 // events streams what happens until the reader leaves, or is too slow. It is refused to
@@ -181,26 +194,35 @@ func (s *stream) run(ctx context.Context, b *hub) {
 	first := s.begin()
 	for {
 		// Before it is looked at what there is: what comes in between wakes again.
-		wake, verdict, changes := b.news()
+		now := b.news()
 		batch := s.batch(first)
-		if slices.Contains(s.topics, eventVerdict) && changes != s.changes && changes > 0 {
-			s.changes = changes
-			s.write(&batch, eventVerdict, 0, verdict)
-		}
+		s.tell(&batch, now)
 		if batch.Len() > 0 && !s.flush(batch.Bytes()) {
 			return
 		}
-		if !s.follow && (changes > 0 || !slices.Contains(s.topics, eventVerdict)) {
+		if !s.follow && (now.changes > 0 || !slices.Contains(s.topics, eventVerdict)) {
 			return
 		}
 		first = nil
 		select {
-		case <-wake:
+		case <-now.wake:
 		case <-beat.C:
 			first = s.beat()
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// tell adds what is new of the daemon as a whole.
+func (s *stream) tell(batch *bytes.Buffer, now news) {
+	if slices.Contains(s.topics, eventVerdict) && now.changes != s.changes && now.changes > 0 {
+		s.changes = now.changes
+		s.write(batch, eventVerdict, 0, now.verdict)
+	}
+	if slices.Contains(s.topics, eventPulls) && now.pulls != s.pulls {
+		s.pulls = now.pulls
+		s.write(batch, eventPulls, 0, PullsChanged{now.pulls})
 	}
 }
 

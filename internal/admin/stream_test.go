@@ -469,3 +469,20 @@ func (w *stuckWriter) Write([]byte) (int, error) {
 	w.writes++
 	return 0, os.ErrDeadlineExceeded // as a connection's
 }
+
+// What clients pull is told as a change, to be asked for.
+func TestStreamPulls(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := admin.New(admin.Config{}, admin.Sources{Snapshot: snapshot, Traffic: used()})
+		f := follow(t, h, "/api/v1/events?topics=pulls")
+		defer f.stop()
+		if got := f.next(); got != "hello - 0" {
+			t.Fatalf("it begins with %q", got)
+		}
+		time.Sleep(time.Second)
+		if got := f.next(); !strings.HasPrefix(got, "pulls - ") {
+			t.Errorf("after a pull: %q", got)
+		}
+	})
+}

@@ -19,8 +19,8 @@ type UpstreamChanged struct {
 var upstreamRoutes = []route{{
 	method: http.MethodPost, path: "/api/v1/upstream:reset", serve: (*handler).reset,
 	doc: doc{
-		id: "upstreamReset", about: "Forgets what was learnt of an upstream. The same as the action reset of the upstream itself.",
-		body: UpstreamRequest{}, answer: UpstreamChanged{}, problems: []string{"bad_request", "unknown_registry", "unknown_upstream", "internal"},
+		id: "resetUpstream", about: "Forgets what was learnt of an upstream. The same as the action reset of the upstream itself.",
+		body: UpstreamRequest{}, answer: UpstreamChanged{}, problems: []string{"bad_request", "unknown_registry", "unknown_upstream", "not_found", "internal"},
 	},
 }}
 

@@ -36,6 +36,8 @@ type grammar struct {
 	Status   statusCmd   `cmd:"" help:"${help_status}"`
 	Pulls    pullsCmd    `cmd:"" help:"${help_pulls}"`
 	Why      whyCmd      `cmd:"" help:"${help_why}"`
+	Explain  explainCmd  `cmd:"" help:"${help_explain}"`
+	Events   eventsCmd   `cmd:"" help:"${help_events}"`
 	Cache    cacheCmd    `cmd:"" help:"${help_cache}"`
 	Upstream upstreamCmd `cmd:"" help:"${help_upstream}"`
 	Notify   notifyCmd   `cmd:"" help:"${help_notify}"`
@@ -48,7 +50,7 @@ type globals struct {
 	ConfigFile string `name:"config" short:"c" placeholder:"FILE" help:"${help_flag_config}"`
 	Addr       string `placeholder:"HOST:PORT|unix:PATH" help:"${help_flag_addr}"`
 	TokenFile  string `placeholder:"FILE" help:"${help_flag_token_file}"`
-	Output     string `short:"o" enum:"table,json" default:"table" help:"${help_flag_output}"`
+	Output     string `short:"o" enum:"table,json,jsonl" default:"table" help:"${help_flag_output}"`
 	NoColor    bool   `help:"${help_flag_no_color}"`
 	Lang       string `placeholder:"en|zh" help:"${help_flag_lang}"`
 }
@@ -57,6 +59,7 @@ type globals struct {
 type app struct {
 	Program
 	flags    globals
+	lines    bool // -o jsonl: a document is one line
 	messages *messages.Catalogue
 }
 
@@ -112,6 +115,9 @@ func Run(ctx context.Context, p Program) int {
 		return exitUsage
 	}
 	a.flags = g.globals
+	if a.flags.Output == "jsonl" {
+		a.flags.Output, a.lines = "json", true
+	}
 	return a.codeOf(ctx, parsed.Run())
 }
 

@@ -3,24 +3,12 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
-	"runtime"
-	"runtime/debug"
-	"strings"
+
+	"github.com/pullchain/pullchain/internal/admin"
 )
 
 // versionCmd is `version`.
 type versionCmd struct{}
-
-// A build is what the binary knows of its own making.
-type build struct {
-	Schema   int    `json:"schema"`
-	Version  string `json:"version"`
-	Revision string `json:"revision"` // empty if it was not built from a checkout
-	Time     string `json:"time"`     // of the revision
-	Modified bool   `json:"modified"` // the checkout had changes
-	Go       string `json:"go"`
-	Platform string `json:"platform"`
-}
 
 // Run prints what this binary is.
 func (versionCmd) Run(a *app) error {
@@ -39,34 +27,15 @@ func (versionCmd) Run(a *app) error {
 	return nil
 }
 
-// thisBuild reads what the Go command has left in the binary, so that no build script
-// has to pass a version in. "go run" and tests leave no version: that is "devel".
-func thisBuild() build {
-	b := build{Schema: 1, Version: "devel", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return b
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		b.Version = strings.TrimPrefix(v, "v")
-	}
-	for _, s := range info.Settings {
-		switch s.Key {
-		case "vcs.revision":
-			b.Revision = s.Value
-		case "vcs.time":
-			b.Time = s.Value
-		case "vcs.modified":
-			b.Modified = s.Value == "true"
-		}
-	}
-	return b
-}
+// thisBuild is what this binary is.
+func thisBuild() admin.Build { return admin.ThisBuild() }
 
 // json writes v for programs.
 func (a *app) json(v any) error {
 	e := json.NewEncoder(a.Stdout)
-	e.SetIndent("", "  ")
+	if !a.lines {
+		e.SetIndent("", "  ")
+	}
 	e.SetEscapeHTML(false)
 	return e.Encode(v)
 }

@@ -39,9 +39,10 @@ type Config struct {
 	Notify     []notify.Config          `toml:"notify"`
 	Warm       []warm.Config            `toml:"warm"`
 
-	File     string   `toml:"-"` // where it was read from; "embedded" for the default
-	Implied  bool     `toml:"-"` // it names no registry, so those of the embedded configuration are served
-	Warnings []string `toml:"-"` // what is allowed but should not be so
+	File     string         `toml:"-"` // where it was read from; "embedded" for the default
+	Lines    map[string]int `toml:"-"` // where in File each key stands, for Settings
+	Implied  bool           `toml:"-"` // it names no registry, so those of the embedded configuration are served
+	Warnings []string       `toml:"-"` // what is allowed but should not be so
 }
 
 // Log says what is logged, and how.
@@ -100,7 +101,7 @@ func Default() *Config {
 	if err != nil {
 		panic(fmt.Sprintf("the embedded configuration: %v", err)) // a test reads it
 	}
-	c.Implied = true
+	c.Implied, c.Lines = true, nil // no line of that file is one that people can change
 	return c
 }
 
@@ -135,6 +136,7 @@ func parse(name string, data []byte, env func(string) (string, bool), open opene
 	c.check()
 	cfg.fillCache()
 	cfg.Warnings = doc.remarks()
+	cfg.Lines = doc.lines()
 	if err := doc.err(); err != nil {
 		return nil, err
 	}

@@ -99,6 +99,18 @@ func (d *document) position(key string) position {
 	return position{}
 }
 
+// lines returns the line of every key.
+func (d *document) lines() map[string]int {
+	var out map[string]int // nil for a file without any, which is as good as none
+	if len(d.places) > 0 {
+		out = make(map[string]int, len(d.places))
+	}
+	for key, at := range d.places {
+		out[key] = at.line
+	}
+	return out
+}
+
 // has reports whether the file says something at p.
 func (d *document) has(p place) bool { _, ok := d.places[p.key]; return ok }
 

@@ -24,23 +24,30 @@ import (
 func (c *Config) Show(w io.Writer, effective bool) error {
 	shown := *c
 	if effective {
-		shown.Notify = slices.Clone(c.Notify)
-		for i := range shown.Notify {
-			shown.Notify[i] = shown.Notify[i].WithDefaults()
-		}
-		shown.Registries = slices.Clone(c.Registries)
-		for i := range shown.Registries {
-			r := &shown.Registries[i]
-			r.Upstreams = slices.Clone(r.Upstreams)
-			for j := range r.Upstreams {
-				r.Upstreams[j].effective()
-			}
-		}
+		shown = c.effective()
 	}
 	var p printer
 	p.table("", "", reflect.ValueOf(shown))
 	_, err := w.Write(bytes.TrimLeft(p.out.Bytes(), "\n"))
 	return err
+}
+
+// effective returns a copy of c with the defaults of its upstreams filled in.
+func (c *Config) effective() Config {
+	shown := *c
+	shown.Notify = slices.Clone(c.Notify)
+	for i := range shown.Notify {
+		shown.Notify[i] = shown.Notify[i].WithDefaults()
+	}
+	shown.Registries = slices.Clone(c.Registries)
+	for i := range shown.Registries {
+		r := &shown.Registries[i]
+		r.Upstreams = slices.Clone(r.Upstreams)
+		for j := range r.Upstreams {
+			r.Upstreams[j].effective()
+		}
+	}
+	return shown
 }
 
 // effective sets the defaults that are one value each.

@@ -63,6 +63,7 @@ password_file = "päss/word"
 		if err != nil {
 			t.Fatalf("%s, shown as\n%s\n%v", name, b.String(), err)
 		}
+		before.Lines, after.Lines = nil, nil // which move
 		if d := cmp.Diff(before, after); d != "" {
 			t.Errorf("%s (-before +after):\n%s", name, d)
 		}

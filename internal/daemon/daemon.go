@@ -162,6 +162,7 @@ func (d *Daemon) adminServer() *http.Server {
 	from := admin.Sources{Snapshot: d.Snapshot, Cache: d.storage.forOperators(), Operator: d, Events: d.chain.Load().events, History: d.sampler.rings, Traffic: d.handler.Traffic()}
 	from.Warm = d.warmth
 	from.Demo = d.opts.Demo
+	from.Explainer, from.Config = &explainer{daemon: d}, d.Config
 	from.Streams = new(admin.StreamCounts)
 	from.Metrics = metrics.New(metrics.Sources{Snapshot: d.Snapshot, Traffic: d.handler.Traffic().Counts, Streams: from.Streams, Log: d.log})
 	from.Pages = dashboard.New(from)
