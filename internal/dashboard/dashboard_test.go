@@ -43,6 +43,7 @@ func TestHomeReads(t *testing.T) {
 var pages = []string{
 	"/", "/nosuch", "/r/docker.io", "/r/docker.io/u/docker-hub", "/r/docker.io/u/docker-hub?window=24h", "/r/nosuch", "/events", "/events?kind=failover&q=alpine", "/cache", "/cache?q=secret",
 	"/setup", "/setup?runtime=podman", "/pulls", "/pulls/a1", "/pulls/r1", "/requests/q1", "/requests/q3", "/requests/nosuch", "/clients",
+	"/explain", "/explain?image=alpine:3.20", "/explain?image=alpine:3.20&digests=1", "/explain?image=%3Cb%3E",
 }
 
 // maxPage is what a page may weigh without its charts.

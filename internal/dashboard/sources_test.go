@@ -8,6 +8,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/internal/admin"
 	"github.com/pullchain/pullchain/internal/cache"
@@ -17,7 +18,7 @@ import (
 // sources are all that a daemon gives, over one snapshot of it.
 func sources(snapshot func() admin.Snapshot) admin.Sources {
 	s := snapshot()
-	return admin.Sources{Snapshot: snapshot, History: pastOf(s), Events: events(eventsOf(s)), Cache: keeper{}, Traffic: busyDay(), Operator: idle{}}
+	return admin.Sources{Snapshot: snapshot, History: pastOf(s), Events: events(eventsOf(s)), Cache: keeper{}, Traffic: busyDay(), Operator: idle{}, Explainer: knowing{}}
 }
 
 // pastOf is what was seen of the lanes: a quarter of an hour ago they came into their
@@ -83,6 +84,32 @@ func eventsOf(s admin.Snapshot) []balancer.Event {
 		}
 	}
 	return out
+}
+
+// knowing explains one image.
+type knowing struct{}
+
+func (knowing) Explain(_ context.Context, image string) (admin.Explanation, error) {
+	if image != "alpine:3.20" {
+		return admin.Explanation{}, admin.ErrNoImage
+	}
+	return admin.Explanation{
+		Image: image, Name: "docker.io/library/alpine:3.20", Registry: "docker.io", Repo: "library/alpine", Tag: "3.20", Served: true, Strategy: balancer.Ordered,
+		Candidates: []admin.Candidate{
+			{Candidate: balancer.Candidate{Upstream: "cf-worker", Turn: 1}, State: balancer.StateServing, Via: "direct", Trust: "resolve"},
+			{Candidate: balancer.Candidate{Upstream: "mirror-x", Turn: 2}, State: balancer.StateStandby, Via: "direct", Trust: "resolve"},
+			{Candidate: balancer.Candidate{Upstream: "docker-hub", Gate: "cooldown", Code: pullchain.CodeQuota, Until: in(14 * time.Minute)}, State: balancer.StateCooling, Via: "home", Trust: "resolve"},
+		},
+		Cache: &cache.Holding{Digest: digest.FromString("a"), Confirmed: in(-3 * time.Minute), Manifest: true, Objects: 3, Bytes: 3 << 20},
+		Forms: []admin.ClientForm{{Form: "default", Path: "/v2/library/alpine/manifests/3.20", Pull: "docker pull alpine:3.20"}, {Form: "path", Path: "/v2/docker.io/library/alpine/manifests/3.20", Pull: "docker pull 127.0.0.1:5151/docker.io/library/alpine:3.20"}},
+	}, nil
+}
+
+func (knowing) Digests(context.Context, string) ([]admin.UpstreamDigest, error) {
+	return []admin.UpstreamDigest{
+		{Upstream: "docker-hub", Code: pullchain.CodeQuota, Error: "429 Too Many Requests", MS: 40},
+		{Upstream: "cf-worker", Digest: digest.FromString("a"), MS: 210}, {Upstream: "mirror-x", Digest: digest.FromString("b"), MS: 95},
+	}, nil
 }
 
 // idle is an operator that has nothing to do: pages have forms, and post none.

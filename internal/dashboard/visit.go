@@ -30,6 +30,7 @@ type visit struct {
 	id       string // that the address names
 	viewer   admin.Viewer
 	ctx      context.Context // of the request
+	foreign  bool            // a page of another site made the request
 }
 
 // The settings that a browser keeps for us. They are not secret, and say nothing of
@@ -45,7 +46,7 @@ const (
 func (d *dashboard) visit(w http.ResponseWriter, r *http.Request) *visit {
 	q := r.URL.Query()
 	v := &visit{Language: language(w, r, q), Theme: theme(w, r, q), Path: r.URL.Path, Snapshot: d.Sources.Snapshot(), status: http.StatusOK, query: q, host: r.Host,
-		registry: r.PathValue("registry"), upstream: r.PathValue("upstream"), id: r.PathValue("id"), viewer: admin.ViewerOf(r.Context()), ctx: r.Context()}
+		registry: r.PathValue("registry"), upstream: r.PathValue("upstream"), id: r.PathValue("id"), viewer: admin.ViewerOf(r.Context()), ctx: r.Context(), foreign: isForeign(r)}
 	v.speaker = speaker{messages.In(v.Language), v.Snapshot.Now}
 	v.Tag = v.Language
 	if v.Language == messages.Chinese {
@@ -62,6 +63,15 @@ func (d *dashboard) visit(w http.ResponseWriter, r *http.Request) *visit {
 func (v *visit) wants(part string) bool {
 	asked := v.query.Get("fragment")
 	return asked == "" || slices.Contains(strings.Split(asked, ","), part)
+}
+
+// isForeign reports whether a page of another site made a request: what costs something
+// must not be had by a link from elsewhere.
+func isForeign(r *http.Request) bool {
+	post := *r
+	post.Method = http.MethodPost // a GET would be let through
+	var others http.CrossOriginProtection
+	return others.Check(&post) != nil
 }
 
 // language decides by ?lang, the cookie and Accept-Language, in this order.
@@ -145,7 +155,7 @@ type link struct {
 // Nav are the pages.
 func (v *visit) Nav() []link {
 	pages := []struct{ path, key string }{
-		{"/", "dash.nav_home"}, {"/pulls", "dash.nav_pulls"}, {"/clients", "dash.nav_clients"}, {"/events", "dash.nav_events"}, {"/cache", "dash.nav_cache"}, {"/setup", "dash.nav_setup"},
+		{"/", "dash.nav_home"}, {"/pulls", "dash.nav_pulls"}, {"/clients", "dash.nav_clients"}, {"/events", "dash.nav_events"}, {"/cache", "dash.nav_cache"}, {"/explain", "dash.nav_explain"}, {"/setup", "dash.nav_setup"},
 	}
 	var out []link
 	for _, p := range pages {
