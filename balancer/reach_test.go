@@ -188,9 +188,9 @@ func TestMemoryOfNo(t *testing.T) {
 		asked(byDigest, 1) // of another method
 		asked(byDigest, 0)
 		for range 4 { // where no lane has it, an answer that is older is no answer
-			time.Sleep(2*time.Second - 1)
+			time.Sleep(2*time.Second - time.Nanosecond)
 			asked(byDigest, 0)
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			asked(byDigest, 1)
 		}
 	})

@@ -104,8 +104,7 @@ func TestSecretsStayIn(t *testing.T) {
 func TestRedirects(t *testing.T) {
 	t.Parallel()
 	other := newReceiver(t, says(200, "ok"))
-	var r *receiver
-	r = newReceiver(t, func(w http.ResponseWriter, req *http.Request) {
+	r := newReceiver(t, func(w http.ResponseWriter, req *http.Request) {
 		switch req.URL.Path {
 		case "/same":
 			http.Redirect(w, req, "/here", http.StatusPermanentRedirect)
