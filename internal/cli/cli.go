@@ -43,6 +43,9 @@ type grammar struct {
 	Notify   notifyCmd   `cmd:"" help:"${help_notify}"`
 	Config   configCmd   `cmd:"" help:"${help_config}"`
 	Version  versionCmd  `cmd:"" help:"${help_version}"`
+
+	Completion completionCmd `cmd:"" help:"${help_completion}"`
+	Man        manCmd        `cmd:"" hidden:"" help:"${help_man}"`
 }
 
 // globals are the flags of every command.
@@ -81,7 +84,7 @@ func Main() int {
 
 // Run runs a command line and returns its exit code. ctx ends it.
 func Run(ctx context.Context, p Program) int {
-	a := &app{Program: p, messages: messages.Of(langOf(p.Args), p.Getenv)}
+	a := &app{Program: p, messages: messages.Of(flagOf(p.Args, "--lang"), p.Getenv)}
 	var g grammar
 	exited := false
 	parser, err := kong.New(&g,
@@ -96,6 +99,9 @@ func Run(ctx context.Context, p Program) int {
 	)
 	if err != nil {
 		panic(err) // the grammar is wrong; every test finds it
+	}
+	if completeLine(ctx, a, parser) {
+		return exitOK
 	}
 	// Without a command there is help, and an exit code of its own: a script that
 	// lost its arguments must not look successful.
@@ -121,15 +127,17 @@ func Run(ctx context.Context, p Program) int {
 	return a.codeOf(ctx, parsed.Run())
 }
 
-// langOf finds --lang before the command line is parsed, because the help texts
-// depend on it.
-func langOf(args []string) string {
+// flagOf finds a flag, by one of its names, in a command line that is not parsed yet:
+// the help texts depend on --lang.
+func flagOf(args []string, names ...string) string {
 	for i, arg := range args {
-		if value, ok := strings.CutPrefix(arg, "--lang="); ok {
-			return value
-		}
-		if arg == "--lang" && i+1 < len(args) {
-			return args[i+1]
+		for _, name := range names {
+			if value, ok := strings.CutPrefix(arg, name+"="); ok {
+				return value
+			}
+			if arg == name && i+1 < len(args) {
+				return args[i+1]
+			}
 		}
 	}
 	return ""

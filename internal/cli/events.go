@@ -20,7 +20,7 @@ import (
 // eventsCmd is `events`.
 type eventsCmd struct {
 	Follow   bool   `short:"f" help:"${help_events_follow}"`
-	Registry string `short:"r" placeholder:"NAME" help:"${help_events_registry}"`
+	Registry string `short:"r" placeholder:"NAME" names:"registry" help:"${help_events_registry}"`
 	Topics   string `placeholder:"LIST" help:"${help_events_topics}"`
 }
 

@@ -13,7 +13,7 @@ import (
 
 // statusCmd is `status`.
 type statusCmd struct {
-	Registry string `arg:"" optional:"" help:"${help_status_registry}"`
+	Registry string `arg:"" optional:"" names:"registry" help:"${help_status_registry}"`
 	Watch    bool   `short:"w" help:"${help_status_watch}"`
 	Check    bool   `help:"${help_status_check}"`
 }

@@ -53,12 +53,12 @@ type closingFlags struct {
 
 // oneUpstream is the argument that names an upstream.
 type oneUpstream struct {
-	What string `arg:"" name:"registry/name" help:"${help_upstream_what}"`
+	What string `arg:"" name:"registry/name" names:"upstream" help:"${help_upstream_what}"`
 }
 
 // oneRegistry is the argument that names a registry.
 type oneRegistry struct {
-	Registry string `arg:"" help:"${help_upstream_registry}"`
+	Registry string `arg:"" names:"registry" help:"${help_upstream_registry}"`
 }
 
 // A task is one action on its way to the daemon.
@@ -165,7 +165,7 @@ func (c *upstreamOrderCmd) Run(ctx context.Context, a *app) error {
 
 // upstreamProbeCmd is `upstream probe`.
 type upstreamProbeCmd struct {
-	What string `arg:"" name:"registry[/name]" help:"${help_upstream_probed}"`
+	What string `arg:"" name:"registry[/name]" names:"registry upstream" help:"${help_upstream_probed}"`
 	reasonFlag
 }
 

@@ -14,7 +14,7 @@ import (
 
 // upstreamListCmd is `upstream list`.
 type upstreamListCmd struct {
-	Registry string `arg:"" optional:"" help:"${help_status_registry}"`
+	Registry string `arg:"" optional:"" names:"registry" help:"${help_status_registry}"`
 }
 
 // A listedUpstream is one of the answer of `upstream list -o json`.
