@@ -242,7 +242,7 @@ func TestAttackTerminal(t *testing.T) {
 		r.Host = "127.0.0.1:5152"
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, r)
-		if strings.ContainsAny(w.Body.String(), "\x1b\a\r\x9b") {
+		if strings.ContainsAny(w.Body.String(), "\x1b\a\r\u009b") {
 			t.Errorf("%s steers the terminal: %q", path, w.Body)
 		}
 	}

@@ -124,6 +124,9 @@ func Run(ctx context.Context, p Program) int {
 	if a.flags.Output == "jsonl" {
 		a.flags.Output, a.lines = "json", true
 	}
+	if a.flags.Output == "table" && wrapped[strings.Fields(parsed.Command())[0]] {
+		a.Stdout = wrap(a.Stdout)
+	}
 	return a.codeOf(ctx, parsed.Run())
 }
 
