@@ -49,6 +49,23 @@ func rollUp(m *messages.Catalogue, chains []balancer.Snapshot, now time.Time, wa
 	return told, out
 }
 
+// noneServed returns a sentence for each of chains that has a path and of which clients get
+// nothing all the same.
+func noneServed(m *messages.Catalogue, chains []rolledUp, now time.Time, warnings []diagnose.Warning) []string {
+	var out []string
+	for _, c := range chains {
+		if c.told || Standing(c.Snapshot) == Unreachable {
+			continue
+		}
+		for _, w := range warnings {
+			if w.Code == diagnose.PullsFailing && slices.Contains(w.Affects, c.Registry) {
+				out = append(out, m.Text("summary.failing", "cause", w.Title(m, now)))
+			}
+		}
+	}
+	return out
+}
+
 // mayServe reports whether a lane can be asked what a tag names.
 func mayServe(l balancer.LaneSnapshot) bool { return l.Trust != "pull" && !outOfOrderStates[l.State] }
 

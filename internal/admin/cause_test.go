@@ -60,3 +60,37 @@ func TestJudgeByCause(t *testing.T) {
 		}
 	}
 }
+
+// That clients get nothing is told first of a registry that has a path, and not at all of
+// one that has none, which says more.
+func TestJudgePullsFailing(t *testing.T) {
+	t.Parallel()
+	serving := lane(1, "hub", balancer.StateServing, "", 0)
+	fails := func(registry string) diagnose.Warning {
+		return diagnose.Warning{ID: diagnose.PullsFailing + ":" + registry, Code: diagnose.PullsFailing, Severity: diagnose.Critical, Affects: []string{registry},
+			Values: map[string]string{"registry": registry, "requests": "6", "repositories": "2", "repository": "library/alpine", "code": "auth_token"}}
+	}
+	ails := chain("docker.io", true, lane(1, "hub", balancer.StateDegraded, pullchain.CodeStall, 0))
+	fine := chain("ghcr.io", true, serving)
+	for _, tt := range []struct {
+		name   string
+		chains []balancer.Snapshot
+		level  string
+		en, zh string
+	}{
+		{"nothing else is wrong", []balancer.Snapshot{chain("docker.io", true, serving), fine}, "degraded",
+			"2 of 2 registries pullable. Pulls from docker.io fail: all of the last 6 requests, for 2 different images; the last one: auth_token.",
+			"2 个仓库中 2 个可拉取。从 docker.io 拉取失败：最近 6 个请求全部失败，涉及 2 个不同的镜像；最后一次：auth_token。"},
+		{"before what is said of lanes, however much that is", []balancer.Snapshot{chain("a.io", false), chain("b.io", false), chain("c.io", false), ails}, "degraded",
+			"1 of 4 registries pullable. Pulls from docker.io fail: all of the last 6 requests, for 2 different images; the last one: auth_token. a.io has no path. b.io has no path. And 2 more.",
+			"4 个仓库中 1 个可拉取。从 docker.io 拉取失败：最近 6 个请求全部失败，涉及 2 个不同的镜像；最后一次：auth_token。a.io 没有可用路径。b.io 没有可用路径。另有 2 个。"},
+		{"there is no path", []balancer.Snapshot{chain("docker.io", false)}, "outage", "0 of 1 registries pullable. docker.io has no path.", "1 个仓库中 0 个可拉取。docker.io 没有可用路径。"},
+		{"it is another registry", []balancer.Snapshot{fine}, "ok", "1 of 1 registries pullable.", "1 个仓库中 1 个可拉取。"},
+	} {
+		for lang, text := range map[string]string{messages.English: tt.en, messages.Chinese: tt.zh} {
+			if got := admin.SummarizeIn(messages.In(lang), tt.chains, nil, now, fails("docker.io")); got.Level != tt.level || got.Text != text {
+				t.Errorf("%s: got\n%s: %s\nwant\n%s: %s", tt.name, got.Level, got.Text, tt.level, text)
+			}
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"github.com/pullchain/pullchain/healthcheck"
 	"github.com/pullchain/pullchain/internal/cache"
 	"github.com/pullchain/pullchain/internal/diagnose"
+	"github.com/pullchain/pullchain/internal/traffic"
 )
 
 // Schema is the version of the Snapshot's JSON. Fields may be added without a
@@ -64,7 +65,8 @@ type Registry struct {
 	balancer.Snapshot
 	Standing string                       `json:"standing"` // see [Standing]
 	Probes   []healthcheck.TargetSnapshot `json:"probes"`
-	Served   []Served                     `json:"served"` // by class, the most first; without those that served nothing
+	Served   []Served                     `json:"served"`   // by class, the most first; without those that served nothing
+	Failures *traffic.Failures            `json:"failures"` // null unless all that clients asked for lately failed
 }
 
 // Served counts the answers of one class that clients got from one upstream.

@@ -37,7 +37,8 @@ const maxRemarks = 3
 // of several is left. A chain whose spare upstream is gone while others remain
 // is not, its table shows that; unless the spare was caught sending wrong bytes,
 // which an operator should know of at once. A cache that keeps nothing more breaks
-// no pull and is worth a look.
+// no pull and is worth a look. That clients get nothing of a registry which has a path
+// is told before all that is said of single lanes.
 //
 // Lanes that one of the warnings explains are told of once, by their cause, and not
 // again for each registry: "home (socks5) is down: no path for docker.io, ghcr.io and
@@ -66,6 +67,7 @@ func SummarizeIn(m *messages.Catalogue, chains []balancer.Snapshot, kept *cache.
 		key = "summary.starting"
 	}
 	parts := []string{m.Text(key, "ok", count[Pullable], "all", len(chains))}
+	remarks = append(noneServed(m, rolled, now, warnings), remarks...)
 	if extra := len(remarks) - maxRemarks; extra > 0 {
 		remarks = append(remarks[:maxRemarks], m.Text("summary.more", "count", extra))
 	}

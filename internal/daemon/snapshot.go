@@ -49,7 +49,7 @@ func (d *Daemon) Snapshot() admin.Snapshot {
 	chain := d.chain.Load()
 	for _, r := range chain.registries {
 		b := r.balancer.Snapshot()
-		s.Registries = append(s.Registries, admin.Registry{Snapshot: b, Standing: admin.Standing(b), Probes: r.checker.Snapshot(), Served: d.served(r.name)})
+		s.Registries = append(s.Registries, admin.Registry{Snapshot: b, Standing: admin.Standing(b), Probes: r.checker.Snapshot(), Served: d.served(r.name), Failures: d.failures(r.name, now)})
 	}
 	s.Overrides = d.overrides.all(now)
 	s.Cache = d.storage.snapshot()
@@ -71,6 +71,14 @@ func (d *Daemon) served(registry string) []admin.Served {
 	return out
 }
 
+// failures is the row of failures that clients have had of a registry, if they have one.
+func (d *Daemon) failures(registry string, now time.Time) *traffic.Failures {
+	if d.handler == nil { // before Listen
+		return nil
+	}
+	return d.handler.Traffic().Failures(registry, now)
+}
+
 // diagnose returns what is wrong with the daemon as s tells of it.
 func (d *Daemon) diagnose(s *admin.Snapshot) []diagnose.Warning {
 	in := diagnose.Input{Now: s.Now, Started: s.Started, Egresses: s.Egresses, Cache: s.Cache, ReloadError: s.Config.LastReloadError, ConfigFile: d.cfg.File}
@@ -81,7 +89,7 @@ func (d *Daemon) diagnose(s *admin.Snapshot) []diagnose.Warning {
 		in.Overrides = append(in.Overrides, diagnose.Override{Kind: string(o.Kind), Registry: o.Registry, Upstream: o.Upstream, Actor: o.Actor, At: o.At, ExpiresAt: o.ExpiresAt})
 	}
 	for _, r := range s.Registries {
-		in.Registries = append(in.Registries, diagnose.Registry{Snapshot: r.Snapshot, Probes: r.Probes})
+		in.Registries = append(in.Registries, diagnose.Registry{Snapshot: r.Snapshot, Probes: r.Probes, Failures: r.Failures})
 	}
 	warnings := diagnose.Diagnose(in)
 	d.known.Keep(warnings)

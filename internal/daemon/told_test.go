@@ -206,7 +206,7 @@ func metricOf(l balancer.LaneSnapshot) string {
 // verdictOf is what the dashboard says of a daemon that has this registry alone.
 func verdictOf(m *messages.Catalogue, s admin.Snapshot, name string) string {
 	r := s.Find(name)
-	in := diagnose.Input{Now: s.Now, Started: s.Started, Registries: []diagnose.Registry{{Snapshot: r.Snapshot, Probes: r.Probes}}}
+	in := diagnose.Input{Now: s.Now, Started: s.Started, Registries: []diagnose.Registry{{Snapshot: r.Snapshot, Probes: r.Probes, Failures: r.Failures}}}
 	for _, e := range s.Egresses {
 		if len(e.Upstreams) > 0 && strings.HasPrefix(e.Upstreams[0], name+"/") {
 			in.Egresses = append(in.Egresses, e)

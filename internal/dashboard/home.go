@@ -137,12 +137,28 @@ func (v *visit) headline(standing map[string]int) string {
 		return v.messages.Text("dash.head_outage")
 	case failed > 0:
 		return v.messages.Text("dash.head_some", "failed", failed, "all", len(v.Snapshot.Registries))
+	case v.pullsFailing(diagnose.Critical) > 0:
+		return v.messages.Text("dash.head_failing", "failed", v.pullsFailing(diagnose.Critical), "all", len(v.Snapshot.Registries))
+	case v.pullsFailing(diagnose.Degraded) > 0:
+		return v.messages.Text("dash.head_image")
 	case standing[admin.Starting] > 0:
 		return v.messages.Text("dash.head_starting")
 	case v.Level == admin.LevelDegraded:
 		return v.messages.Text("dash.head_degraded")
 	}
 	return v.messages.Text("dash.head_ok")
+}
+
+// pullsFailing counts the registries that have a path and of which clients get nothing,
+// of one severity.
+func (v *visit) pullsFailing(severity string) int {
+	n := 0
+	for _, w := range v.Snapshot.Warnings {
+		if w.Code == diagnose.PullsFailing && w.Severity == severity {
+			n++
+		}
+	}
+	return n
 }
 
 // facts are the figures beside the verdict.

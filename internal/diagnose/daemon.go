@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -42,18 +43,8 @@ func reloadFailed(f *findings) []Warning {
 func unproved(f *findings) []Warning {
 	var affected []string
 	for i := range f.Registries {
-		name := f.Registries[i].Registry
-		on := f.where(func(l *lane) bool { return l.registry == &f.Registries[i] })
-		tried := false
-		for _, l := range on {
-			tried = tried || l.trouble != ""
-			if l.LastOK != nil || l.trouble == "" {
-				tried = false
-				break
-			}
-		}
-		if tried {
-			affected = append(affected, name)
+		if f.neverWorked(&f.Registries[i]) {
+			affected = append(affected, f.Registries[i].Registry)
 		}
 	}
 	if len(affected) == 0 {
@@ -64,6 +55,13 @@ func unproved(f *findings) []Warning {
 		since = f.Now
 	}
 	return []Warning{{ID: Unproved, Code: Unproved, Severity: Critical, Since: since, Affects: affected, Values: map[string]string{"registries": strings.Join(affected, ", ")}, Fix: "pullchain status"}}
+}
+
+// neverWorked reports whether all paths of a registry that nothing explains have been
+// tried, and none has ever worked.
+func (f *findings) neverWorked(r *Registry) bool {
+	on := f.where(func(l *lane) bool { return l.registry == r })
+	return len(on) > 0 && !slices.ContainsFunc(on, func(l *lane) bool { return l.LastOK != nil || l.trouble == "" })
 }
 
 // forgottenAfter is how long an override may be in force before it looks forgotten.

@@ -14,6 +14,7 @@ import (
 	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/healthcheck"
 	"github.com/pullchain/pullchain/internal/cache"
+	"github.com/pullchain/pullchain/internal/traffic"
 )
 
 // The severities of a Warning.
@@ -46,6 +47,7 @@ const (
 	OverrideLeft      = "override_left"      // an override is past half of its time
 	OverrideForgotten = "override_forgotten" // an override has been there for a day
 	Unproved          = "unproved"           // nothing has worked since the start
+	PullsFailing      = "pulls_failing"      // the last that clients asked of a registry all failed, though it has a path
 )
 
 // A Warning is one cause, and what follows from it.
@@ -63,7 +65,8 @@ type Warning struct {
 // A Registry is a chain with the probes of its lanes.
 type Registry struct {
 	balancer.Snapshot
-	Probes []healthcheck.TargetSnapshot
+	Probes   []healthcheck.TargetSnapshot
+	Failures *traffic.Failures // nil: clients get what they ask for
 }
 
 // An Egress is a way out, and the upstreams that take it.
@@ -104,7 +107,7 @@ type rule func(*findings) []Warning
 // rules are in the order in which they may claim: what is nearest to this machine comes
 // first, since all that lies behind it fails with it.
 var rules = []rule{
-	egressDown, clockCerts, clockWrong, fakeIP, captivePortal, dnsDown, noNetwork, cdnDown, unproved,
+	egressDown, clockCerts, clockWrong, fakeIP, captivePortal, dnsDown, noNetwork, cdnDown, unproved, pullsFailing,
 	limited, quotaLow, wrongBytes, privateRefused, certExpiring,
 	cacheTrouble, reloadFailed, overridden,
 }

@@ -13,7 +13,11 @@ import (
 // Title says in the language of m what is wrong, in a sentence without its full stop:
 // "the proxy home (socks5://127.0.0.1:7890) is down".
 func (w Warning) Title(m *messages.Catalogue, now time.Time) string {
-	return w.text(m, "warning."+w.Code, now)
+	key := "warning." + w.Code
+	if w.Code == PullsFailing && w.Values["repositories"] == "1" {
+		key += "_one" // which it is tells that others may work
+	}
+	return w.text(m, key, now)
 }
 
 // Advice says what to do about it; Fix is the command for that, if there is one.

@@ -98,9 +98,9 @@ func (s State) cause(w diagnose.Warning, l Level) Condition {
 }
 
 // reasons are the codes, beside those of roots, of warnings that are why a lane is out
-// of order. Others, such as that of a certificate that will end, are about lanes that
+// of order, or why a registry with lanes in order gives clients nothing. Others, such as that of a certificate that will end, are about lanes that
 // work.
-var reasons = []string{diagnose.QuotaSpent, diagnose.AbuseLimited, diagnose.WrongBytes, diagnose.PrivateRefused, diagnose.Unproved}
+var reasons = []string{diagnose.QuotaSpent, diagnose.AbuseLimited, diagnose.WrongBytes, diagnose.PrivateRefused, diagnose.Unproved, diagnose.PullsFailing}
 
 // covering returns the causes that trouble a registry, and whether they say all there is
 // to say of it: none of its lanes is out of order for another reason.

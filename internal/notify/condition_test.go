@@ -68,6 +68,8 @@ func TestConditions(t *testing.T) {
 			"registry docker.io ok"},
 		{"nothing has worked yet", []balancer.Snapshot{registryOf("docker.io", spent)}, []diagnose.Warning{warningOf(diagnose.Unproved, "", diagnose.Critical, "docker.io")},
 			"registry docker.io outage covered, unproved  outage"},
+		{"clients get nothing though there is a path", []balancer.Snapshot{registryOf("docker.io", good)}, []diagnose.Warning{warningOf(diagnose.PullsFailing, "docker.io", diagnose.Critical, "docker.io")},
+			"registry docker.io degraded covered, pulls_failing docker.io degraded"},
 		{"a start", []balancer.Snapshot{starting}, nil, "registry new.io degraded covered"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -207,6 +207,7 @@ type registry struct {
 	served   map[servedKey]*minutes
 	resumes  ResumeCount
 	pulls    PullCount
+	failures *failures // nil if the last request for content went well
 }
 
 type timing struct{ ttfb, duration histogram }

@@ -167,6 +167,9 @@ func (j *Journal) End(f *Flight, o *Outcome) {
 	if f.registry != nil && !o.Failed && o.Status < 400 {
 		r.serve(servedKey{o.Upstream, f.Request.Class()}, now)
 	}
+	if f.registry != nil {
+		r.judge(f, o, now)
+	}
 	j.countFamilyLocked(f, o, now)
 	f.client.count(f, o, now)
 	if m != nil && m.resumes > 0 {
