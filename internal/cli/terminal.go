@@ -12,7 +12,7 @@ import (
 // isTerminal reports whether a person watches w.
 func isTerminal(w io.Writer) bool {
 	if narrow, ok := w.(*wrappedTerminal); ok {
-		w = narrow.File
+		w = narrow.file
 	}
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
@@ -22,8 +22,9 @@ func isTerminal(w io.Writer) bool {
 // narrow for them. Others print what may be copied to a file, or move the cursor.
 var wrapped = map[string]bool{"status": true, "why": true, "pulls": true, "explain": true, "events": true, "upstream": true}
 
-// A wrappedTerminal is a terminal whose lines are broken between words.
-type wrappedTerminal struct{ *os.File }
+// A wrappedTerminal is a terminal whose lines are broken between words. It has no other
+// method than Write, past which io.WriteString would go.
+type wrappedTerminal struct{ file *os.File }
 
 // wrap returns w, or the terminal that it is with its lines broken between words.
 func wrap(w io.Writer) io.Writer {
@@ -35,11 +36,11 @@ func wrap(w io.Writer) io.Writer {
 
 // Write writes whole lines. What clears the screen stands alone, and takes no room.
 func (t *wrappedTerminal) Write(p []byte) (int, error) {
-	width, _, err := term.GetSize(int(t.Fd()))
+	width, _, err := term.GetSize(int(t.file.Fd()))
 	if err != nil || string(p) == clear {
-		return t.File.Write(p)
+		return t.file.Write(p)
 	}
-	if _, err := t.File.WriteString(terminal.Wrap(string(p), width)); err != nil {
+	if _, err := t.file.WriteString(terminal.Wrap(string(p), width)); err != nil {
 		return 0, err
 	}
 	return len(p), nil
