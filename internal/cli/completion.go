@@ -123,10 +123,7 @@ func commandOf(n *kong.Node, words []string) *kong.Node {
 // flags that have a tag for it: names:"registry", names:"upstream" or both. Without
 // a daemon there are none.
 func offerNames(ctx context.Context, a *app, n *kong.Node, words []string) {
-	var values []*kong.Value
-	for _, v := range n.Positional {
-		values = append(values, v)
-	}
+	values := slices.Clone([]*kong.Value(n.Positional))
 	for _, f := range n.Flags {
 		values = append(values, f.Value)
 	}

@@ -137,6 +137,10 @@ func probeFailure(err error) string { return cmp.Or(string(pullchain.CodeOf(err)
 // path returns the path for u, the old one if nothing about it has changed.
 func (c *chain) path(cfg *config.Config, registry string, u config.Upstream, old *chain) (*path, error) {
 	proxy := cfg.EgressOf(u)
+	if proxy.URL == egress.Environment && !egress.ProxyInEnvironment() {
+		// So that people read "direct", and what goes wrong is looked for at the right place.
+		proxy = egress.Config{Name: egress.Direct, URL: egress.Direct}
+	}
 	shared := c.gate(proxy, old)
 	id := pathID{registry, u.Name}
 	// The CA file's sum and the secrets are part of the configs that are compared:

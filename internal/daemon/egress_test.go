@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/config"
+	"github.com/pullchain/pullchain/internal/daemon"
 	"github.com/pullchain/pullchain/internal/simnet"
 )
 
@@ -239,5 +241,32 @@ func TestF42_NoOtherWayOut(t *testing.T) {
 		if !strings.Contains(body.Errors[0].Message, want) {
 			t.Errorf("%q does not say %q", body.Errors[0].Message, want)
 		}
+	}
+}
+
+// An environment that names no proxy is no way out of its own: people read "direct", and
+// what is wrong is looked for on this machine.
+func TestEgress_EnvironmentWithoutAProxy(t *testing.T) {
+	for _, name := range []string{"HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"} {
+		t.Setenv(name, "")
+		t.Setenv(strings.ToLower(name), "")
+	}
+	via := func() string {
+		cfg, err := config.Parse("x.toml", []byte("[[registry]]\nname = \"docker.io\"\n[[registry.upstream]]\nname = \"hub\"\nurl = \"https://registry-1.docker.io\"\negress = \"env\"\n"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := daemon.New(cfg, daemon.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d.Snapshot().Registries[0].Lanes[0].Via
+	}
+	if got := via(); got != "direct" {
+		t.Errorf("without a proxy: %q", got)
+	}
+	t.Setenv("ALL_PROXY", "socks5://127.0.0.1:1")
+	if got := via(); got != "env" {
+		t.Errorf("with a proxy: %q", got)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 )
 
@@ -70,6 +71,13 @@ func environment(getenv func(string) string) (route, error) {
 		return insecure
 	}
 	return r, nil
+}
+
+// ProxyInEnvironment reports whether the process's variables name a proxy, or something
+// that is none. Where they do not, [Environment] is as good as [Direct].
+func ProxyInEnvironment() bool {
+	r, err := environment(os.Getenv)
+	return err != nil || r.pick != nil
 }
 
 // proxyFromEnv reads the proxy that the variable name, or else ALL_PROXY,
