@@ -152,16 +152,20 @@ func (b *Balancer) forceEach(ctx context.Context, req pullchain.Request, lanes [
 			}
 			continue
 		}
+		v := l.view()
+		gated := l.closedIn(&v, req, time.Now()) != nil
 		won, err := b.forceOne(ctx, req, l, log)
 		if again, ok := repeated(req, err); ok && ctx.Err() == nil {
 			won, err = b.forceOne(ctx, again, l, log)
 		}
 		if outcome(err) == nil { // it answered, be it "no"
-			l.giveGrace()
+			if gated {
+				l.giveGrace()
+			}
 			err = nil
 		}
 		try.done(err)
-		if !canceled(err) {
+		if gated && !canceled(err) {
 			b.states.events.add(Event{
 				Kind: KindForced, Registry: b.registry, Upstream: l.Name(), Class: req.Class().String(), Code: pullchain.CodeOf(err),
 			})

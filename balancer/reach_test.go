@@ -357,3 +357,27 @@ func TestANoOfAMomentAgoIsAskedAgain(t *testing.T) {
 		}
 	})
 }
+
+// A lane whose gates stand open and that is asked again for an old "no" is forced to
+// nothing: that opens none of its other gates, and is no event.
+func TestAnOldNoOpensNoGates(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		no := missing
+		no.Final = false
+		r := newRig(fail(no))
+		for range 4 {
+			r.Fetch(t.Context(), tag)
+			time.Sleep(3 * time.Second)
+		}
+		if got := r.ups[0].count(); got != 4 {
+			t.Errorf("asked %d times", got)
+		}
+		events, _, _ := r.Events().Since(0)
+		for _, ev := range events {
+			if ev.Kind == balancer.KindForced {
+				t.Errorf("%+v", ev)
+			}
+		}
+	})
+}

@@ -76,7 +76,7 @@ var cacheRoutes = []route{
 				{"q", "string", "part of an image's name, or of a digest"},
 				{"limit", "integer", "how many at most, up to 10000; 1000 if it is left out"},
 			},
-			problems: []string{"cache_off", "bad_request"},
+			problems: []string{"cache_off", "bad_request", "cross_origin"},
 		},
 	},
 	cacheAction("evict", "Removes an image or an object.", cache.Change{}, (*handler).evict, "not_cached", "in_use", "cache_read_only"),
@@ -95,6 +95,10 @@ func (h *handler) cacheStats(w http.ResponseWriter, r *http.Request) {
 // objects lists what is in the cache.
 func (h *handler) objects(w http.ResponseWriter, r *http.Request) {
 	if !h.hasCache(w, r) {
+		return
+	}
+	if h.isForeign(r) { // the list is made of all of the store
+		crossOrigin(w, r)
 		return
 	}
 	limit := defaultObjects

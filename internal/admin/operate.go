@@ -125,6 +125,7 @@ type Override struct {
 	Reason    string    `json:"reason"`
 	At        time.Time `json:"at"`
 	ExpiresAt time.Time `json:"expires_at"`
+	Forced    bool      `json:"forced"` // also where it leaves the registry without any upstream
 }
 
 // A Refusal is why an action was not done, as a program is told it (RFC 9457).

@@ -16,9 +16,13 @@ var alarming = []pullchain.Code{
 	pullchain.CodeDNS, pullchain.CodeConnRefused, pullchain.CodeConnTimeout, pullchain.CodeNotRegistry, pullchain.CodeTLSCert,
 }
 
-// alarmEvery is how often an alarm is given at the most: a lane that comes and goes must
-// not have all others probed each time.
-const alarmEvery = 3 * time.Second
+// alarmEvery is how often an alarm is given at the most. A lane that comes and goes must
+// not have all others probed each time: each alarm that follows soon upon another doubles
+// the pause after it, up to alarmMax.
+const (
+	alarmEvery = 3 * time.Second
+	alarmMax   = 5 * time.Minute
+)
 
 // watchForAlarms has the lanes of all other registries probed at once when one lane fails
 // in a way that may be all of theirs, so that a cause is known in the time that it takes
@@ -28,8 +32,9 @@ func (d *Daemon) watchForAlarms(ctx context.Context) {
 	events := d.chain.Load().events // those of the first chain go on with each reload
 	_, seq, _ := events.Since(0)
 	var last time.Time
+	gap := alarmEvery
 	for events.Wait(ctx, seq) == nil {
-		if !pause(ctx, time.Until(last.Add(alarmEvery))) {
+		if !pause(ctx, time.Until(last.Add(gap))) {
 			return
 		}
 		var news []balancer.Event
@@ -37,8 +42,14 @@ func (d *Daemon) watchForAlarms(ctx context.Context) {
 		alarmed := map[string]bool{}
 		for _, ev := range news {
 			if isAlarm(ev) {
-				alarmed[ev.Registry], last = true, time.Now()
+				alarmed[ev.Registry] = true
 			}
+		}
+		if now := time.Now(); len(alarmed) > 0 {
+			if gap = min(2*gap, alarmMax); now.Sub(last) > 2*alarmMax {
+				gap = alarmEvery
+			}
+			last = now
 		}
 		for _, r := range d.chain.Load().registries {
 			if len(alarmed) > 0 && !alarmed[r.name] {

@@ -60,7 +60,7 @@ func (d *Daemon) changeLocked(a admin.Action) (done admin.Outcome, saves bool, e
 		return done, false, err
 	}
 	done = admin.Outcome{Operation: a.Kind, Registry: a.Registry, Upstream: a.Upstream, Before: t.word(a.Kind)}
-	v := admin.Override{Kind: a.Kind, Registry: a.Registry, Upstream: a.Upstream, Order: a.Order, Actor: a.Actor, Reason: a.Reason,
+	v := admin.Override{Kind: a.Kind, Registry: a.Registry, Upstream: a.Upstream, Order: a.Order, Actor: a.Actor, Reason: a.Reason, Forced: a.Force,
 		At: time.Now().Round(0)} // by the clock on the wall: an hour is over although the machine has slept
 	told := balancer.Override{Action: string(a.Kind), Order: a.Order, Actor: a.Actor, Reason: a.Reason}
 	if a.TTL > 0 {

@@ -159,7 +159,25 @@ func (d *Daemon) override(c *chain) (dropped bool) {
 			"action", v.Kind, "registry", v.Registry, "upstream", v.Upstream, "order", v.Order, "actor", v.Actor, "reason", v.Reason)
 		c.cancel(v)
 	}
-	return len(over)+len(gone) > 0
+	last := d.overrides.drop(func(v admin.Override) bool { return !v.Forced && c.leavesNone(v) })
+	for _, v := range last {
+		d.log.Warn("override dropped: the configuration has no other upstream for the registry any more",
+			"action", v.Kind, "registry", v.Registry, "upstream", v.Upstream, "actor", v.Actor, "reason", v.Reason)
+		c.cancel(v)
+	}
+	return len(over)+len(gone)+len(last) > 0
+}
+
+// leavesNone reports whether v, which is in force, takes out the last upstream of its
+// registry that may be asked for a tag: the others are gone from the file.
+func (c *chain) leavesNone(v admin.Override) bool {
+	r := c.registryNamed(v.Registry)
+	if !laneKind(v.Kind) || r.balancer == nil {
+		return false
+	}
+	return !slices.ContainsFunc(r.balancer.Snapshot().Lanes, func(l balancer.LaneSnapshot) bool {
+		return l.Trust == "resolve" && l.State != balancer.StateDrained && l.State != balancer.StateDisabled
+	})
 }
 
 // apply puts v in force, and reports whether it could.

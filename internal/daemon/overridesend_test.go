@@ -100,3 +100,34 @@ func TestOverridesEnd(t *testing.T) {
 		}
 	})
 }
+
+// A file that takes the other upstreams away does not leave the registry without any, for
+// an override that was let through because there were others; one that was forced stands.
+func TestOverridesOfTheLastUpstream(t *testing.T) {
+	for forced, want := range map[bool]string{false: balancer.StateUnknown, true: balancer.StateDrained} {
+		cfg, err := config.Parse("x.toml", []byte(twoUpstreams), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := New(cfg, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.overrides.load(stateDir(t.TempDir()))
+		act := admin.Action{Kind: admin.KindDrain, Registry: "docker.io", Upstream: "hub", Actor: "test", Force: forced}
+		if _, err := d.Act(t.Context(), act); err != nil {
+			t.Fatal(err)
+		}
+		less, err := config.Parse("x.toml", []byte(twoUpstreams[:strings.LastIndex(twoUpstreams, "[[registry.upstream]]")]), nil)
+		if err == nil {
+			err = d.Reload(less)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := d.Snapshot()
+		if got := s.Registries[0].Lanes[0].State; got != want || len(s.Overrides) > 0 != forced {
+			t.Errorf("forced %t: hub is %s with the overrides %v, want %s", forced, got, s.Overrides, want)
+		}
+	}
+}

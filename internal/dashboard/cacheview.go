@@ -39,7 +39,7 @@ const (
 func cacheView(d *dashboard, v *visit) (string, any) {
 	v.Title = v.messages.Text("dash.cache")
 	m := cachePage{Cache: v.cache(), Query: v.query.Get("q")}
-	if d.Cache == nil {
+	if d.Cache == nil || v.foreign { // a page of another site may not have the store listed
 		return "cache", &m
 	}
 	m.Listed = true

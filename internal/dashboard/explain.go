@@ -45,7 +45,7 @@ func explainView(d *dashboard, v *visit) (string, any) {
 	}
 	v.Title = v.messages.Text("dash.nav_explain")
 	m := explainModel{Image: v.query.Get("image")}
-	if m.Image == "" {
+	if m.Image == "" || v.foreign { // a page of another site may not have the cache read through
 		return "explain", &m
 	}
 	e, err := d.Explainer.Explain(v.ctx, m.Image)

@@ -45,7 +45,7 @@ const (
 // snapshot that the page is made of. ?lang and ?theme are kept in cookies.
 func (d *dashboard) visit(w http.ResponseWriter, r *http.Request) *visit {
 	q := r.URL.Query()
-	v := &visit{Language: language(w, r, q), Theme: theme(w, r, q), Path: r.URL.Path, Snapshot: d.Sources.Snapshot(), status: http.StatusOK, query: q, host: r.Host,
+	v := &visit{Language: language(w, r, q), Theme: theme(w, r, q), Path: r.URL.EscapedPath(), Snapshot: d.Sources.Snapshot(), status: http.StatusOK, query: q, host: r.Host,
 		registry: r.PathValue("registry"), upstream: r.PathValue("upstream"), id: r.PathValue("id"), viewer: admin.ViewerOf(r.Context()), ctx: r.Context(), foreign: isForeign(r)}
 	v.speaker = speaker{messages.In(v.Language), v.Snapshot.Now}
 	v.Tag = v.Language

@@ -34,14 +34,13 @@ func startBrowser(t *testing.T) *browser {
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(systemProgram(t, "chromium")),
 		chromedp.NoSandbox, // the tests run as root
-		chromedp.UserDataDir(tempDir(t)),
 		chromedp.WSURLReadTimeout(patience),
 		chromedp.Flag("disable-dev-shm-usage", true),
 	)
 	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
-	ctx, closeAll := chromedp.NewContext(allocator)
+	ctx, _ := chromedp.NewContext(allocator)
 	t.Cleanup(func() {
-		closeAll()
+		_ = chromedp.Cancel(ctx) // which waits until it has ended
 		stop()
 	})
 	if err := chromedp.Run(ctx); err != nil {

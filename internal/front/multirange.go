@@ -166,15 +166,18 @@ func (m *multirange) openAhead() {
 			return
 		}
 		m.opened, m.left = append(m.opened, openPart{want, resp}), m.left[1:]
+		if resp.Cache == pullchain.CacheBypass {
+			return
+		}
 	}
 }
 
-// cached reports whether a cache has what is open, or is about to have it. Without one a
-// part that is opened is a request to an upstream, which would wait for its turn with
-// its connection.
+// cached reports whether a cache is about to have what is open. What it has already is
+// opened in no time; and without one a part that is opened is a request to an upstream,
+// which would wait for its turn with its connection.
 func (m *multirange) cached() bool {
 	switch m.resp.Cache {
-	case pullchain.CacheHit, pullchain.CacheMiss, pullchain.CacheCoalesced:
+	case pullchain.CacheMiss, pullchain.CacheCoalesced:
 		return true
 	}
 	return false

@@ -49,6 +49,7 @@ type pull struct {
 	state    string // when it was last looked at
 	tagged   bool   // its reference is a tag
 	counted  bool   // in the counts of its registry
+	retired  bool   // one of the recent ones, though requests of it may be under way
 
 	contents  map[string]*content // configs and layers by digest
 	missing   int                 // of those that manifests name, not sent whole
@@ -235,6 +236,7 @@ func (j *Journal) retireLocked(p *pull, now time.Time) {
 	j.oldPulls.add(&shown)
 	j.pulls = slices.DeleteFunc(j.pulls, func(o *pull) bool { return o == p })
 	p.client.forget(p)
+	p.retired = true
 	j.contents -= len(p.contents)
 	j.changedLocked()
 }
@@ -243,6 +245,9 @@ func (j *Journal) retireLocked(p *pull, now time.Time) {
 func (j *Journal) endPullLocked(f *Flight, o *Outcome, m *more, l labels, now time.Time) {
 	p := f.pull
 	p.inFlight--
+	if p.retired { // what it had is counted no more
+		return
+	}
 	p.shown.Updated = now
 	p.shown.Asked++
 	p.shown.Bytes += o.Bytes

@@ -49,8 +49,8 @@ func (r *rate) of(began, now time.Time, bytes int64) int64 {
 	return 0
 }
 
-// show returns p as a plain value. flights are those under way, of all pulls.
-func (p *pull) show(flights *Flight, now time.Time) Pull {
+// show returns p as a plain value. flights are those of it that are under way.
+func (p *pull) show(flights []*Flight, now time.Time) Pull {
 	s := p.shown
 	s.State, s.InFlight = p.state, p.inFlight
 	s.Upstreams = append([]string{}, s.Upstreams...)
@@ -61,10 +61,7 @@ func (p *pull) show(flights *Flight, now time.Time) Pull {
 		}
 	}
 	s.Requests, s.Contents = []Request{}, p.showContents(flights)
-	for f := flights; f != nil; f = f.next {
-		if f.pull != p {
-			continue
-		}
+	for _, f := range flights {
 		s.Bytes += f.sent.Load()
 		if from := f.source; from != nil && from.upstream != "" && !slices.Contains(s.Upstreams, from.upstream) {
 			s.Upstreams = append(s.Upstreams, from.upstream)
@@ -77,15 +74,15 @@ func (p *pull) show(flights *Flight, now time.Time) Pull {
 }
 
 // showContents returns configs and layers, those under way first, then by size.
-func (p *pull) showContents(flights *Flight) []Content {
+func (p *pull) showContents(flights []*Flight) []Content {
 	all := make(map[string]*Content, len(p.contents))
 	for digest, c := range p.contents {
 		all[digest] = &Content{
 			Digest: digest, Layer: c.layer, Size: max(c.size, 0), Sent: c.sent, Done: c.done, Upstream: c.upstream, Cache: string(c.cache),
 		}
 	}
-	for f := flights; f != nil; f = f.next {
-		if f.pull != p || f.kind != kind(pullchain.Blob) {
+	for _, f := range flights {
+		if f.kind != kind(pullchain.Blob) {
 			continue
 		}
 		digest := string(f.Request.Digest)
@@ -120,6 +117,17 @@ func bit(b bool) int {
 	return 0
 }
 
+// flightsLocked returns the requests under way, by their pulls.
+func (j *Journal) flightsLocked() map[*pull][]*Flight {
+	flights := map[*pull][]*Flight{}
+	for f := j.flights; f != nil; f = f.next {
+		if f.pull != nil {
+			flights[f.pull] = append(flights[f.pull], f)
+		}
+	}
+	return flights
+}
+
 // Pulls returns the pulls that are active or were a minute ago, and those before them,
 // each with the newest first and without their requests.
 func (j *Journal) Pulls() (active, recent []Pull) {
@@ -128,8 +136,9 @@ func (j *Journal) Pulls() (active, recent []Pull) {
 	defer j.mu.Unlock()
 	j.sweepLocked(now)
 	active, recent = []Pull{}, []Pull{}
+	flights := j.flightsLocked()
 	for _, p := range slices.Backward(j.pulls) {
-		active = append(active, p.show(j.flights, now))
+		active = append(active, p.show(flights[p], now))
 	}
 	for _, p := range j.oldPulls.newest() {
 		recent = append(recent, p.copy())
