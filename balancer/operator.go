@@ -56,10 +56,7 @@ func (l *Lane) adminState(now time.Time) AdminState {
 // skills. What the operator wants of it stays.
 func (l *Lane) reset() {
 	defer l.changed()
-	for _, b := range l.breakers {
-		b.reset()
-	}
-	l.forced.reset()
+	l.forgetFailures()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	admin := l.gates.admin
@@ -68,14 +65,20 @@ func (l *Lane) reset() {
 	l.backoff = time.Time{}
 }
 
-// ResetBreakers closes the lane's breakers and forgets what they have counted, and that
-// the lane was in trouble.
-func (l *Lane) ResetBreakers() {
-	defer l.changed()
+// forgetFailures closes the breakers, and forgets which forced tries have failed. The lane's
+// mutex is not held: a breaker takes it inside its own.
+func (l *Lane) forgetFailures() {
 	for _, b := range l.breakers {
 		b.reset()
 	}
 	l.forced.reset()
+}
+
+// ResetBreakers closes the lane's breakers and forgets what they have counted, and that
+// the lane was in trouble.
+func (l *Lane) ResetBreakers() {
+	defer l.changed()
+	l.forgetFailures()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.gates.failback, l.gates.dialBackoff = failbackHold{}, dialBackoff{}

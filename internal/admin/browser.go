@@ -115,12 +115,13 @@ func parseForm(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// isForeign reports whether a request was made by a page of another site, also one
+// IsForeign reports whether a request was made by a page of another site, also one
 // that only reads: what costs something must not be had by an image's address.
-func (h *handler) isForeign(r *http.Request) bool {
+func IsForeign(r *http.Request) bool {
 	post := *r
 	post.Method = http.MethodPost // a GET would be let through
-	return h.foreign.Check(&post) != nil
+	var others http.CrossOriginProtection
+	return others.Check(&post) != nil
 }
 
 // authorized reports whether a request has the token, comes from a browser whose user

@@ -97,7 +97,7 @@ func (h *handler) objects(w http.ResponseWriter, r *http.Request) {
 	if !h.hasCache(w, r) {
 		return
 	}
-	if h.isForeign(r) { // the list is made of all of the store
+	if IsForeign(r) { // the list is made of all of the store
 		crossOrigin(w, r)
 		return
 	}

@@ -65,19 +65,7 @@ func (f *fakeCache) GC(context.Context) (int64, error) {
 
 // post sends a body as JSON, but for what header says otherwise.
 func post(cfg admin.Config, f *fakeCache, target, body string, header ...string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(http.MethodPost, target, strings.NewReader(body))
-	r.Host = "127.0.0.1:5152"
-	r.Header.Set("Content-Type", "application/json")
-	for i := 0; i < len(header); i += 2 {
-		if header[i] == "Host" {
-			r.Host = header[i+1]
-		} else {
-			r.Header.Set(header[i], header[i+1])
-		}
-	}
-	w := httptest.NewRecorder()
-	admin.New(cfg, admin.Sources{Snapshot: snapshot, Cache: f}).ServeHTTP(w, r)
-	return w
+	return send(cfg, admin.Sources{Snapshot: snapshot, Cache: f}, http.MethodPost, target, body, header...)
 }
 
 func TestCacheActions(t *testing.T) {

@@ -24,7 +24,7 @@ func profile(serve http.HandlerFunc) func(*handler, http.ResponseWriter, *http.R
 		switch {
 		case !h.cfg.Pprof:
 			problem(w, r, http.StatusNotFound, "not_found", "profiles are off: [admin] pprof = true switches them on")
-		case h.isForeign(r):
+		case IsForeign(r):
 			crossOrigin(w, r)
 		default:
 			serve(w, r)

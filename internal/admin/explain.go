@@ -96,7 +96,7 @@ func showExplanation(h *handler, w http.ResponseWriter, r *http.Request) {
 	case err != nil && q.Get("digests") != "":
 		problem(w, r, http.StatusBadRequest, "bad_request", "digests is true or false")
 		return
-	case h.isForeign(r): // it reads much of the cache, and has requests sent with our logins
+	case IsForeign(r): // it reads much of the cache, and has requests sent with our logins
 		crossOrigin(w, r)
 		return
 	}

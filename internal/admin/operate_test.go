@@ -13,6 +13,12 @@ import (
 
 // toOperator sends body to path as a client on loopback does. Header is pairs, "Host" among them.
 func toOperator(cfg admin.Config, o admin.Operator, method, path, body string, header ...string) *httptest.ResponseRecorder {
+	return send(cfg, admin.Sources{Snapshot: snapshot, Operator: o}, method, path, body, header...)
+}
+
+// send sends body to path as JSON, as a client on loopback does, but for what header says
+// otherwise.
+func send(cfg admin.Config, from admin.Sources, method, path, body string, header ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, path, strings.NewReader(body))
 	r.Host, r.RemoteAddr = "127.0.0.1:5152", "127.0.0.1:40000"
 	r.Header.Set("Content-Type", "application/json")
@@ -24,7 +30,7 @@ func toOperator(cfg admin.Config, o admin.Operator, method, path, body string, h
 		}
 	}
 	w := httptest.NewRecorder()
-	admin.New(cfg, admin.Sources{Snapshot: snapshot, Operator: o}).ServeHTTP(w, r)
+	admin.New(cfg, from).ServeHTTP(w, r)
 	return w
 }
 

@@ -118,7 +118,7 @@ type stream struct {
 // events streams what happens until the reader leaves, or is too slow. It is refused to
 // pages of other sites: they could not read it, and would take the readers' places.
 func (h *handler) events(w http.ResponseWriter, r *http.Request) {
-	if h.isForeign(r) {
+	if IsForeign(r) {
 		crossOrigin(w, r)
 		return
 	}

@@ -46,7 +46,7 @@ const (
 func (d *dashboard) visit(w http.ResponseWriter, r *http.Request) *visit {
 	q := r.URL.Query()
 	v := &visit{Language: language(w, r, q), Theme: theme(w, r, q), Path: r.URL.EscapedPath(), Snapshot: d.Sources.Snapshot(), status: http.StatusOK, query: q, host: r.Host,
-		registry: r.PathValue("registry"), upstream: r.PathValue("upstream"), id: r.PathValue("id"), viewer: admin.ViewerOf(r.Context()), ctx: r.Context(), foreign: isForeign(r)}
+		registry: r.PathValue("registry"), upstream: r.PathValue("upstream"), id: r.PathValue("id"), viewer: admin.ViewerOf(r.Context()), ctx: r.Context(), foreign: admin.IsForeign(r)}
 	v.speaker = speaker{messages.In(v.Language), v.Snapshot.Now}
 	v.Tag = v.Language
 	if v.Language == messages.Chinese {
@@ -63,15 +63,6 @@ func (d *dashboard) visit(w http.ResponseWriter, r *http.Request) *visit {
 func (v *visit) wants(part string) bool {
 	asked := v.query.Get("fragment")
 	return asked == "" || slices.Contains(strings.Split(asked, ","), part)
-}
-
-// isForeign reports whether a page of another site made a request: what costs something
-// must not be had by a link from elsewhere.
-func isForeign(r *http.Request) bool {
-	post := *r
-	post.Method = http.MethodPost // a GET would be let through
-	var others http.CrossOriginProtection
-	return others.Check(&post) != nil
 }
 
 // language decides by ?lang, the cookie and Accept-Language, in this order.
