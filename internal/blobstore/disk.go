@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/pullchain/pullchain/internal/safefile"
 )
 
 // A disk is how the store writes. It is the one place where tests make writes
@@ -54,7 +56,7 @@ func (d disk) mkdir(path string) error {
 	err := os.Mkdir(path, dirMode)
 	switch {
 	case err == nil:
-		return syncDir(filepath.Dir(path))
+		return safefile.SyncDir(filepath.Dir(path))
 	case errors.Is(err, fs.ErrExist):
 		return nil
 	case !errors.Is(err, fs.ErrNotExist) || filepath.Dir(path) == path:
@@ -110,7 +112,7 @@ func (d disk) syncDir(path string) error {
 	if err := d.check("sync", path); err != nil {
 		return err
 	}
-	return syncDir(path)
+	return safefile.SyncDir(path)
 }
 
 // remove unlinks a file; one that is not there is no error.

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/pullchain/pullchain/internal/safefile"
 )
 
 // Config says where to keep content, and how much.
@@ -157,7 +159,10 @@ func (s *Store) prepare() error {
 	}
 	err := s.disk.mkdir(s.dir)
 	if err == nil && s.locked == nil {
-		s.locked, err = lockFile(filepath.Join(s.dir, lockName))
+		s.locked, err = safefile.Lock(filepath.Join(s.dir, lockName))
+		if errors.Is(err, safefile.ErrLocked) {
+			err = ErrLocked
+		}
 	}
 	for _, folder := range []string{blobsDir, partialDir, recordsDir} {
 		if err == nil {
@@ -236,5 +241,5 @@ func (s *Store) unlock() error {
 	if s.locked == nil {
 		return nil
 	}
-	return unlockFile(s.locked)
+	return safefile.Unlock(s.locked)
 }

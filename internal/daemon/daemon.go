@@ -147,10 +147,9 @@ func (d *Daemon) Listen() error {
 	if err != nil {
 		return err // New has made them before
 	}
-	state := openStateDir(d.cfg.Admin, d.log)
-	d.loadOverrides(state)
+	d.loadOverrides(openState(d.cfg.Admin, d.log))
 	d.handler.SetRoutes(routes)
-	d.sampler = openHistory(string(state), d.log)
+	d.sampler = openHistory(string(d.overrides.state.dir), d.log)
 	d.warmth = d.newWarmth()
 	d.servers.admin = d.adminServer()
 	return nil
@@ -244,6 +243,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	d.storage.close(max(minClose, d.cfg.Server.DrainTimeout-time.Since(stopping)))
 	stop()
 	sampling.Wait()
+	d.overrides.state.close()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.chain.Load().close(nil)

@@ -19,9 +19,9 @@ const overridesFile = "overrides.json"
 // overrides are what operators want for a while. The balancers act on them, and end them
 // by themselves; here is what is told of them and kept over a restart.
 type overrides struct {
-	dir  stateDir // from Listen on
-	log  *slog.Logger
-	wake chan struct{} // has room for one: the list has changed
+	state *state // from Listen on; before, one without a directory
+	log   *slog.Logger
+	wake  chan struct{} // has room for one: the list has changed
 
 	writing sync.Mutex // held while the file is written, so that the last list is the one that stays
 
@@ -38,7 +38,7 @@ type savedOverrides struct {
 const overridesSchema = 1
 
 func newOverrides(log *slog.Logger) *overrides {
-	return &overrides{log: log, wake: make(chan struct{}, 1)}
+	return &overrides{state: new(state), log: log, wake: make(chan struct{}, 1)}
 }
 
 // all returns those that still last.
@@ -87,8 +87,9 @@ func (o *overrides) set(v admin.Override) {
 }
 
 // load reads the file.
-func (o *overrides) load(dir stateDir) {
-	o.dir = dir
+func (o *overrides) load(from *state) {
+	o.state = from
+	dir := from.dir
 	var saved savedOverrides
 	there, err := dir.load(overridesFile, &saved)
 	if there && saved.Schema != overridesSchema {
@@ -111,12 +112,12 @@ func (o *overrides) load(dir stateDir) {
 
 // save writes the file, and reports whether the overrides outlive a restart.
 func (o *overrides) save() bool {
-	if o.dir == "" {
+	if o.state.dir == "" {
 		return false
 	}
 	o.writing.Lock()
 	defer o.writing.Unlock()
-	if err := o.dir.save(overridesFile, savedOverrides{overridesSchema, o.all(time.Now())}); err != nil {
+	if err := o.state.dir.save(overridesFile, savedOverrides{overridesSchema, o.all(time.Now())}); err != nil {
 		o.log.Warn("overrides end with a restart: they cannot be kept", "error", err)
 		return false
 	}
@@ -135,9 +136,9 @@ func (o *overrides) soonest(now time.Time) (time.Duration, bool) {
 }
 
 // loadOverrides reads what a daemon before this one has kept, and puts it in force.
-func (d *Daemon) loadOverrides(dir stateDir) {
+func (d *Daemon) loadOverrides(from *state) {
 	d.mu.Lock()
-	d.overrides.load(dir)
+	d.overrides.load(from)
 	dropped := d.override(d.chain.Load())
 	d.mu.Unlock()
 	if dropped {

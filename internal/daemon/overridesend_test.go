@@ -44,7 +44,7 @@ func TestOverridesEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		dir := t.TempDir()
-		d.overrides.load(stateDir(dir))
+		d.overrides.load(&state{dir: stateDir(dir)})
 		ctx, cancel := context.WithCancel(t.Context())
 		var ending sync.WaitGroup
 		ending.Go(func() { d.endOverrides(ctx) })
@@ -113,7 +113,7 @@ func TestOverridesOfTheLastUpstream(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		d.overrides.load(stateDir(t.TempDir()))
+		d.overrides.load(&state{dir: stateDir(t.TempDir())})
 		act := admin.Action{Kind: admin.KindDrain, Registry: "docker.io", Upstream: "hub", Actor: "test", Force: forced}
 		if _, err := d.Act(t.Context(), act); err != nil {
 			t.Fatal(err)

@@ -81,7 +81,7 @@ func (d *Daemon) failures(registry string, now time.Time) *traffic.Failures {
 
 // diagnose returns what is wrong with the daemon as s tells of it.
 func (d *Daemon) diagnose(s *admin.Snapshot) []diagnose.Warning {
-	in := diagnose.Input{Now: s.Now, Started: s.Started, Egresses: s.Egresses, Cache: s.Cache, ReloadError: s.Config.LastReloadError, ConfigFile: d.cfg.File}
+	in := diagnose.Input{Now: s.Now, Started: s.Started, Egresses: s.Egresses, Cache: s.Cache, ReloadError: s.Config.LastReloadError, ConfigFile: d.cfg.File, State: d.overrides.state.trouble}
 	if s.Config.LastReloadAt != nil {
 		in.ReloadFailed = *s.Config.LastReloadAt
 	}

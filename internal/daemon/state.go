@@ -11,17 +11,32 @@ import (
 	"path/filepath"
 
 	"github.com/pullchain/pullchain/internal/admin"
+	"github.com/pullchain/pullchain/internal/diagnose"
+	"github.com/pullchain/pullchain/internal/safefile"
 )
 
 // A stateDir is the directory of what outlives a restart: the overrides of operators among
 // it. The empty one keeps nothing: what should be there lives in memory.
 type stateDir string
 
-// openStateDir finds the directory that cfg means and makes it. One that cannot be written
-// stops no daemon: people are told, and do without.
-func openStateDir(cfg admin.Config, log *slog.Logger) stateDir {
+// stateLock is the name of the file in it that one daemon at a time has locked: two that
+// write the same files would take turns in losing what the other has kept.
+const stateLock = "lock"
+
+// A state is the directory as one daemon has it.
+type state struct {
+	dir     stateDir
+	lock    *os.File       // nil: there is no directory
+	trouble diagnose.State // why there is none although it is wanted
+}
+
+// openState finds the directory that cfg means, makes it and takes its lock, which the
+// daemon gives back by close. One that cannot be had stops no daemon: people are told, and
+// do without. Then nothing is read from it either, for what is there may be another daemon's.
+func openState(cfg admin.Config, log *slog.Logger) *state {
+	s := new(state)
 	if cfg.StateDir == admin.StateOff {
-		return ""
+		return s
 	}
 	dir, err := cfg.StateDir, error(nil)
 	if dir == "" {
@@ -30,12 +45,30 @@ func openStateDir(cfg admin.Config, log *slog.Logger) stateDir {
 	if err == nil {
 		err = writable(dir)
 	}
-	if err != nil {
-		log.Warn("nothing can be kept over a restart: overrides end with it", "dir", dir, "error", err,
-			"fix", "let the user that runs pullchain write there, or name another directory: state_dir under [admin]")
-		return ""
+	if err == nil {
+		s.lock, err = safefile.Lock(filepath.Join(dir, stateLock))
 	}
-	return stateDir(dir)
+	if err == nil {
+		s.dir = stateDir(dir)
+		return s
+	}
+	s.trouble = diagnose.State{Dir: dir, Trouble: err.Error()}
+	fix := "let the user that runs pullchain write there, or name another directory: state_dir under [admin]"
+	if errors.Is(err, safefile.ErrLocked) {
+		s.trouble.InUse, err = true, errors.New("another pullchain uses this directory")
+		fix = "give each pullchain a directory of its own: state_dir under [admin]"
+	}
+	log.Warn("nothing can be kept over a restart: overrides and the history of upstreams end with it", "dir", dir, "error", err, "fix", fix)
+	return s
+}
+
+// close lets another daemon have the directory, once nothing more is written to it.
+func (s *state) close() {
+	if s.lock == nil {
+		return
+	}
+	_ = safefile.Unlock(s.lock) // it ends with the process anyway
+	s.lock = nil
 }
 
 // writable makes dir if it is not there, and reports why no file can be made in it.
@@ -60,6 +93,7 @@ func (s stateDir) load(name string, v any) (bool, error) {
 		return false, nil
 	}
 	path := filepath.Join(string(s), name)
+	safefile.Clean(path)
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -90,21 +124,5 @@ func (s stateDir) save(name string, v any) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(string(s), name+"-") // with mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // no more there once it has its name
-	_, err = f.Write(append(content, '\n'))
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), filepath.Join(string(s), name)); err != nil {
-		return err
-	}
-	dir, err := os.Open(string(s))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close()) // the name lasts too
+	return safefile.Replace(filepath.Join(string(s), name), append(content, '\n'))
 }

@@ -21,6 +21,22 @@ func cacheTrouble(f *findings) []Warning {
 	return []Warning{w}
 }
 
+// stateTrouble tells that a restart will forget what operators did. No pull suffers from it.
+func stateTrouble(f *findings) []Warning {
+	s := f.State
+	if s.Trouble == "" {
+		return nil
+	}
+	w := Warning{ID: StateUnusable, Code: StateUnusable, Severity: Info, Since: f.Started, Affects: []string{}, Values: map[string]string{"dir": s.Dir, "trouble": s.Trouble}}
+	switch {
+	case s.InUse:
+		w.ID, w.Code, w.Fix = StateInUse, StateInUse, "fuser -v "+shellWord(s.Dir)+"/*" // which process it is
+	case s.Dir != "":
+		w.Fix = "ls -ld " + shellWord(s.Dir)
+	}
+	return []Warning{w}
+}
+
 // reloadFailed tells that the file is not what is in force, which looks as if a change
 // did nothing.
 func reloadFailed(f *findings) []Warning {

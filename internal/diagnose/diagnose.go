@@ -43,6 +43,8 @@ const (
 	PrivateRefused    = "private_refused"    // an upstream leads to a private address, which its settings forbid
 	CacheFull         = "cache_full"         // the cache keeps nothing more
 	CacheUnusable     = "cache_unusable"     // the cache cannot be used
+	StateInUse        = "state_in_use"       // another pullchain has the directory of what is kept over a restart
+	StateUnusable     = "state_unusable"     // the directory of what is kept over a restart cannot be used
 	ReloadFailed      = "reload_failed"      // the configuration in force is not that of the file
 	OverrideLeft      = "override_left"      // an override is past half of its time
 	OverrideForgotten = "override_forgotten" // an override has been there for a day
@@ -87,6 +89,13 @@ type Override struct {
 	ExpiresAt time.Time // zero: it does not end
 }
 
+// A State is why nothing is kept over a restart.
+type State struct {
+	Dir     string
+	Trouble string // empty: what is to be kept is kept
+	InUse   bool   // another pullchain has the directory
+}
+
 // Input is the daemon as it stands. What is zero is not looked at.
 type Input struct {
 	Now          time.Time
@@ -94,6 +103,7 @@ type Input struct {
 	Registries   []Registry
 	Egresses     []Egress
 	Cache        *cache.Snapshot
+	State        State
 	ReloadError  string    // why the last reload failed; empty if it did not
 	ReloadFailed time.Time // when
 	ConfigFile   string
@@ -109,7 +119,7 @@ type rule func(*findings) []Warning
 var rules = []rule{
 	egressDown, clockCerts, clockWrong, fakeIP, captivePortal, dnsDown, noNetwork, cdnDown, unproved, pullsFailing,
 	limited, quotaLow, wrongBytes, privateRefused, certExpiring,
-	cacheTrouble, reloadFailed, overridden,
+	cacheTrouble, stateTrouble, reloadFailed, overridden,
 }
 
 // Diagnose returns what is wrong, the most severe first. Since is as early as the

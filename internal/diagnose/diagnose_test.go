@@ -242,6 +242,13 @@ func TestTheDaemonsOwnTroubles(t *testing.T) {
 	if got[0].Fix != `ls -ld '/var/cache/it'\''s'` {
 		t.Errorf("the command is %s", got[0].Fix)
 	}
+	want(t, diagnose.Input{Started: *ago(time.Hour), State: diagnose.State{Dir: "/var/lib/x", Trouble: "permission denied"}},
+		"info state_unusable Nothing is kept over a restart: permission denied: ")
+	got = want(t, diagnose.Input{Started: *ago(time.Hour), State: diagnose.State{Dir: "/var/lib/my x", Trouble: "in use", InUse: true}},
+		"info state_in_use Nothing is kept over a restart: another pullchain had /var/lib/my x when this one began: ")
+	if got[0].Fix != "fuser -v '/var/lib/my x'/*" || !got[0].Since.Equal(*ago(time.Hour)) {
+		t.Errorf("got %+v", got[0])
+	}
 }
 
 func TestFakeIP(t *testing.T) {

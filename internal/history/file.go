@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/pullchain/pullchain/internal/safefile"
 )
 
 // version is that of the file. One with a greater number was written by a pullchain that
@@ -79,48 +81,17 @@ func (r *Rings) Save(file string, now time.Time) error {
 	if err := z.Close(); err != nil {
 		return err
 	}
-	return replace(file, packed.Bytes())
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return err
+	}
+	return safefile.Replace(file, packed.Bytes())
 }
-
-// replace makes content the content of file.
-func replace(file string, content []byte) error {
-	dir := filepath.Dir(file)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(dir, filepath.Base(file)+".*"+unfinished)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), file)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name()) // Load removes what is left over
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	_ = d.Sync() // some file systems cannot, and have renamed all the same
-	return nil
-}
-
-// unfinished ends the names of files that were not finished.
-const unfinished = ".tmp"
 
 // Load replaces all that is known by what file has; a file that is not there changes
 // nothing. One that cannot be understood is put aside, under a name that the error
 // tells, and changes nothing either: it is for the caller to log, and nothing more.
 func (r *Rings) Load(file string) error {
-	left, _ := filepath.Glob(file + ".*" + unfinished) // the pattern is a good one
-	for _, f := range left {
-		_ = os.Remove(f) // it is in no reader's way
-	}
+	safefile.Clean(file)
 	s, err := read(file, maxFile)
 	if err == nil {
 		r.mu.Lock()

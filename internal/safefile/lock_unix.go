@@ -1,6 +1,6 @@
 //go:build linux || darwin || freebsd
 
-package blobstore
+package safefile
 
 import (
 	"errors"
@@ -8,10 +8,10 @@ import (
 	"syscall"
 )
 
-// lockFile takes the lock at path for this process: ErrLocked when another has
-// it. The kernel lets go of it when the process ends, however it ends. In a
-// folder that cannot be written an existing lock file is locked all the same.
-func lockFile(path string) (*os.File, error) {
+// Lock takes the lock at path for this process: ErrLocked when another has it. The kernel
+// lets go of it when the process ends, however it ends; the caller does by Unlock. In a
+// directory that cannot be written an existing lock file is locked all the same.
+func Lock(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, fileMode)
 	if err != nil {
 		readable, e := os.Open(path)
@@ -32,21 +32,21 @@ func lockFile(path string) (*os.File, error) {
 	}
 }
 
-// unlockFile lets go of a lock. Closing alone would not do while a process is
-// being started: until it has begun, it has the file open as well.
-func unlockFile(f *os.File) error {
+// Unlock lets go of a lock. Closing alone would not do while a process is being started:
+// until it has begun, it has the file open as well.
+func Unlock(f *os.File) error {
 	_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN) // fails where there are no locks
 	return f.Close()
 }
 
-// syncDir makes the names in a folder durable.
-func syncDir(path string) error {
+// SyncDir makes the names in a directory durable.
+func SyncDir(path string) error {
 	dir, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	// Some file systems cannot sync a folder and say EINVAL.
+	// Some file systems cannot sync a directory and say EINVAL.
 	if err := dir.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) {
 		return err
 	}
