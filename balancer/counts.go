@@ -114,6 +114,8 @@ type LaneCounts struct {
 	Requests       []RequestCount
 	TTFB           map[string]Histogram // by class, of answers
 	Received       int64                // bytes of content
+	Bodies         uint64               // of blobs, of which the rates are
+	LastRates      []float64            // bytes per second of the last 32 at most, oldest first
 	BreakersOpened uint64               // of all classes
 	BreakersClosed uint64               // by trials that went well
 }
@@ -158,6 +160,7 @@ func (l *Lane) counts() LaneCounts {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out.Requests = s.requests.list()
+	out.Bodies, out.LastRates = s.lastRatesLocked()
 	for _, class := range dataClasses {
 		out.TTFB[class.String()] = s.classes[class].ttfb.histogram(ttfbBounds)
 	}

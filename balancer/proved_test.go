@@ -123,6 +123,9 @@ func TestThroughputPercentiles(t *testing.T) {
 		if l.ThroughputP50 < size/2 || l.ThroughputP50 > size || l.ThroughputP95 < l.ThroughputP50 {
 			t.Errorf("p50 %d and p95 %d bytes/s of bodies of %d bytes in a second", l.ThroughputP50, l.ThroughputP95, size)
 		}
+		if c := l.Counts; c.Bodies != 20 || len(c.LastRates) != 20 || c.LastRates[0] > float64(size)/99 || c.LastRates[19] < float64(size)/2 {
+			t.Errorf("%d bodies at %v", c.Bodies, c.LastRates)
+		}
 	})
 }
 

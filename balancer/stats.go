@@ -17,7 +17,7 @@ type laneLedger struct {
 	requests outcomeCounts
 	rate     float64     // bytes/s of blob bodies, moving average; 0 before the first
 	rates    [32]float64 // ring of the same, of single bodies
-	flows    int         // rates seen
+	flows    int         // rates seen in all
 }
 
 type classLedger struct {
@@ -142,6 +142,16 @@ func (s *laneLedger) percentile(class pullchain.Class, p float64) time.Duration 
 	waits := slices.Clone(c.waits[:min(c.n, len(c.waits))])
 	s.mu.Unlock()
 	return partOf(waits, p)
+}
+
+// lastRatesLocked returns how many bodies had a rate, and the last rates, oldest first.
+func (s *laneLedger) lastRatesLocked() (bodies uint64, rates []float64) {
+	kept := min(s.flows, len(s.rates))
+	rates = make([]float64, 0, kept)
+	for i := s.flows - kept; i < s.flows; i++ {
+		rates = append(rates, s.rates[i%len(s.rates)])
+	}
+	return uint64(s.flows), rates
 }
 
 // rateOf returns the p-th part of the bytes per second of the last blob bodies, 0 when

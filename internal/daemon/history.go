@@ -125,7 +125,12 @@ func observation(l balancer.LaneSnapshot, probes healthcheck.TargetSnapshot) his
 	o := history.Observation{
 		Upstream: l.Upstream, State: l.State, Code: string(l.Code), Codes: map[string]uint64{},
 		ProbesOK: probes.Counts.Passed, ProbeWaits: history.Waits{Total: probes.Counts.Passed},
+		Received: uint64(l.Counts.Received), Rates: history.Rates{Total: l.Counts.Bodies, Last: l.Counts.LastRates},
 	}
+	if q := l.Quota; q != nil {
+		o.Quota = &history.Quota{Limit: q.Limit, Remaining: q.Remaining, At: q.At}
+	}
+	sortFailures(&o, l.Counts.Requests)
 	for _, c := range l.Classes {
 		o.OK += c.Requests - min(c.Failures, c.Requests)
 		o.Failed += c.Failures
@@ -145,4 +150,19 @@ func observation(l balancer.LaneSnapshot, probes healthcheck.TargetSnapshot) his
 		}
 	}
 	return o
+}
+
+// sortFailures tells apart what failed by what a reader of a chart wants to know: an
+// upstream that says "no" or "not so often" works. The rest gave no answer, or an error.
+func sortFailures(o *history.Observation, requests []balancer.RequestCount) {
+	for _, c := range requests {
+		switch c.Outcome {
+		case balancer.OutcomeNotFound, balancer.OutcomeDenied:
+			o.SaidNo += c.N
+		case balancer.OutcomeRateLimited:
+			o.Limited += c.N
+		case balancer.OutcomeStalled, balancer.OutcomeTruncated, balancer.OutcomeDigestMismatch, balancer.OutcomeBadContent:
+			o.Broken += c.N
+		}
+	}
 }

@@ -145,3 +145,27 @@ func TestSamplerWithoutADirectory(t *testing.T) {
 		t.Errorf("in memory: %+v", got)
 	}
 }
+
+// What an upstream's counters say becomes what its charts show.
+func TestObservationTellsFailuresApart(t *testing.T) {
+	t.Parallel()
+	said := time.Now()
+	l := balancer.LaneSnapshot{Upstream: "hub", State: balancer.StateServing, Quota: &balancer.QuotaSnapshot{Limit: 100, Remaining: 7, At: said}}
+	l.Counts = balancer.LaneCounts{Received: 4096, Bodies: 3, LastRates: []float64{1e6, 2e6, 3e6}, Requests: []balancer.RequestCount{
+		{Kind: "manifest", Outcome: balancer.OutcomeOK, N: 50},
+		{Kind: "manifest", Outcome: balancer.OutcomeNotFound, N: 3}, {Kind: "blob", Outcome: balancer.OutcomeDenied, N: 1},
+		{Kind: "manifest", Outcome: balancer.OutcomeRateLimited, N: 7},
+		{Kind: "blob", Outcome: balancer.OutcomeStalled, N: 1}, {Kind: "blob", Outcome: balancer.OutcomeDigestMismatch, N: 1},
+		{Kind: "blob", Outcome: balancer.OutcomeConnectError, N: 9}, {Kind: "blob", Outcome: balancer.OutcomeCanceled, N: 5},
+	}}
+	o := observation(l, healthcheck.TargetSnapshot{})
+	if o.SaidNo != 4 || o.Limited != 7 || o.Broken != 2 {
+		t.Errorf("said no %d, limited %d, broken %d", o.SaidNo, o.Limited, o.Broken)
+	}
+	if o.Received != 4096 || o.Rates.Total != 3 || len(o.Rates.Last) != 3 {
+		t.Errorf("received %d bytes at %+v", o.Received, o.Rates)
+	}
+	if o.Quota == nil || *o.Quota != (history.Quota{Limit: 100, Remaining: 7, At: said}) {
+		t.Errorf("quota %+v", o.Quota)
+	}
+}

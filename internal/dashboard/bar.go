@@ -59,7 +59,8 @@ func levelOfCell(c history.Cell) string {
 	case balancer.StateDown, balancer.StateOpen, balancer.StateQuarantined:
 		return cellBad
 	case balancer.StateServing, balancer.StateStandby:
-		if 10*c.Failed > c.OK+c.Failed {
+		failed := c.Failed - min(c.Failed, c.SaidNo) // an upstream that has not what is asked for works
+		if 10*failed > c.OK+failed {
 			return cellWarn
 		}
 		return cellOK

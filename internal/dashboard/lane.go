@@ -23,6 +23,9 @@ type laneModel struct {
 	Bars         []bar
 	Windows      []link
 	Charts       []chart
+	Views        []link // of the same figures: as charts, or as a table
+	Endings      []string
+	Figures      []figureLine // in place of charts
 	Facts        []pair
 	Probe        *probe
 	Classes      []classLine
@@ -95,11 +98,13 @@ func (d *dashboard) pastOf(v *visit, m *laneModel, l *balancer.LaneSnapshot) {
 		m.Windows = append(m.Windows, link{Href: v.with("window", string(w)), Text: v.messages.Text("dash.window." + string(w)), Current: w == asked})
 	}
 	past := d.past(v, m.Registry, l.Upstream, asked)
-	for _, c := range []*chart{v.latencyChart(past), v.requestChart(past)} {
-		if c != nil {
-			m.Charts = append(m.Charts, *c)
-		}
+	figures := v.query.Get("view") == "figures"
+	m.Views = []link{{Href: v.with("view", "charts"), Text: v.messages.Text("dash.as_charts"), Current: !figures}, {Href: v.with("view", "figures"), Text: v.messages.Text("dash.as_figures"), Current: figures}}
+	if figures {
+		m.Endings, m.Figures = v.endingNames(), v.measured(past)
+		return
 	}
+	m.Charts = v.charts(past)
 }
 
 // wayOut says how an upstream is reached: directly, or through a proxy at an address.

@@ -45,6 +45,11 @@ func pastOf(s admin.Snapshot) *history.Rings {
 					o.Failed = uint64(since / (40 * time.Second))
 				}
 				wave := float64(turn%40) * 4
+				o.SaidNo, o.Limited, o.Broken = o.Failed/4, o.Failed/2, o.Failed/8
+				o.Received, o.Rates = turn*40<<20, history.Rates{Total: turn, Last: []float64{(4 + wave/20) * 1e6, (8 + wave/10) * 1e6}}
+				if l.Quota != nil {
+					o.Quota = &history.Quota{Limit: l.Quota.Limit, Remaining: int(100 - turn%100), At: at}
+				}
 				o.Waits = []history.Waits{{Total: turn * 3, LastMS: []float64{120 + wave, 90 + wave/2, 210 + 2*wave}}}
 				all = append(all, o)
 			}

@@ -16,7 +16,8 @@ import (
 )
 
 // version is that of the file. One with a greater number was written by a pullchain that
-// may mean something else by it.
+// may mean something else by it. What is new in a cell and 0 where nothing is known of it
+// needs no other number: an older pullchain passes over it, and its own files lack it.
 const version = 1
 
 // maxFile is how long the file may be when it is unpacked, and maxLanes how many
@@ -58,12 +59,21 @@ type savedCell struct {
 	ProbesFailed uint16  `json:"pf,omitempty"`
 	Code         string  `json:"c,omitempty"`
 	Frequent     string  `json:"q,omitempty"`
+	SaidNo       uint32  `json:"fn,omitempty"`
+	Limited      uint32  `json:"fl,omitempty"`
+	Broken       uint32  `json:"fb,omitempty"`
+	ReceivedKiB  uint32  `json:"k,omitempty"`
+	Rate50       float32 `json:"r50,omitempty"`
+	Rate95       float32 `json:"r95,omitempty"`
+	QuotaLimit   uint32  `json:"ql,omitempty"`
+	Quota        uint32  `json:"qr,omitempty"`
 }
 
 type savedTally struct {
 	Number uint32            `json:"n"`
 	Waits  map[int]uint32    `json:"w,omitempty"` // by bucket
 	Probes map[int]uint32    `json:"p,omitempty"`
+	Rates  map[int]uint32    `json:"r,omitempty"`
 	Codes  map[string]uint32 `json:"c,omitempty"`
 }
 
@@ -157,7 +167,7 @@ func (r *Rings) saveLocked(now time.Time) saved {
 
 func (r *ring) save(codes *codeTable) savedRing {
 	out := savedRing{Window: r.window, Cells: []savedCell{}, Open: savedTally{
-		Number: r.open.number, Waits: r.open.waits.save(), Probes: r.open.probes.save(), Codes: map[string]uint32{},
+		Number: r.open.number, Waits: r.open.waits.save(), Probes: r.open.probes.save(), Rates: r.open.rates.save(), Codes: map[string]uint32{},
 	}}
 	for code, n := range r.open.codes {
 		out.Open.Codes[codes.word(code)] = n
@@ -166,6 +176,7 @@ func (r *ring) save(codes *codeTable) savedRing {
 		if c := &r.slots[i]; c.state != 0 {
 			out.Cells = append(out.Cells, savedCell{
 				c.number, badness[c.state-1], c.ok, c.failed, c.p50, c.p95, c.probesOK, c.probesFailed, codes.word(c.code), codes.word(c.frequent),
+				c.saidNo, c.limited, c.broken, c.receivedKiB, c.rate50, c.rate95, c.quotaLimit, c.quota,
 			})
 		}
 	}
@@ -208,12 +219,14 @@ func (r *ring) load(s savedRing, codes *codeTable) {
 		*slot = cell{
 			number: c.Number, state: rank(c.State), ok: c.OK, failed: c.Failed, p50: c.P50, p95: c.P95,
 			probesOK: c.ProbesOK, probesFailed: c.ProbesFailed, code: codes.index(c.Code), frequent: codes.index(c.Frequent),
+			saidNo: c.SaidNo, limited: c.Limited, broken: c.Broken, receivedKiB: c.ReceivedKiB, rate50: c.Rate50, rate95: c.Rate95, quotaLimit: c.QuotaLimit, quota: c.Quota,
 		}
 		r.newest = max(r.newest, c.Number)
 	}
 	r.open = tally{number: s.Open.Number, codes: map[uint8]uint32{}}
 	r.open.waits.load(s.Open.Waits)
 	r.open.probes.load(s.Open.Probes)
+	r.open.rates.load(s.Open.Rates)
 	for code, n := range s.Open.Codes {
 		r.open.codes[codes.index(code)] = n
 	}

@@ -47,6 +47,33 @@ func TestRestart(t *testing.T) {
 	}
 }
 
+// A file of a pullchain that counted less is read, and what it did not count is not known.
+func TestFileFromBeforeThereWereRates(t *testing.T) {
+	t.Parallel()
+	const old = `{"version":1,"at":"2026-03-01T12:00:07Z","lanes":[{"registry":"docker.io","upstream":"hub","seen":"2026-03-01T12:00:05Z","rings":[` +
+		`{"window":"1h","cells":[{"n":29539440,"s":"cooling","o":13,"f":3,"50":9.9,"95":380.5,"po":3,"pf":1,"c":"http_429_quota","q":"stall"}],"open":{"n":29539440,"w":{"21":4,"42":1},"c":{"stall":1}}}]}]}`
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	_, _ = z.Write([]byte(old))
+	_ = z.Close()
+	file := filepath.Join(t.TempDir(), "history.json.gz")
+	if err := os.WriteFile(file, packed.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := New()
+	if err := r.Load(file); err != nil {
+		t.Fatal(err)
+	}
+	want := Cell{Start: noon, State: "cooling", OK: 13, Failed: 3, ProbesOK: 3, ProbesFailed: 1, P50MS: 9.9, P95MS: 380.5, Code: "http_429_quota"}
+	if got := seen(r, Hour, at(7*time.Second)); len(got) != 1 || got[0] != want {
+		t.Errorf("got %+v\nwant %+v", got, want)
+	}
+	observe(r, at(10*time.Second), Observation{State: "serving", Rates: Rates{1, []float64{2e6}}, Received: 5 << 10})
+	if got := seen(r, Hour, at(10*time.Second)); got[0].OK != 13 || got[0].Received != 5<<10 || got[0].RateP50 < 1_800_000 {
+		t.Errorf("and goes on: %+v", got)
+	}
+}
+
 func TestFilesThatCannotBeRead(t *testing.T) {
 	t.Parallel()
 	pack := func(text string) string {

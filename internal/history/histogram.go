@@ -2,20 +2,20 @@ package history
 
 import "math"
 
-// The buckets of a histogram: four to an octave from a quarter of a millisecond to
-// about a minute, so that a percentile is right to a tenth.
+// The buckets of a histogram: four to an octave from a quarter of a unit to some 65,000 of
+// them, so that a percentile is right to a tenth. Of milliseconds that is about a minute.
 const (
-	shortestMS = 0.25
-	perOctave  = 4
-	buckets    = 18 * perOctave
+	least     = 0.25
+	perOctave = 4
+	buckets   = 18 * perOctave
 )
 
-// A histogram counts times in milliseconds.
+// A histogram counts values in some unit: times in milliseconds, say.
 type histogram [buckets]uint32
 
-func (h *histogram) add(times []float64) {
-	for _, ms := range times {
-		i := perOctave * math.Log2(max(ms, shortestMS)/shortestMS)
+func (h *histogram) add(values []float64) {
+	for _, one := range values {
+		i := perOctave * math.Log2(max(one, least)/least)
 		n := &h[int(min(i, buckets-1))]
 		grow(n, 1)
 	}
@@ -23,7 +23,7 @@ func (h *histogram) add(times []float64) {
 
 func (h *histogram) empty() bool { return *h == histogram{} }
 
-// percentile returns the middle of the bucket that the p-th part of the times reaches
+// percentile returns the middle of the bucket that the p-th part of the values reaches
 // into; p is between 0 and 1.
 func (h *histogram) percentile(p float64) float32 {
 	var total, sum uint64
@@ -32,7 +32,7 @@ func (h *histogram) percentile(p float64) float32 {
 	}
 	for i, n := range h {
 		if sum += uint64(n); n > 0 && float64(sum) >= p*float64(total) {
-			return float32(shortestMS * math.Exp2((float64(i)+0.5)/perOctave))
+			return float32(least * math.Exp2((float64(i)+0.5)/perOctave))
 		}
 	}
 	return 0

@@ -6,7 +6,7 @@
 // tells it every few seconds how things stand ([Rings.Observe]). It takes the time from
 // its caller, so that a clock that jumps does to it what the caller's clock does.
 //
-// Memory is bounded: about 11 KB for an upstream (TestMemory), whatever happens. There
+// Memory is bounded: about 22 KB for an upstream (TestMemory), whatever happens. There
 // are as many as were observed last, those that have been gone for less than [Kept],
 // and never more than [maxGone] of those.
 //
@@ -71,10 +71,16 @@ type Observation struct {
 	Seen  []Sight
 
 	OK, Failed             uint64            // requests of clients
+	SaidNo                 uint64            // of Failed: the upstream has not what was asked for, or does not give it
+	Limited                uint64            // of Failed: it was asked too often
+	Broken                 uint64            // of Failed: content that broke off or was wrong
 	ProbesOK, ProbesFailed uint64            // probes
 	Codes                  map[string]uint64 // failed requests by reason
 	Waits                  []Waits           // for the first byte of an answer, for each class of requests
 	ProbeWaits             Waits
+	Received               uint64 // bytes of content
+	Rates                  Rates
+	Quota                  *Quota // what it said last; nil: nothing
 }
 
 // A Sight is a state that began since the Observation before, however short it was.
@@ -90,17 +96,38 @@ type Waits struct {
 	LastMS []float64 // milliseconds, oldest first
 }
 
+// Rates are how fast the last bodies of blobs came, and how many of them there were in all.
+type Rates struct {
+	Total uint64
+	Last  []float64 // bytes per second, oldest first
+}
+
+// A Quota is what an upstream said of how often it may still be asked.
+type Quota struct {
+	Limit, Remaining int
+	At               time.Time // it said so
+}
+
 // A Cell is what was seen in one stretch of time.
 type Cell struct {
 	Start        time.Time `json:"start"`
 	State        string    `json:"state"` // the worst (see [Worse]); empty: nothing is known of this time
 	OK           uint64    `json:"ok"`    // requests of clients
 	Failed       uint64    `json:"failed"`
+	SaidNo       uint64    `json:"said_no"` // of failed: it has not what was asked for, or does not give it
+	Limited      uint64    `json:"limited"` // of failed: it was asked too often
+	Broken       uint64    `json:"broken"`  // of failed: content that broke off or was wrong
 	ProbesOK     uint64    `json:"probes_ok"`
 	ProbesFailed uint64    `json:"probes_failed"`
 	P50MS        float64   `json:"p50_ms"` // to the first byte of an answer, of a probe's where there was no other; 0 is none
 	P95MS        float64   `json:"p95_ms"`
 	Code         string    `json:"code"` // why the state is what it is, else the most frequent reason of failed requests
+
+	Received       uint64 `json:"received_bytes"`             // of content, to a KiB
+	RateP50        int64  `json:"throughput_p50_bytes_per_s"` // of single blobs, while their bytes came; 0 is none
+	RateP95        int64  `json:"throughput_p95_bytes_per_s"`
+	QuotaLimit     int64  `json:"quota_limit"`     // 0: it said nothing of a quota
+	QuotaRemaining int64  `json:"quota_remaining"` // the least that it said
 }
 
 // Rings are the histories of all upstreams. They are safe for concurrent use.
@@ -226,18 +253,25 @@ func (l *lane) observe(now time.Time, o Observation, codes *codeTable) {
 
 // A difference is what has happened between two observations.
 type difference struct {
-	ok, failed, probesOK, probesFailed uint64
-	codes                              map[string]uint64
-	waits, probeWaits                  []float64
+	ok, failed, saidNo, limited, broken uint64
+	probesOK, probesFailed, received    uint64
+	codes                               map[string]uint64
+	waits, probeWaits, rates            []float64
+	quota                               *Quota
 }
 
 // difference returns what o has more than the observation before.
 func (l *lane) difference(o Observation) difference {
 	d := difference{
-		ok: more(l.last.OK, o.OK), failed: more(l.last.Failed, o.Failed),
+		ok: more(l.last.OK, o.OK), failed: more(l.last.Failed, o.Failed), received: more(l.last.Received, o.Received),
+		saidNo: more(l.last.SaidNo, o.SaidNo), limited: more(l.last.Limited, o.Limited), broken: more(l.last.Broken, o.Broken),
 		probesOK: more(l.last.ProbesOK, o.ProbesOK), probesFailed: more(l.last.ProbesFailed, o.ProbesFailed),
 		codes:      map[string]uint64{},
-		probeWaits: o.ProbeWaits.since(l.last.ProbeWaits.Total),
+		probeWaits: newest(o.ProbeWaits.LastMS, l.last.ProbeWaits.Total, o.ProbeWaits.Total),
+		rates:      newest(o.Rates.Last, l.last.Rates.Total, o.Rates.Total),
+	}
+	if o.Quota != nil && (l.last.Quota == nil || !l.last.Quota.At.Equal(o.Quota.At)) {
+		d.quota = o.Quota
 	}
 	for code, n := range o.Codes {
 		if n := more(l.last.Codes[code], n); n > 0 {
@@ -249,7 +283,7 @@ func (l *lane) difference(o Observation) difference {
 		if i < len(l.last.Waits) {
 			before = l.last.Waits[i].Total
 		}
-		d.waits = append(d.waits, w.since(before)...)
+		d.waits = append(d.waits, newest(w.LastMS, before, w.Total)...)
 	}
 	return d
 }
@@ -262,17 +296,20 @@ func more(before, now uint64) uint64 {
 	return now - before
 }
 
-// since returns the waits that are new. Of many only the last are known, which is
-// enough for percentiles.
-func (w Waits) since(total uint64) []float64 {
-	n := min(more(total, w.Total), uint64(len(w.LastMS)))
-	return w.LastMS[uint64(len(w.LastMS))-n:]
+// newest returns those of the last values that are new, now that there are total in all
+// and before were before. Of many only the last are known, which is enough for percentiles.
+func newest(last []float64, before, total uint64) []float64 {
+	n := min(more(before, total), uint64(len(last)))
+	return last[uint64(len(last))-n:]
 }
 
 // remember keeps what the next observation is compared with. The waits themselves
 // are not, and would hold on to their caller's memory.
 func (l *lane) remember(o Observation) {
-	o.Seen, o.ProbeWaits.LastMS = nil, nil
+	o.Seen, o.ProbeWaits.LastMS, o.Rates.Last = nil, nil, nil
+	if o.Quota != nil {
+		o.Quota = &Quota{At: o.Quota.At}
+	}
 	waits := make([]Waits, len(o.Waits))
 	for i, w := range o.Waits {
 		waits[i].Total = w.Total

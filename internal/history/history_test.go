@@ -77,6 +77,42 @@ func TestWindowsHaveTheirCells(t *testing.T) {
 	}
 }
 
+// How much came and how fast, what failed how, and what was said of a quota: each is
+// counted from what the observation before had.
+func TestCellsTellWhatCame(t *testing.T) {
+	t.Parallel()
+	r := New()
+	said := func(left int, at time.Time) *Quota { return &Quota{Limit: 100, Remaining: left, At: at} }
+	observe(r, at(0), Observation{State: "serving", Received: 700, Rates: Rates{2, []float64{1e6, 1e6}}, Failed: 3, SaidNo: 2, Limited: 1, Quota: said(40, at(-time.Second))})
+	observe(r, at(5*time.Second), Observation{State: "serving", Received: 1400 + 10<<20, Rates: Rates{5, []float64{1e6, 1e6, 1e6, 1e6, 64e6}}, Failed: 8, SaidNo: 3, Limited: 1, Broken: 4, Quota: said(12, at(4*time.Second))})
+	observe(r, at(10*time.Second), Observation{State: "serving", Received: 1400 + 10<<20, Rates: Rates{Total: 5}, Failed: 8, SaidNo: 3, Limited: 1, Broken: 4, Quota: said(90, at(9*time.Second))})
+	got := seen(r, Hour, at(10*time.Second))
+	if len(got) != 1 {
+		t.Fatalf("got %+v", got)
+	}
+	c := got[0]
+	if c.Received != 10<<20+1<<10 || c.Failed != 8 || c.SaidNo != 3 || c.Limited != 1 || c.Broken != 4 {
+		t.Errorf("got %+v", c)
+	}
+	if c.RateP50 < 900_000 || c.RateP50 > 1_100_000 || c.RateP95 < 58e6 || c.RateP95 > 70e6 {
+		t.Errorf("%d and %d bytes/s, want those of the five blobs, to a tenth", c.RateP50, c.RateP95)
+	}
+	if c.QuotaLimit != 100 || c.QuotaRemaining != 12 {
+		t.Errorf("%d of %d left, want the least that was said", c.QuotaRemaining, c.QuotaLimit)
+	}
+
+	// What was said before is not said again by being observed again.
+	observe(r, at(time.Minute), Observation{State: "serving", Quota: said(90, at(9*time.Second))})
+	observe(r, at(2*time.Minute), Observation{State: "serving", Quota: said(-5, at(2*time.Minute)), Rates: Rates{1, []float64{1e15}}})
+	got = seen(r, Hour, at(2*time.Minute))
+	if len(got) != 3 || got[1].QuotaLimit != 0 || got[1].RateP50 != 0 || got[1].Received != 0 {
+		t.Fatalf("got %+v", got)
+	}
+	if got[2].QuotaLimit != 100 || got[2].QuotaRemaining != 0 || got[2].RateP50 < 900<<20 {
+		t.Errorf("beyond what can be: %+v", got[2])
+	}
+}
+
 // A state that came and went between two observations is in the bar, in each cell that
 // it touched.
 func TestShortStates(t *testing.T) {
@@ -212,7 +248,8 @@ func full(n int) *Rings {
 			all = append(all, Observation{
 				Registry: "docker.io", Upstream: fmt.Sprint("hub", lane), State: badness[i%len(badness)], Code: fmt.Sprint("code", i%40),
 				OK: uint64(i) * 1000, Failed: uint64(i), ProbesOK: uint64(i), Codes: map[string]uint64{"stall": uint64(i), "dns": uint64(i)},
-				Waits: []Waits{{uint64(i) * 2, []float64{float64(i), 2}}},
+				Waits: []Waits{{uint64(i) * 2, []float64{float64(i), 2}}}, Received: uint64(i) * 1_000_001, Rates: Rates{uint64(i), []float64{float64(i) * 50_000}},
+				SaidNo: uint64(i) / 2, Limited: uint64(i) / 4, Broken: uint64(i) / 8, Quota: &Quota{100, i % 100, now},
 			})
 		}
 		r.Observe(now, all)
@@ -221,7 +258,7 @@ func full(n int) *Rings {
 }
 
 func TestMemory(t *testing.T) {
-	const lanes, bound = 50, 12 << 10
+	const lanes, bound = 50, 24 << 10
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)

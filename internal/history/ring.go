@@ -31,15 +31,20 @@ func Known(state string) bool { return slices.Contains(badness, state) }
 // down, quarantined. The empty state is none, and better than any.
 func Worse(a, b string) bool { return rank(a) > rank(b) }
 
-// A cell is a Cell in 28 bytes, of which an upstream has 276.
+// A cell is a Cell in 60 bytes, of which an upstream has 276. Its counters stand still at
+// their greatest value.
 type cell struct {
-	number                 uint32 // of the period, counted from 1970
-	ok, failed             uint32 // these stand still at their greatest value
-	p50, p95               float32
-	probesOK, probesFailed uint16
-	state                  uint8 // see rank; 0: the cell is empty
-	code                   uint8 // in the table: of the state
-	frequent               uint8 // in the table: of most failed requests
+	number                  uint32 // of the period, counted from 1970
+	ok, failed              uint32
+	saidNo, limited, broken uint32 // of failed
+	p50, p95                float32
+	receivedKiB             uint32
+	rate50, rate95          float32 // bytes per second
+	quotaLimit, quota       uint32
+	probesOK, probesFailed  uint16
+	state                   uint8 // see rank; 0: the cell is empty
+	code                    uint8 // in the table: of the state
+	frequent                uint8 // in the table: of most failed requests
 }
 
 // A ring is the last cells of one length. The place of a cell follows from its number,
@@ -56,6 +61,8 @@ type ring struct {
 type tally struct {
 	number        uint32
 	waits, probes histogram
+	rates         histogram        // in units of rateUnit
+	rest          uint16           // bytes received that do not make a KiB
 	codes         map[uint8]uint32 // failed requests
 }
 
@@ -127,6 +134,9 @@ func (r *ring) add(now time.Time, d difference, codes *codeTable) {
 	}
 	grow(&c.ok, d.ok)
 	grow(&c.failed, d.failed)
+	grow(&c.saidNo, d.saidNo)
+	grow(&c.limited, d.limited)
+	grow(&c.broken, d.broken)
 	grow(&c.probesOK, d.probesOK)
 	grow(&c.probesFailed, d.probesFailed)
 	c.frequent = r.open.fail(d.codes, codes, c.frequent)
@@ -138,6 +148,30 @@ func (r *ring) add(now time.Time, d difference, codes *codeTable) {
 		c.p50, c.p95 = r.open.waits.percentile(0.5), r.open.waits.percentile(0.95)
 	case !r.open.probes.empty() && c.ok == 0:
 		c.p50, c.p95 = r.open.probes.percentile(0.5), r.open.probes.percentile(0.95)
+	}
+	r.flow(c, d)
+}
+
+// rateUnit is how many bytes per second a histogram of rates counts as one: it then
+// reaches from 4 KiB to 1 GiB per second.
+const rateUnit = 16 << 10
+
+// flow enters how much came and how fast, and what was said of a quota.
+func (r *ring) flow(c *cell, d difference) {
+	sum := d.received + uint64(r.open.rest)
+	grow(&c.receivedKiB, sum>>10)
+	r.open.rest = uint16(sum & (1<<10 - 1))
+	for _, rate := range d.rates {
+		r.open.rates.add([]float64{rate / rateUnit})
+	}
+	if !r.open.rates.empty() {
+		c.rate50, c.rate95 = rateUnit*r.open.rates.percentile(0.5), rateUnit*r.open.rates.percentile(0.95)
+	}
+	if q := d.quota; q != nil && q.Limit > 0 {
+		left := uint32(min(max(q.Remaining, 0), q.Limit, math.MaxUint32))
+		if c.quotaLimit == 0 || left < c.quota {
+			c.quotaLimit, c.quota = uint32(min(q.Limit, math.MaxUint32)), left
+		}
 	}
 }
 
@@ -189,7 +223,10 @@ func (c *cell) write(out *Cell, codes *codeTable) {
 	out.State = badness[c.state-1]
 	out.OK, out.Failed = uint64(c.ok), uint64(c.failed)
 	out.ProbesOK, out.ProbesFailed = uint64(c.probesOK), uint64(c.probesFailed)
+	out.SaidNo, out.Limited, out.Broken = uint64(c.saidNo), uint64(c.limited), uint64(c.broken)
 	out.P50MS, out.P95MS = tenths(c.p50), tenths(c.p95)
+	out.Received, out.RateP50, out.RateP95 = uint64(c.receivedKiB)<<10, int64(c.rate50), int64(c.rate95)
+	out.QuotaLimit, out.QuotaRemaining = int64(c.quotaLimit), int64(c.quota)
 	out.Code = codes.word(c.code)
 	if c.code == 0 {
 		out.Code = codes.word(c.frequent)
