@@ -214,7 +214,7 @@ type Descriptor struct {
 }
 
 // A Platform says what an image runs on (OCI image-spec, image-index.md). It is the
-// manifest's word, of any length and content.
+// manifest's word, and may be anything.
 type Platform struct {
 	OS           string `json:"os"`
 	Architecture string `json:"architecture"`

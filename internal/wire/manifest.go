@@ -23,6 +23,10 @@ var ErrMediaType = errors.New("content type does not agree with the manifest")
 // maxMediaType bounds the media types kept of descriptors (RFC 6838 4.2: 127 + 1 + 127).
 const maxMediaType = 255
 
+// maxPlatformText bounds each text of a platform. The longest that Go knows has nine
+// bytes, and they are kept for as long as the manifest is.
+const maxPlatformText = 64
+
 // ParseManifest reads a manifest or index that came with the Content-Type
 // contentType, and returns the media type that the document has by its own word
 // (or, where it has none, by contentType and its shape) and what it points at: an
@@ -227,10 +231,19 @@ func (d *document) links() ([]pullchain.Descriptor, error) {
 			return nil, err
 		}
 		if _, err := CheckDigest(link.Digest.String()); err == nil {
-			links = append(links, link)
+			links = append(links, shortPlatform(link))
 		}
 	}
 	return links, nil
+}
+
+// shortPlatform takes a platform off d that has a longer text than any platform: what it
+// says is for people alone, and no pull hangs on it.
+func shortPlatform(d pullchain.Descriptor) pullchain.Descriptor {
+	if p := d.Platform; max(len(p.OS), len(p.Architecture), len(p.Variant)) > maxPlatformText {
+		d.Platform = pullchain.Platform{}
+	}
+	return d
 }
 
 // foreignDigest matches digests of algorithms that are not ours (OCI image-spec,

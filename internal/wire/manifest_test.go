@@ -24,6 +24,11 @@ const (
 	schema1    = `{"schemaVersion":1,"name":"a","tag":"b","architecture":"amd64","fsLayers":[{"blobSum":"` + sha256 + `"}],"history":[],"signatures":[]}`
 )
 
+// onPlatform is an index's entry for a platform.
+func onPlatform(os, arch, variant string) string {
+	return `{"mediaType":"m","digest":"` + sha256 + `","size":3,"platform":{"os":"` + os + `","architecture":"` + arch + `","variant":"` + variant + `"}}`
+}
+
 func image(mediaType string) string { return document2(mediaType, configJSON, layersJSON) }
 func index(mediaType string) string { return document2(mediaType, listJSON) }
 
@@ -62,6 +67,8 @@ func TestParseManifest(t *testing.T) {
 		{"more keys", TypeOCIManifest, document2(TypeOCIManifest, configJSON, layersJSON, `"subject":{"digest":"x"}`, `"annotations":{"layers":"x"}`, `"x":1`, `"x":2`), TypeOCIManifest, imageLinks, nil},
 		{"other algorithms", TypeOCIIndex, document2("", `"manifests":[{"digest":"blake3:abc"},{"mediaType":"m","digest":"`+sha256+`","size":3}]`), TypeOCIIndex, bareLinks, nil},
 		{"odd platforms", TypeOCIIndex, document2("", `"manifests":[{"mediaType":"m","digest":"`+sha256+`","size":3,"platform":"linux"},{"mediaType":"m","digest":"`+sha256+`","size":3,"platform":{"os":7}}]`), TypeOCIIndex, append(bareLinks, bareLinks...), nil},
+		{"long platforms", TypeOCIIndex, document2("", `"manifests":[`+onPlatform("linux", strings.Repeat("a", 65), "")+`,`+onPlatform(strings.Repeat("o", 64), "a", "v")+`]`), TypeOCIIndex,
+			append(bareLinks, pullchain.Descriptor{MediaType: "m", Digest: sha256, Size: 3, Platform: pullchain.Platform{OS: strings.Repeat("o", 64), Architecture: "a", Variant: "v"}}), nil},
 		{"schema 1", TypeDockerSchema1, schema1, TypeDockerSchema1, nil, nil},
 		{"signed schema 1", TypeDockerSigned1, schema1, TypeDockerSigned1, nil, nil},
 
