@@ -228,6 +228,21 @@ func (e *Events) appendLocked(ev Event) {
 	e.wakeLocked()
 }
 
+// Retain forgets what happened to lanes and registries that known does not report, so that
+// names which come and go with configurations do not pile up. The upstream is empty for what
+// is about a registry; what is about all of them stays. A reader that is behind learns that
+// it has missed something.
+func (e *Events) Retain(known func(registry, upstream string) bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for key, log := range e.logs {
+		if key.registry != "" && !known(key.registry, key.upstream) {
+			e.dropped = max(e.dropped, log.events[len(log.events)-1].Seq)
+			delete(e.logs, key)
+		}
+	}
+}
+
 func (e *Events) wakeLocked() {
 	close(e.wake)
 	e.wake = make(chan struct{})

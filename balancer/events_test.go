@@ -420,3 +420,50 @@ func TestARegistryIsAddedWhileAnEgressChanges(t *testing.T) {
 	}
 	adding.Wait()
 }
+
+// What a reload takes out is forgotten, however often the names change; what is still
+// there keeps its events.
+func TestEventsOfWhatIsGone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		events := balancer.NewEvents()
+		kept := newRigFor(balancer.Config{Registry: "docker.io", Events: events}, fail(internal), serve)
+		kept.mustGet(t, tag)
+		_, upToDate, _ := events.Since(0)
+		events.Record("", "", balancer.Override{Action: "reload"})
+		var want []string
+		for _, e := range mustSince(t, events, 0) {
+			want = append(want, fmt.Sprint(e.Seq, e.Kind, e.Upstream))
+		}
+		for i := range 300 {
+			gone := newRigFor(balancer.Config{Registry: fmt.Sprintf("%d.example", i), Events: events}, fail(internal), serve)
+			gone.mustGet(t, tag)
+			events.Retain(func(registry, upstream string) bool { return registry == "docker.io" && upstream != "c" })
+		}
+		all, next, lost := events.Since(upToDate)
+		if len(all) != 1 || !lost {
+			t.Errorf("a reader that was behind gets %d events, lost %t: want that of the reload, and to know that there were others", len(all), lost)
+		}
+		var got []string
+		all, _, _ = events.Since(0)
+		for _, e := range all {
+			got = append(got, fmt.Sprint(e.Seq, e.Kind, e.Upstream))
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("events (-want +got):\n%s", d)
+		}
+		if all, _, lost := events.Since(next); len(all) != 0 || lost {
+			t.Errorf("a reader that has read all gets %v, lost %t", all, lost)
+		}
+	})
+}
+
+// mustSince returns the events after seq, of which none is lost.
+func mustSince(t *testing.T, events *balancer.Events, seq uint64) []balancer.Event {
+	t.Helper()
+	all, _, lost := events.Since(seq)
+	if lost {
+		t.Fatal("events are lost")
+	}
+	return all
+}

@@ -196,6 +196,14 @@ func hostOf(raw string) string {
 	return u.Host
 }
 
+// has reports whether c has an upstream, or with an empty one the registry.
+func (c *chain) has(registry, upstream string) bool {
+	if upstream == "" {
+		return c.registryNamed(registry).balancer != nil
+	}
+	return c.known(pathID{registry, upstream}) != nil
+}
+
 // egressSnapshots returns the proxies of the chain, by name, and what dials through them.
 func (c *chain) egressSnapshots() []diagnose.Egress {
 	out := []diagnose.Egress{} // and never null in JSON

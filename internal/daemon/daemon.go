@@ -338,10 +338,12 @@ func (d *Daemon) Reload(cfg *config.Config) error {
 	d.chain.Store(next)
 	if d.handler != nil {
 		d.handler.SetRoutes(routes)
+		d.handler.Traffic().Retain(next.has)
 		d.storage.reload(cfg.Cache)
 		d.warmth.Set(cfg.Warm)
 	}
 	old.close(next)
+	next.events.Retain(next.has)
 	if d.ctx != nil {
 		next.start(d.ctx)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/internal/config"
 	"github.com/pullchain/pullchain/internal/daemon"
 	"github.com/pullchain/pullchain/internal/simnet"
@@ -270,5 +271,32 @@ func TestF43_OpenUntilReload(t *testing.T) {
 	}
 	if got := x.manifest(); got.servedBy() != "a" {
 		t.Errorf("served by %q, want a: the login is right now", got.servedBy())
+	}
+}
+
+// A reload that renames an upstream forgets the old name's events, and those of no other.
+func TestReloadForgetsWhatIsGone(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, nil)
+	p.manifest()
+	p.did(ofB+"drain", `{}`)
+	of := func(upstream string) (n int) {
+		all, _, _ := p.Daemon.Events().Since(0)
+		for _, e := range all {
+			if e.Kind == balancer.KindTransition && e.Upstream == upstream {
+				n++
+			}
+		}
+		return n
+	}
+	if of("a") == 0 || of("b") == 0 {
+		t.Fatalf("there are %d events of a and %d of b", of("a"), of("b"))
+	}
+	p.rewrite(`name = "b"`, `name = "c"`)
+	if err := p.hangup(); err != nil {
+		t.Fatal(err)
+	}
+	if of("a") == 0 || of("b") != 0 {
+		t.Errorf("then there are %d events of a, which stays, and %d of b, which is gone", of("a"), of("b"))
 	}
 }

@@ -1,6 +1,7 @@
 package traffic
 
 import (
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,7 +12,7 @@ const (
 	recentKept    = 2000 // of all
 	troubledKept  = 500  // failed or degraded: they are asked about when many others have come since
 	upstreamKept  = 20   // of each upstream that took part
-	upstreamsKept = 200  // so many upstreams, which reloads may change
+	upstreamsKept = 200  // so many upstreams, more than a configuration has
 )
 
 // A ring is the last n things. The zero ring of n 0 keeps none.
@@ -99,6 +100,16 @@ func (c *recent) upstream(key upstreamKey) *ring[*Request] {
 		c.upstreams[key] = of
 	}
 	return of
+}
+
+// Retain forgets the counts of registries, and the last requests of upstreams, that known
+// does not report: after a reload, when no request for them comes any more. The upstream
+// is empty where a registry is asked for.
+func (j *Journal) Retain(known func(registry, upstream string) bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	maps.DeleteFunc(j.registries, func(name string, _ *registry) bool { return name != "" && !known(name, "") }) // "" is what names none
+	maps.DeleteFunc(j.recent.upstreams, func(key upstreamKey, _ *ring[*Request]) bool { return !known(key.registry, key.upstream) })
 }
 
 // A RequestFilter says which requests are wanted; the zero value wants all.
