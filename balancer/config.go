@@ -100,6 +100,7 @@ type LaneConfig struct {
 	VerifyWhole    bool    // its blobs are not shown before their digest is proved right
 	Weight         float64 // for fastest and spread; 0: 1
 	MaxConnections int     // requests at once before others are preferred; 0: 32 (docs/faults.md 9)
+	Connections    int     // that there may be to one host; requests beyond wait. 0: not known
 	Egress         *Egress // shared by all lanes behind the same proxy; nil: direct
 	Via            string  // the egress's name, for people; "direct" without one
 	Host           string  // of the upstream's URL, for people; with the port if that names one

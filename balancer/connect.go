@@ -20,6 +20,7 @@ import (
 // server, and again where an idle connection had died.
 type connectWatch struct {
 	patience time.Duration
+	queue    *queue // of its lane
 	fire     func(silent, reached bool)
 
 	mu      sync.Mutex
@@ -30,6 +31,7 @@ type connectWatch struct {
 	open    bool              // the dial has got through: only the handing over is left
 	reached bool              // an answer came before: the origin is there
 	since   time.Time         // when it began to wait for one of our own to come free; zero while it does not
+	inQueue bool              // from then on, until it no longer does or the attempt is over
 	queued  time.Duration     // how long it did so before
 	decided func(silent bool) // set when the watch outlives its attempt
 }
@@ -37,8 +39,8 @@ type connectWatch struct {
 // watchConnect returns a watch that calls fire, once, when a connection has been
 // waited for longer than patience. It tells whether it is the far end that is
 // silent, and whether an answer came before: that of a hop whose redirect led here.
-func watchConnect(patience time.Duration, fire func(silent, reached bool)) *connectWatch {
-	return &connectWatch{patience: patience, fire: fire}
+func watchConnect(patience time.Duration, q *queue, fire func(silent, reached bool)) *connectWatch {
+	return &connectWatch{patience: patience, queue: q, fire: fire}
 }
 
 // attach returns ctx with the hooks that feed the watch. net/http may go on
@@ -65,6 +67,7 @@ func (w *connectWatch) waits() {
 	w.dials, w.open = false, false
 	if w.since.IsZero() && !w.stopped {
 		w.since = time.Now()
+		w.queueLocked(true)
 	}
 	if w.timer == nil && !w.stopped {
 		w.timer = time.AfterFunc(w.patience, w.expired)
@@ -85,6 +88,18 @@ func (w *connectWatch) servedLocked() {
 		w.queued += time.Since(w.since)
 		w.since = time.Time{}
 	}
+	w.queueLocked(false)
+}
+
+// queueLocked puts the attempt into the lane's queue, or takes it out.
+func (w *connectWatch) queueLocked(waits bool) {
+	switch {
+	case waits && !w.inQueue:
+		w.queue.enter()
+	case !waits && w.inQueue:
+		w.queue.leave()
+	}
+	w.inQueue = waits
 }
 
 // queuedFor is how long the attempt has waited for one of our own connections.
@@ -191,6 +206,7 @@ func (w *connectWatch) stop() {
 
 func (w *connectWatch) stopLocked() {
 	w.stopped = true
+	w.queueLocked(false)
 	if w.timer != nil {
 		w.timer.Stop()
 	}

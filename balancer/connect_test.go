@@ -15,7 +15,7 @@ func TestSilenceAfterAnIdleConnection(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var fired, wasSilent, wasReached bool
-				w := watchConnect(time.Second, func(silent, reached bool) { fired, wasSilent, wasReached = true, silent, reached })
+				w := watchConnect(time.Second, &queue{}, func(silent, reached bool) { fired, wasSilent, wasReached = true, silent, reached })
 				defer w.stop()
 				trace := httptrace.ContextClientTrace(w.attach(t.Context()))
 				trace.GetConn("origin:443")

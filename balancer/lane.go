@@ -53,6 +53,7 @@ type Lane struct {
 type load struct {
 	inFlight atomic.Int64
 	extra    atomic.Int64  // of those, hedges and parallel starts
+	queue    queue         // of those, without a connection
 	received atomic.Int64  // bytes of content, since the lane was made
 	opened   atomic.Uint64 // times that a breaker has opened since then
 	closed   atomic.Uint64

@@ -195,7 +195,7 @@ func (r *race) start(lanes []*Lane, beside bool) []*Lane {
 func (r *race) launch(l *Lane, admitted *admission, beside bool) {
 	a := &attempt{race: r, lane: l, admission: admitted, start: time.Now(), hedge: beside}
 	a.ctx, a.cancel = context.WithCancelCause(r.ctx)
-	a.watch = watchConnect(l.cfg.Patience.Connect, func(silent, reached bool) {
+	a.watch = watchConnect(l.cfg.Patience.Connect, &l.load.queue, func(silent, reached bool) {
 		if silent && !reached && !r.req.Options.Speculative { // behind a first answer it is a CDN's silence, and manifests go on
 			l.foundSilent()
 		}

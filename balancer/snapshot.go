@@ -35,6 +35,8 @@ type LaneSnapshot struct {
 	Authoritative bool               `json:"authoritative"`
 	Metered       bool               `json:"metered"`
 	InFlight      int64              `json:"in_flight"`
+	Queued        int64              `json:"queued"`          // of those, requests that wait for one of our connections to come free
+	Connections   int                `json:"max_connections"` // that there may be to one host
 	Breakers      []BreakerSnapshot  `json:"breakers"`
 	Cooldowns     []CooldownSnapshot `json:"cooldowns"`
 	Gates         []GateSnapshot     `json:"gates"` // those that are closed
@@ -165,6 +167,7 @@ func (v *laneView) snapshot(place int, state *laneState, now time.Time) LaneSnap
 		Upstream: l.Name(), Order: place, Via: l.cfg.Via, Host: l.cfg.Host, Trust: "pull",
 		State: state.word, Since: stamp(state.since), Until: state.until, Code: state.code,
 		Authoritative: l.cfg.Authoritative, Metered: l.cfg.Metered, InFlight: l.load.inFlight.Load(),
+		Queued: l.load.queue.length(now), Connections: l.cfg.Connections,
 		SkewMS: facts.Skew.Milliseconds(), TLSExpiry: stamp(facts.TLSExpiry), TLSIssuer: facts.TLSIssuer,
 		Throughput: int64(l.ledger.throughput()), ThroughputP50: int64(l.ledger.rateOf(0.5)), ThroughputP95: int64(l.ledger.rateOf(0.95)),
 		Failing:   v.gates.falling(),

@@ -160,6 +160,7 @@ func (c *chain) path(cfg *config.Config, registry string, u config.Upstream, old
 		VerifyWhole:    u.Verify == config.VerifyWhole,
 		Weight:         u.Weight,
 		MaxConnections: u.MaxConnections,
+		Connections:    cmp.Or(u.MaxConnections, upstreams.DefaultMaxConnections),
 		Egress:         shared,
 		Via:            proxy.Name,
 		Host:           hostOf(u.URL),

@@ -49,6 +49,7 @@ const (
 	OverrideLeft      = "override_left"      // an override is past half of its time
 	OverrideForgotten = "override_forgotten" // an override has been there for a day
 	Unproved          = "unproved"           // nothing has worked since the start
+	ConnectionsBusy   = "connections_busy"   // requests wait, since all connections to an upstream are busy
 	PullsFailing      = "pulls_failing"      // the last that clients asked of a registry all failed, though it has a path
 )
 
@@ -118,7 +119,7 @@ type rule func(*findings) []Warning
 // first, since all that lies behind it fails with it.
 var rules = []rule{
 	egressDown, clockCerts, clockWrong, fakeIP, captivePortal, dnsDown, noNetwork, cdnDown, unproved, pullsFailing,
-	limited, quotaLow, wrongBytes, privateRefused, certExpiring,
+	limited, quotaLow, connectionsBusy, wrongBytes, privateRefused, certExpiring,
 	cacheTrouble, stateTrouble, reloadFailed, overridden,
 }
 

@@ -211,6 +211,13 @@ func TestQuotas(t *testing.T) {
 		"info quota_spent:docker.io/hub hub has no pulls left for docker.io: docker.io/hub")
 }
 
+func TestConnectionsBusy(t *testing.T) {
+	t.Parallel()
+	busy := with(well("hub"), func(l *balancer.LaneSnapshot) { l.InFlight, l.Queued, l.Connections = 76, 12, 64 })
+	want(t, diagnose.Input{Registries: []diagnose.Registry{registry("docker.io", busy, well("worker"))}},
+		"warning connections_busy:docker.io/hub 64 of 64 connections to hub for docker.io are busy, 12 requests wait: docker.io/hub")
+}
+
 func TestUpstreamsOwnTroubles(t *testing.T) {
 	t.Parallel()
 	lied := with(well("mirror"), func(l *balancer.LaneSnapshot) { l.WrongBytes = ago(23 * time.Hour) })

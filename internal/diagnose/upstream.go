@@ -37,6 +37,18 @@ func limited(f *findings) []Warning {
 	return out
 }
 
+// connectionsBusy finds the lanes whose requests wait for one of our own connections. It
+// is no fault of the upstream, and so none of its state.
+func connectionsBusy(f *findings) []Warning {
+	var out []Warning
+	for _, l := range f.where(func(l *lane) bool { return l.Queued > 0 }) {
+		busy := strconv.FormatInt(l.InFlight-l.Queued, 10)
+		values := map[string]string{"busy": busy, "max": strconv.Itoa(l.Connections), "waiting": strconv.FormatInt(l.Queued, 10)}
+		out = append(out, l.warn(ConnectionsBusy, Degraded, f.Now, values, ""))
+	}
+	return out
+}
+
 // quotaFor is how long a reading of a quota is believed when it names no window.
 const quotaFor = 6 * time.Hour
 

@@ -111,6 +111,7 @@ func (w *worker) accept(req pullchain.Request, resp pullchain.Response) error {
 	if f.phase.halted() {
 		return errNotNeeded
 	}
+	w.lane = pullchain.ServedBy(resp.Attempts)
 	f.admitLocked(resp)
 	partial := resp.Status == http.StatusPartialContent
 	if blank {

@@ -25,6 +25,7 @@ func (f *fill) attach(ctx context.Context, reg *Registry, req pullchain.Request)
 		f.reg = reg // a reload may have made a newer chain
 	}
 	f.readers[r] = struct{}{}
+	f.abandonment.end()
 	return r
 }
 

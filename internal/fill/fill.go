@@ -41,6 +41,8 @@ type fill struct {
 	plan    plan
 	readers readerSet
 	retries retries
+
+	abandonment abandonment
 }
 
 // An origin is the request that a fill was begun for.
@@ -78,7 +80,7 @@ func newFill(s *Fills, reg *Registry, req pullchain.Request) *fill {
 		copy:    &blobCopy{size: -1},
 		readers: make(readerSet),
 	}
-	f.plan.f = f
+	f.plan.f, f.abandonment.f = f, f
 	f.ctx, f.cancel = context.WithCancel(s.ctx)
 	return f
 }

@@ -42,8 +42,9 @@ type Fills struct {
 
 	verifyMax atomic.Int64
 
-	counts counts
-	large  atomic.Int64 // large buffers in use
+	counts    counts
+	large     atomic.Int64 // large buffers in use
+	abandoned abandonedFills
 
 	mu       sync.Mutex
 	closed   bool
@@ -120,6 +121,7 @@ func (s *Fills) join(ctx context.Context, reg *Registry, req pullchain.Request) 
 
 // remove forgets f, whose file has been let go of: the next request begins anew.
 func (s *Fills) remove(f *fill) {
+	s.abandoned.remove(f)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.byDigest, f.digest)

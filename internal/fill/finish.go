@@ -11,7 +11,7 @@ import (
 
 // abandonedLocked reports whether what is missing is not wanted any more.
 func (f *fill) abandonedLocked() bool {
-	return len(f.readers) == 0 && !f.plan.goesOn() && !f.phase.final()
+	return len(f.readers) == 0 && (f.abandonment.over || !f.plan.goesOn()) && !f.phase.final()
 }
 
 // readersGrace is how long a blob that is right waits for its readers, before it is
@@ -86,7 +86,7 @@ func (f *fill) putAway() error {
 	recordErr := f.record()
 	f.mu.Lock()
 	c, phase, cause := f.copy, f.phase, f.err
-	worth := c.size >= 0 && c.have.total > 0 && f.repairs.wrong < maxCopies
+	worth := c.size >= 0 && c.have.total >= minPiece && f.repairs.wrong < maxCopies
 	f.mu.Unlock()
 	if phase == detached {
 		f.unkept(cause)

@@ -268,6 +268,17 @@ func (p *plan) trim() {
 	}
 }
 
+// upstreams returns those that the workers fetch from.
+func (p *plan) upstreams() []upstreamOf {
+	var all []upstreamOf
+	for _, w := range p.workers {
+		if u := (upstreamOf{p.f.reg.Name, w.lane}); w.lane != "" && !slices.Contains(all, u) {
+			all = append(all, u)
+		}
+	}
+	return all
+}
+
 func (p *plan) newWorker() *worker {
 	w := &worker{f: p.f, pace: pace{asked: time.Now()}}
 	w.ctx, w.cancel = context.WithCancel(p.f.ctx)

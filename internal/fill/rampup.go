@@ -73,7 +73,10 @@ func (f *fill) speedUpNow(now time.Time) (over bool) {
 		p.backoff = time.Time{}
 		f.changes.notify()
 	}
-	f.plan.grow(now)
+	f.abandonment.look(now)
+	if len(f.readers) > 0 { // what no reader waits for is worth no more connections
+		f.plan.grow(now)
+	}
 	return false
 }
 

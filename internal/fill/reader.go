@@ -48,7 +48,9 @@ func (r *reader) Close() error {
 	f.plan.trim()
 	f.changes.notify()
 	alone, file := r.alone, r.file
+	evicted := f.abandonment.begin()
 	f.mu.Unlock()
+	suspend(evicted)
 	if alone != nil {
 		alone.Close()
 	}

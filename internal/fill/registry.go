@@ -26,6 +26,10 @@ type Registry struct {
 	// login was taken away. The "no" of one that could not leaves it served when
 	// no other can be asked. Nil: all could.
 	Knows func(upstream string) bool
+
+	// Waits reports whether a request waits for one of the named upstream's connections
+	// to come free: a download that no client waits for ends for it. Nil: none does.
+	Waits func(upstream string) bool
 }
 
 // Anonymous stands for a login where none was needed.

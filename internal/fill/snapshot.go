@@ -12,6 +12,7 @@ type counts struct {
 // since they were made.
 type Snapshot struct {
 	Active     int    `json:"active"`
+	Abandoned  int    `json:"abandoned"` // of those, without a reader: see docs/faults.md F49
 	Begun      uint64 `json:"begun"`
 	Coalesced  uint64 `json:"coalesced"`     // requests that joined a fill
 	Bypassed   uint64 `json:"bypassed"`      // requests served past a store that could not be written
@@ -30,6 +31,7 @@ func (s *Fills) Snapshot() Snapshot {
 	s.mu.Unlock()
 	return Snapshot{
 		Active:     active,
+		Abandoned:  s.abandoned.count(),
 		Begun:      s.counts.begun.Load(),
 		Coalesced:  s.counts.coalesced.Load(),
 		Bypassed:   s.counts.bypassed.Load(),

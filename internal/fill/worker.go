@@ -22,6 +22,7 @@ type worker struct {
 	pace
 	written
 
+	lane   string   // the upstream that answered last; empty before the first answer
 	helper bool     // only there to make the fill faster
 	others []string // upstreams to ask last, besides those of wrong copies
 }

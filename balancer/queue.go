@@ -1,0 +1,41 @@
+package balancer
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// A queue is the requests of a lane that wait for one of our own connections to come
+// free, since all that we may have are busy. It is safe for concurrent use.
+type queue struct {
+	n     atomic.Int64
+	since atomic.Int64 // when the first of them came, in nanoseconds of Unix time
+}
+
+func (q *queue) enter() {
+	if q.n.Add(1) == 1 {
+		q.since.Store(time.Now().UnixNano())
+	}
+}
+
+func (q *queue) leave() { q.n.Add(-1) }
+
+// queueSettled is how long a queue must have been there to be one: any request is in it
+// for the microseconds before it is given an idle connection, or dials.
+const queueSettled = 50 * time.Millisecond
+
+// length returns how many requests wait.
+func (q *queue) length(now time.Time) int64 {
+	n := q.n.Load()
+	if n <= 0 || now.Sub(time.Unix(0, q.since.Load())) < queueSettled {
+		return 0
+	}
+	return n
+}
+
+// Waits reports whether a request waits for one of our connections to the named upstream
+// to come free.
+func (b *Balancer) Waits(upstream string) bool {
+	l := b.lane(upstream)
+	return l != nil && l.load.queue.length(time.Now()) > 0
+}
