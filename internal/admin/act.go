@@ -21,6 +21,9 @@ var actRoutes = []route{{
 	},
 }}
 
+// warmKind is the form that has what is fetched by a schedule fetched now.
+const warmKind = "warm"
+
 // An actForm is what a browser sends to have something done. Its fields are those of
 // OperateRequest, and those that say what it is about.
 type actForm struct {
@@ -55,6 +58,10 @@ func actFor(h *handler, r *http.Request, m *messages.Catalogue) (string, error) 
 	form, kind := r.PostForm, r.PathValue("kind")
 	if verb, ok := strings.CutPrefix(kind, "cache_"); ok {
 		return cacheFor(h, r, m, verb, form.Get("what"))
+	}
+	if kind == warmKind && h.Warm != nil {
+		h.Warm.RunNow()
+		return m.Text("act.ok.warm"), nil
 	}
 	if h.Operator == nil {
 		return "", refuse(http.StatusNotFound, "not_found", "there is no such page")

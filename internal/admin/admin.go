@@ -14,7 +14,6 @@ import (
 
 	"github.com/pullchain/pullchain/internal/admin/session"
 	"github.com/pullchain/pullchain/internal/history"
-	"github.com/pullchain/pullchain/internal/warm"
 )
 
 // Sources are what the operator's plane reads, and acts through. What is nil is
@@ -23,11 +22,11 @@ type Sources struct {
 	Snapshot func() Snapshot // called for each request that needs one, by several goroutines at once
 	Cache    Cache
 	Operator Operator
-	Demo     Demo            // of `pullchain demo` alone
-	Events   Events          // of all registries
-	History  *history.Rings  // what was seen of each upstream
-	Traffic  Traffic         // what clients asked for and got
-	Warm     *warm.Scheduler // what is fetched ahead of need
+	Demo     Demo           // of `pullchain demo` alone
+	Events   Events         // of all registries
+	History  *history.Rings // what was seen of each upstream
+	Traffic  Traffic        // what clients asked for and got
+	Warm     Schedule       // what is fetched ahead of need
 
 	Explainer Explainer
 	Config    func() ConfigDocument // in force

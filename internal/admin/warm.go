@@ -6,6 +6,12 @@ import (
 	"github.com/pullchain/pullchain/internal/warm"
 )
 
+// A Schedule fetches what [[warm]] tables say. It is *warm.Scheduler.
+type Schedule interface {
+	Plans() []warm.Plan
+	RunNow() []warm.Plan // makes all of them due, and does not wait for them
+}
+
 // Warmth answers GET /api/v1/warm, and POST /api/v1/warm:run with how it stands then.
 type Warmth struct {
 	Schema int         `json:"schema"` // the constant Schema

@@ -13,6 +13,7 @@ type cachePage struct {
 	Size   string
 	Lines  []objectLine
 	Listed bool // there is a cache to list
+	Warm   *warmModel
 }
 
 // An objectLine is one object of the cache.
@@ -38,7 +39,7 @@ const (
 // cacheView is the page of the cache: what it is worth, and what is in it.
 func cacheView(d *dashboard, v *visit) (string, any) {
 	v.Title = v.messages.Text("dash.cache")
-	m := cachePage{Cache: v.cache(), Query: v.query.Get("q")}
+	m := cachePage{Cache: v.cache(), Query: v.query.Get("q"), Warm: d.warmth(v)}
 	if d.Cache == nil || v.foreign { // a page of another site may not have the store listed
 		return "cache", &m
 	}

@@ -13,12 +13,13 @@ import (
 	"github.com/pullchain/pullchain/internal/admin"
 	"github.com/pullchain/pullchain/internal/cache"
 	"github.com/pullchain/pullchain/internal/history"
+	"github.com/pullchain/pullchain/internal/warm"
 )
 
 // sources are all that a daemon gives, over one snapshot of it.
 func sources(snapshot func() admin.Snapshot) admin.Sources {
 	s := snapshot()
-	return admin.Sources{Snapshot: snapshot, History: pastOf(s), Events: events(eventsOf(s)), Cache: keeper{}, Traffic: busyDay(), Operator: idle{}, Explainer: knowing{}}
+	return admin.Sources{Snapshot: snapshot, History: pastOf(s), Events: events(eventsOf(s)), Cache: keeper{}, Traffic: busyDay(), Operator: idle{}, Explainer: knowing{}, Warm: &ahead{plans: warmPlans()}}
 }
 
 // pastOf is what was seen of the lanes: a quarter of an hour ago they came into their
@@ -134,4 +135,36 @@ func (keeper) List(_ context.Context, query string) []cache.Entry {
 	return slices.DeleteFunc(all, func(e cache.Entry) bool {
 		return !strings.Contains(e.Digest.String()+" "+strings.Join(e.Images, " "), query)
 	})
+}
+
+// ahead is a schedule of what is fetched ahead of need.
+type ahead struct {
+	plans []warm.Plan
+	asked int // to run now
+}
+
+func (a *ahead) Plans() []warm.Plan { return a.plans }
+
+func (a *ahead) RunNow() []warm.Plan {
+	a.asked++
+	return a.plans
+}
+
+// warmPlans are tables with all that can have become of an image.
+func warmPlans() []warm.Plan {
+	return []warm.Plan{
+		{
+			Images: []string{"docker.io/library/alpine:3.20", "docker.io/library/none:1", "ghcr.io/acme/app:v1", "quay.io/acme/tool:2", "registry.k8s.io/pause:3.9", "docker.io/library/redis:8"}, Platforms: []string{"linux/amd64"},
+			EveryS: 6 * 3600, Jobs: 4, Next: in(4 * time.Hour), Runs: 7,
+			Last: &warm.Run{At: now.Add(-2 * time.Hour), TookS: 93, Images: []warm.Result{
+				{Image: "docker.io/library/alpine:3.20", OK: true, Blobs: 3, Bytes: 4 << 20, Fetched: 2, New: 3 << 20},
+				{Image: "docker.io/library/none:1", Error: "HTTP 404: manifest unknown"},
+				{Image: "ghcr.io/acme/app:v1", Skipped: warm.HeldQuota},
+				{Image: "quay.io/acme/tool:2", OK: true, Stale: true, Blobs: 5, Bytes: 90 << 20},
+				{Image: "registry.k8s.io/pause:3.9", OK: true, Blobs: 2, Bytes: 700 << 10},
+			}},
+		},
+		{Images: []string{"docker.io/library/postgres:17"}, Platforms: []string{}, EveryS: 24 * 3600, Jobs: 4, Next: in(40 * time.Second)},
+		{Images: []string{"docker.io/library/golang:1.26"}, Platforms: []string{}, EveryS: 12 * 3600, Jobs: 4, Running: true, Runs: 1, Last: &warm.Run{At: now.Add(-12 * time.Hour), TookS: 4, OK: true, Images: []warm.Result{{Image: "docker.io/library/golang:1.26", OK: true, Blobs: 9, Bytes: 300 << 20}}}},
+	}
 }
