@@ -30,6 +30,7 @@ type Snapshot struct {
 	Registries []Registry  `json:"registries"` // in the configured order
 	Overrides  []Override  `json:"overrides"`  // what operators want for a while, the oldest first
 	Notifiers  []Notifier  `json:"notifiers"`  // in the configured order
+	Traces     *Traces     `json:"traces"`     // null unless they are sent to a collector
 
 	Warnings []diagnose.Warning `json:"warnings"` // causes that want a look, the most severe first
 	Egresses []diagnose.Egress  `json:"egresses"` // the proxies that upstreams dial through, by name
@@ -47,6 +48,16 @@ type Notifier struct {
 	LastSent  *time.Time `json:"last_sent"`  // when its service last took a message; null if never
 	LastError string     `json:"last_error"` // why the last try failed; empty once one succeeds
 	Queued    int        `json:"queued"`     // what has happened and could not be told yet
+}
+
+// Traces are what was sent to a collector of traces.
+type Traces struct {
+	Endpoint  string     `json:"endpoint"`
+	LastSent  *time.Time `json:"last_sent"`  // when the collector last took something; null if never
+	LastError string     `json:"last_error"` // why the last try failed; empty once one succeeds
+	Queued    int        `json:"queued"`     // requests that wait to be sent
+	Spans     uint64     `json:"spans"`      // that the collector took, since the start
+	Lost      uint64     `json:"lost"`       // requests of which it has no spans, since the start
 }
 
 // ConfigState says which configuration is in force and how the last attempt to

@@ -55,6 +55,7 @@ func WriteTable(w io.Writer, s Snapshot, o TableOptions) error {
 	t.failovers()
 	t.overrides()
 	t.notifiers()
+	t.traces()
 	_, err := io.WriteString(w, t.out.String())
 	return err
 }

@@ -15,7 +15,7 @@ var rows = [][]string{
 	{"internal/cli"},
 	{"internal/daemon"},
 	{"internal/config"},
-	{"internal/dashboard", "internal/metrics", "internal/notify"}, // what is made of the operator's plane
+	{"internal/dashboard", "internal/metrics", "internal/notify", "internal/otlp"}, // what is made of the operator's plane
 	{"internal/admin", "internal/doctor", "internal/setup"},
 	{"internal/diagnose"},
 	{"internal/front", "balancer", "upstreams", "internal/cache", "healthcheck"}, // the links of the chain

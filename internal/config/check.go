@@ -30,6 +30,7 @@ func (c *checker) check() {
 	c.registries(place{}.child("registry"))
 	c.webhooks(place{}.child("notify"))
 	c.warmth(place{}.child("warm"))
+	c.traces(place{}.child("traces"))
 }
 
 // room records the errors that a room's Validate returned. Each begins with the
@@ -119,6 +120,7 @@ func (c *checker) egresses(at place) {
 	for _, n := range c.cfg.Notify {
 		used[n.Egress] = true
 	}
+	used[c.cfg.Traces.Egress] = true
 	for _, r := range c.cfg.Registries {
 		for _, u := range r.Upstreams {
 			used[u.Egress] = true
@@ -135,7 +137,7 @@ func (c *checker) egresses(at place) {
 			c.doc.blame(here, "url is required, as in \"socks5://127.0.0.1:1080\"")
 			continue
 		case !used[name]:
-			c.doc.warn(here, "no upstream and no [[notify]] uses it")
+			c.doc.warn(here, "no upstream, no [[notify]] and no [traces] uses it")
 		}
 		e.Name = "" // or it would say its name again
 		for _, err := range flatten(e.Validate()) {

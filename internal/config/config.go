@@ -22,6 +22,7 @@ import (
 	"github.com/pullchain/pullchain/internal/egress"
 	"github.com/pullchain/pullchain/internal/front"
 	"github.com/pullchain/pullchain/internal/notify"
+	"github.com/pullchain/pullchain/internal/otlp"
 	"github.com/pullchain/pullchain/internal/warm"
 	"github.com/pullchain/pullchain/upstreams"
 )
@@ -38,6 +39,7 @@ type Config struct {
 	Registries []Registry               `toml:"registry"`
 	Notify     []notify.Config          `toml:"notify"`
 	Warm       []warm.Config            `toml:"warm"`
+	Traces     otlp.Config              `toml:"traces"`
 
 	File     string         `toml:"-"` // where it was read from; "embedded" for the default
 	Lines    map[string]int `toml:"-"` // where in File each key stands, for Settings
@@ -161,6 +163,7 @@ func (c *Config) fill() {
 	}
 	c.ownAliases()
 	c.fillNotify()
+	c.fillTraces()
 	for name, e := range c.Egress {
 		e.Name = name
 		c.Egress[name] = e

@@ -19,6 +19,7 @@ import (
 	"github.com/pullchain/pullchain/internal/egress"
 	"github.com/pullchain/pullchain/internal/front"
 	"github.com/pullchain/pullchain/internal/notify"
+	"github.com/pullchain/pullchain/internal/otlp"
 	"github.com/pullchain/pullchain/upstreams"
 )
 
@@ -97,6 +98,10 @@ func full() *config.Config {
 			Name: "dingtalk", Kind: "dingtalk", URLFile: "notify-url.txt", Address: "https://telegram.example.com/sesame-door",
 			SecretFile: "secret.txt", Secret: "correct horse battery staple", Egress: "direct",
 		}},
+		Traces: otlp.Config{
+			Endpoint: "https://otlp.example.com", TokenFile: "secret.txt", Token: "correct horse battery staple",
+			Headers: map[string]pullchain.Secret{"X-Scope-OrgID": "sesame"}, Egress: "clash", Service: "mirror", Sample: 0.25,
+		},
 		File: filepath.Join("testdata", "full.toml"),
 	}
 }

@@ -115,6 +115,7 @@ func (f *files) read(cfg *Config) {
 		cfg.Egress[name] = e
 	}
 	f.readNotify(cfg)
+	f.secret(place{}.child("traces").child("token_file"), cfg.Traces.TokenFile, &cfg.Traces.Token)
 	for i := range cfg.Registries {
 		r := &cfg.Registries[i]
 		for j := range r.Upstreams {

@@ -82,7 +82,7 @@ url = "socks5://127.0.0.1:1080"
 		t.Fatal(err)
 	}
 	got := strings.NewReplacer(path, "FILE", secret, "SECRET").Replace(strings.Join(cfg.Warnings, "\n"))
-	want := `FILE:1:1: egress "spare": no upstream and no [[notify]] uses it
+	want := `FILE:1:1: egress "spare": no upstream, no [[notify]] and no [traces] uses it
 FILE:8:3: registry "ghcr.io": upstream "ghcr": url: the login travels over plain http
 FILE:10:3: registry "ghcr.io": upstream "ghcr": password_file: every user of this machine can read SECRET: chmod o= SECRET
 FILE:11:3: registry "ghcr.io": upstream "ghcr": insecure_skip_verify: anybody on the way can read and change what this upstream sends; ca_file is the better way`

@@ -39,6 +39,7 @@ func (c *Config) effective() Config {
 	for i := range shown.Notify {
 		shown.Notify[i] = shown.Notify[i].WithDefaults()
 	}
+	shown.Traces = c.Traces.WithDefaults()
 	shown.Registries = slices.Clone(c.Registries)
 	for i := range shown.Registries {
 		r := &shown.Registries[i]

@@ -24,6 +24,7 @@ import (
 	"github.com/pullchain/pullchain/internal/front"
 	"github.com/pullchain/pullchain/internal/metrics"
 	"github.com/pullchain/pullchain/internal/notify"
+	"github.com/pullchain/pullchain/internal/otlp"
 	"github.com/pullchain/pullchain/internal/warm"
 )
 
@@ -48,7 +49,7 @@ type Daemon struct {
 	handler *front.Handler
 	servers servers // from Listen on
 	started time.Time
-	notify  *notify.Notifier
+	tellers
 
 	data      net.Listener
 	operator  []net.Listener  // of the operator's plane: TCP, and then the socket if there is one
@@ -64,6 +65,12 @@ type Daemon struct {
 	chain  atomic.Pointer[chain]
 	reload reloadState
 	known  diagnose.Tracker // since when each warning stands
+}
+
+// tellers tell others what is seen here: people by webhooks, and a collector by traces.
+type tellers struct {
+	notify *notify.Notifier
+	traces *otlp.Exporter
 }
 
 // servers are those of the two planes.
@@ -102,6 +109,12 @@ func New(cfg *config.Config, opts Options) (*Daemon, error) {
 	if err := d.notify.Configure(cfg.Webhooks()); err != nil {
 		return nil, err
 	}
+	collector, err := otlp.NewClient(cfg.Collector())
+	if err != nil {
+		return nil, err
+	}
+	d.traces = newTraces(opts)
+	d.traces.Use(collector)
 	for _, warning := range cfg.Warnings {
 		d.log.Warn("configuration", "warning", warning)
 	}
@@ -213,6 +226,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	var sampling sync.WaitGroup
 	sampling.Go(func() { d.sampler.run(probing, d.chain.Load) })
 	sampling.Go(func() { d.endOverrides(probing) })
+	sampling.Go(func() { d.traces.Run(probing, d.handler.Traffic()) })
 	sampling.Go(func() { d.watchForAlarms(probing) })
 
 	failed := make(chan error, 3)
@@ -320,6 +334,10 @@ func (d *Daemon) Reload(cfg *config.Config) error {
 	if err == nil {
 		routes, err = next.routes(d.storage)
 	}
+	var collector *otlp.Client
+	if err == nil {
+		collector, err = otlp.NewClient(cfg.Collector())
+	}
 	if err == nil { // last: it takes effect at once
 		err = d.notify.Configure(cfg.Webhooks())
 	}
@@ -335,6 +353,7 @@ func (d *Daemon) Reload(cfg *config.Config) error {
 	// Requests begin on the new chain from here on. Only then is the old one closed,
 	// and what began on it goes on there.
 	dropped = d.override(next)
+	d.traces.Use(collector)
 	d.chain.Store(next)
 	if d.handler != nil {
 		d.handler.SetRoutes(routes)

@@ -30,6 +30,7 @@ func (d *Daemon) Snapshot() admin.Snapshot {
 		Draining: d.draining.Load(),
 
 		Notifiers: d.notify.Snapshot(),
+		Traces:    d.traces.Snapshot(),
 		Config: admin.ConfigState{
 			Source:       d.opts.Source,
 			LoadedAt:     reload.loaded,

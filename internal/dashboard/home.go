@@ -123,6 +123,9 @@ func (d *dashboard) verdict(v *visit) verdict {
 				Text: n.LastError, Fix: "pullchain notify test " + n.Name})
 		}
 	}
+	if t := s.Traces; t != nil && t.LastError != "" {
+		out.Notes = append(out.Notes, note{Severity: "warning", Title: v.messages.Text("traces.trouble_title", "endpoint", t.Endpoint), Text: t.LastError})
+	}
 	out.Facts, out.Overrides = v.facts(standing[admin.Pullable]), d.overrides(v)
 	return out
 }

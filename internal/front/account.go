@@ -36,6 +36,9 @@ func (x *exchange) account(status int, took time.Duration, trace []pullchain.Att
 	if !x.req.Range.Whole() || x.parts != nil {
 		o.Range = x.rangeText()
 	}
+	if x.h.journal.Traceparents.Load() {
+		o.Traceparent = traceparent(x.r.Header)
+	}
 	if x.err != nil {
 		o.Code, o.Error = pullchain.CodeOf(x.err), wire.Clip(x.err.Error())
 	} else {
@@ -48,6 +51,15 @@ func (x *exchange) account(status int, took time.Duration, trace []pullchain.Att
 // that: it takes 330 instructions.
 func header(h http.Header, canonical string) string {
 	if values := h[canonical]; len(values) > 0 {
+		return values[0]
+	}
+	return ""
+}
+
+// traceparent is the client's word of the span that its request belongs to; empty if there
+// is none, or more than one (W3C Trace Context, 3.2).
+func traceparent(h http.Header) string {
+	if values := h["Traceparent"]; len(values) == 1 {
 		return values[0]
 	}
 	return ""

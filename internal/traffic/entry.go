@@ -19,6 +19,8 @@ const (
 	maxUserAgent = 120
 	maxRange     = 60
 	maxError     = 200
+
+	traceparentLen = 2 + 1 + 32 + 1 + 16 + 1 + 2 // of version 00, and of any other as far as it is known
 )
 
 // The texts of an entry.
@@ -28,6 +30,7 @@ const (
 	textUserAgent
 	textRange
 	textError
+	textTraceparent
 	numTexts
 )
 
@@ -110,6 +113,7 @@ func (e *entry) set(f *Flight, o *Outcome, r *registry, l labels, m *more) {
 	e.put(textUserAgent, o.UserAgent, maxUserAgent)
 	e.put(textRange, o.Range, maxRange)
 	e.put(textError, o.Error, maxError)
+	e.put(textTraceparent, o.Traceparent, traceparentLen)
 }
 
 // put appends one of the texts, in their order.
@@ -143,7 +147,7 @@ func (e *entry) request() Request {
 		Reference: e.string(textReference), Kind: e.labels.kind.String(), Method: methods[e.labels.method], Status: int(e.status), Bytes: e.bytes,
 		TTFBMS: millis(e.ttfb), TookMS: millis(e.took), Cache: string(caches[e.labels.cache]), Upstream: m.upstream, Range: e.string(textRange),
 		Attempts: attempts, Code: m.code, Error: e.string(textError), Gone: e.gone, Failed: e.failed, Degraded: m.degraded,
-		Resumes: m.resumes, ResumedBytes: m.resumed,
+		Resumes: m.resumes, ResumedBytes: m.resumed, Traceparent: e.string(textTraceparent),
 	}
 }
 

@@ -40,6 +40,10 @@ type Journal struct {
 	changes uint64
 	wake    chan struct{} // is closed at the next change; nil if no reader waits
 	ticked  time.Time     // when bytes that flow were last a change
+
+	// Traceparents says that a reader wants to know of which span of its client a request
+	// is a part. Until then the front does not look for it.
+	Traceparents atomic.Bool
 }
 
 // New returns an empty Journal.
@@ -104,6 +108,8 @@ type Outcome struct {
 	Gone     bool   // the client went away
 	Code     pullchain.Code
 	Error    string // what is behind Code
+
+	Traceparent string // the client's header of that name, if [Journal].Traceparents wants it
 
 	Response *pullchain.Response // what the chain gave; nil if it failed
 }

@@ -31,6 +31,7 @@ type Request struct {
 	Degraded     bool      `json:"degraded"`      // it got what it asked for, and something was wrong on the way
 	Resumes      int       `json:"resumes"`       // how often another attempt went on in the middle of the content
 	ResumedBytes int64     `json:"resumed_bytes"` // where the last of them went on: bytes that were not fetched again
+	Traceparent  string    `json:"-"`             // the client's word of the span that it belongs to; kept only while a reader wants it
 }
 
 // An Attempt is one try at one upstream behind a Request.
@@ -124,6 +125,9 @@ type LastPull struct {
 	At    time.Time `json:"at"` // when it was begun
 	State string    `json:"state"`
 }
+
+// IsDigest reports whether the reference is a digest, and not a tag.
+func (r *Request) IsDigest() bool { return isDigest(r.Reference) }
 
 // Image returns the name that a person would type for what was asked for.
 func (r *Request) Image() string { return imageName(r.Registry, r.Repo, r.Reference) }
