@@ -25,6 +25,8 @@ type Snapshot struct {
 	Seq        uint64      `json:"seq"`      // of the last event before: a stream that begins after it misses nothing
 	Draining   bool        `json:"draining"` // the daemon is on its way out
 	Listen     string      `json:"listen"`   // the data listener, host:port
+	ListenTLS  bool        `json:"listen_tls"`
+	AdminURL   string      `json:"admin_url"` // where people find the operator's plane, if [admin] url says so
 	Config     ConfigState `json:"config"`
 	Summary    Summary     `json:"verdict"`
 	Registries []Registry  `json:"registries"` // in the configured order

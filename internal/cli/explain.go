@@ -104,6 +104,9 @@ func (c *explainCmd) try(ctx context.Context, p *adminClient, e explained) (*try
 			return nil, err
 		}
 		base = "http://" + reachable(s.Listen)
+		if s.ListenTLS {
+			base = "https://" + reachable(s.Listen)
+		}
 	}
 	t := &tryOut{URL: base}
 	for _, f := range e.Forms {

@@ -39,7 +39,7 @@ func (d *Daemon) Snapshot() admin.Snapshot {
 	}
 	// A Snapshot may be asked for before Listen.
 	if d.data != nil {
-		s.Listen = d.Addr()
+		s.Listen, s.ListenTLS, s.AdminURL = d.Addr(), d.cfg.Server.TLSCert != "", d.cfg.Admin.URL
 	}
 	if !reload.at.IsZero() {
 		s.Config.LastReloadAt = &reload.at

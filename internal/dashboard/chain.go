@@ -188,16 +188,32 @@ func shortImage(image string) string {
 // page is read: the host is that which the browser used for us, where the listener
 // serves more than one.
 func (v *visit) mirror() string {
+	scheme := "http://"
+	if v.Snapshot.ListenTLS {
+		scheme = "https://"
+	}
 	host, port, err := net.SplitHostPort(v.Snapshot.Listen)
 	if err != nil {
-		return "http://" + v.Snapshot.Listen
+		return scheme + v.Snapshot.Listen
 	}
 	if addr, err := netip.ParseAddr(host); host == "" || err == nil && addr.IsUnspecified() {
-		host = v.host
-		if h, _, err := net.SplitHostPort(v.host); err == nil {
-			host = h
-		}
-		host = strings.Trim(host, "[]")
+		host = v.reachedBy()
 	}
-	return "http://" + net.JoinHostPort(host, port)
+	return scheme + net.JoinHostPort(host, port)
+}
+
+// reachedBy is the name by which this machine is reached: that which the browser used.
+// One that came over loopback, as through a tunnel, is told the one that [admin] url has.
+func (v *visit) reachedBy() string {
+	used := url.URL{Host: v.host}
+	if named, err := url.Parse(v.Snapshot.AdminURL); err == nil && named.Hostname() != "" && isLoopback(used.Hostname()) {
+		return named.Hostname()
+	}
+	return used.Hostname()
+}
+
+// isLoopback reports whether a host is this machine as only itself sees it.
+func isLoopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.IsLoopback()
 }

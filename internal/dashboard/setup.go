@@ -3,7 +3,6 @@ package dashboard
 import (
 	"cmp"
 	"net"
-	"net/netip"
 	"net/url"
 	"regexp"
 	"strings"
@@ -13,6 +12,7 @@ import (
 type setupModel struct {
 	Mirror   string
 	Loopback bool
+	TLS      string // where clients keep certificates, for a listener that has one
 	Runtimes []runtime
 }
 
@@ -40,6 +40,9 @@ func setupView(_ *dashboard, v *visit) (string, any) {
 	m := setupModel{Mirror: v.mirror()}
 	s := v.snippets(m.Mirror)
 	m.Loopback = s.loopback
+	if !s.plain {
+		m.TLS = v.messages.Text("setup.tls", "host", s.host)
+	}
 	m.Runtimes = []runtime{s.docker(), s.dockerHosts(), s.containerd(), s.podman(), s.k3s(), s.buildkit(), s.desktop(), s.kind(), s.other()}
 	asked := cmp.Or(v.query.Get("runtime"), m.Runtimes[0].ID)
 	for i := range m.Runtimes {
@@ -68,8 +71,7 @@ func (v *visit) snippets(mirror string) snippets {
 	s := snippets{text: v.messages.Text, mirror: mirror}
 	if u, err := url.Parse(mirror); err == nil {
 		s.host, s.plain = u.Host, u.Scheme == "http"
-		addr, err := netip.ParseAddr(u.Hostname())
-		s.loopback = u.Hostname() == "localhost" || err == nil && addr.IsLoopback()
+		s.loopback = isLoopback(u.Hostname())
 	}
 	for i := range v.Snapshot.Registries {
 		if name := v.Snapshot.Registries[i].Registry; shellSafe.MatchString(name) {
@@ -233,12 +235,20 @@ func (s snippets) kind() runtime {
 	return runtime{ID: "kind", Steps: []step{
 		s.step("write_files_nodes", "", "docker exec -i kind-control-plane sh <<'NODE'\n"+strings.ReplaceAll(strings.TrimSpace(hostsScript("/etc/containerd/certs.d", "")), "{U}", "{DESKTOP}")+"\nNODE"),
 		s.step("verify", "", "docker exec kind-control-plane crictl pull docker.io/library/alpine:3.20"),
-	}, Notes: []string{s.text("setup.note.kind"), s.text("setup.note.minikube")}}
+	}, Notes: []string{s.text("setup.note.kind"), s.text("setup.note.minikube", "mirror", s.as("host.minikube.internal"))}}
 }
 
 func (s snippets) other() runtime {
 	return runtime{ID: "other", Steps: []step{
 		s.step("name_it", "", "docker pull {HP}/ghcr.io/owner/app:v1\ncrane pull {HP}/docker.io/library/alpine:3.20 alpine.tar"),
 		s.step("name_api", "", "curl {U}/v2/ghcr.io/owner/app/manifests/v1"),
-	}, Notes: []string{s.text("setup.note.insecure", "host", s.host), s.text("setup.note.tag")}}
+	}, Notes: append(s.insecure(), s.text("setup.note.tag"))}
+}
+
+// insecure is what Docker needs for a mirror without TLS.
+func (s snippets) insecure() []string {
+	if !s.plain {
+		return nil
+	}
+	return []string{s.text("setup.note.insecure", "host", s.host)}
 }
