@@ -234,11 +234,31 @@ func (v *breakerView) word(now time.Time) string {
 	return breakerHalfOpen
 }
 
-// repeated reports whether e is a failure that this subject has had within the window
-// already: one image that draws a 500 again and again says nothing of the others. That
-// the upstream's own host is gone, each request finds out anew.
-func (b *breaker) repeated(about subject, e *pullchain.Error, now time.Time) bool {
-	if e.Reach == pullchain.ReachLane || e.Reach == pullchain.ReachToken || about == (subject{}) {
+// quickFailure is up to how long a failure takes that counts once for a whole repository:
+// to find it out anew costs each request little. A client may ask for a hundred tags of
+// one name that the server does not bear, and decides nothing for others (docs/faults.md
+// F55). What takes longer, as a stall or a gateway's time-out does, counts for each tag or
+// digest.
+const quickFailure = time.Second
+
+// culprit returns what a failure of p's request counts for, once in the window; the zero
+// subject is each time it happens. That a host cannot be reached, each request finds out
+// anew; what a server says of a name, or how it fails over it, may be that name's fault.
+func (p *breakerPermit) culprit(e *pullchain.Error, now time.Time) subject {
+	reached := e.Status >= 500 || e.Reach != pullchain.ReachLane
+	switch {
+	case reached && now.Sub(p.began) <= quickFailure:
+		return subject{repo: p.about.repo}
+	case e.Reach == pullchain.ReachLane || e.Reach == pullchain.ReachToken:
+		return subject{}
+	}
+	return p.about
+}
+
+// repeated reports whether this culprit has failed within the window already: one image
+// that draws a 500 again and again says nothing of the others.
+func (b *breaker) repeated(about subject, now time.Time) bool {
+	if about == (subject{}) {
 		return false
 	}
 	b.mu.Lock()
@@ -315,7 +335,7 @@ func (p *breakerPermit) end(err error) {
 	}
 	result := outcome(err)
 	failed := result != nil && !errors.Is(result, errExcluded)
-	if failed && !p.trial && p.b.repeated(p.about, asError(err), time.Now()) {
+	if now := time.Now(); failed && !p.trial && p.b.repeated(p.culprit(asError(err), now), now) {
 		result, failed = errExcluded, false
 	}
 	if failed && !p.trial && time.Since(p.began) > breakerBucket {

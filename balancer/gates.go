@@ -149,11 +149,15 @@ func (l *Lane) closed(req pullchain.Request, now time.Time) *closedGate {
 // closedFor returns the closed gate of what req is about, or nil.
 func (l *Lane) closedFor(req pullchain.Request, now time.Time) *closedGate {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	g := l.gates.contents.closed(subjectOf(req), now)
-	if g != nil {
-		g.lane = l
+	l.mu.Unlock()
+	if g == nil {
+		return nil
 	}
+	if cause, ok := errorsAs(g.cause); ok && cause.Reach == pullchain.ReachToken && !l.up.NeedsToken(req) {
+		return nil // the token server asked for the pause, and is not to be asked
+	}
+	g.lane = l
 	return g
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/wire"
 )
 
 // gateAbsent is not a gate of the lane, but of one thing on it: it has just
@@ -30,11 +31,14 @@ type sizeKey struct {
 
 // An absentKey is what a lane's "no" is remembered by. A HEAD and a GET are not the
 // same question: caches that are cold, and links that are signed for one method, say no
-// to the one and serve the other (docs/protocol.md 4.8).
+// to the one and serve the other (docs/protocol.md 4.8). Nor are those of clients that
+// take different types: of an image that is there in another type alone, registries say
+// that it is not (distribution, registry/handlers/manifests.go).
 type absentKey struct {
 	lane *Lane
 	subject
-	head bool
+	accept wire.Accepts
+	head   bool
 }
 
 type absence struct {
@@ -136,4 +140,6 @@ func (k *knowledge) absent(l *Lane, req pullchain.Request, now time.Time) (err *
 	return a.err, now.Before(a.fresh)
 }
 
-func keyOf(l *Lane, req pullchain.Request) absentKey { return absentKey{l, subjectOf(req), req.Head} }
+func keyOf(l *Lane, req pullchain.Request) absentKey {
+	return absentKey{l, subjectOf(req), wire.AcceptsOf(req.Accept), req.Head}
+}

@@ -155,7 +155,7 @@ func (l *Lane) admit(req pullchain.Request, force, extra bool) (*admission, *clo
 	// The token server's gate has been looked at above. Where its breaker gives no permit
 	// all the same, half-open with another trial under way, the request goes uncounted.
 	if l.up.NeedsToken(req) {
-		a.token, _ = l.breakers[pullchain.ClassToken].allow(now, subject{})
+		a.token, _ = l.breakers[pullchain.ClassToken].allow(now, subjectOf(req))
 	}
 	if extra {
 		l.load.extra.Add(1)

@@ -86,7 +86,7 @@ func (l *Lane) learnFailure(a *admission, e *pullchain.Error, now time.Time) {
 // and this one in a moment (docs/faults.md 0.2, 0.3).
 func (g *gates) limited(req pullchain.Request, e *pullchain.Error, now time.Time) {
 	reach, wide := e.Reach, true
-	if reach == pullchain.ReachContent || reach == pullchain.ReachClass && saidOfOne(e) {
+	if reach == pullchain.ReachContent || (reach == pullchain.ReachClass || reach == pullchain.ReachToken) && saidOfOne(e) {
 		g.contents.close(subjectOf(req), now, e)
 		wide = g.limits.add(req.Repo, now)
 	}

@@ -2,6 +2,7 @@ package balancer_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/balancer"
+	"github.com/pullchain/pullchain/internal/wire"
 )
 
 // What a lane answers to one request, or of one image, costs no other image a pull
@@ -16,21 +18,25 @@ import (
 func TestOneImageCostsNoOther(t *testing.T) {
 	t.Parallel()
 	for name, e := range map[string]pullchain.Error{
-		"500 in a loop":         internal,
-		"a web page":            webPage,
-		"wrong bytes":           {Reason: pullchain.Corrupt, Code: pullchain.CodeDigestMismatch, Reach: pullchain.ReachContent},
-		"503 with an hour":      {Reason: pullchain.Limited, Code: pullchain.CodeServerError, Status: 503, RetryAfter: time.Hour, Reach: pullchain.ReachContent},
-		"429 with an hour":      {Reason: pullchain.Limited, Code: pullchain.CodeQuota, Status: 429, RetryAfter: time.Hour},
-		"403":                   {Reason: pullchain.Denied, Code: pullchain.CodeForbidden, Status: 403, Reach: pullchain.ReachContent},
-		"cut bodies":            {Reason: pullchain.Unavailable, Code: pullchain.CodeTruncated},
-		"a blocked redirect":    {Reason: pullchain.Refused, Code: pullchain.CodeRedirectBlocked, Reach: pullchain.ReachRequest},
-		"429 of a foreign host": {Reason: pullchain.Limited, Code: pullchain.CodeAbuse, Status: 429, RetryAfter: time.Hour, Reach: pullchain.ReachRequest},
+		"500 in a loop":          internal,
+		"a web page":             webPage,
+		"wrong bytes":            {Reason: pullchain.Corrupt, Code: pullchain.CodeDigestMismatch, Reach: pullchain.ReachContent},
+		"503 with an hour":       {Reason: pullchain.Limited, Code: pullchain.CodeServerError, Status: 503, RetryAfter: time.Hour, Reach: pullchain.ReachContent},
+		"429 with an hour":       {Reason: pullchain.Limited, Code: pullchain.CodeQuota, Status: 429, RetryAfter: time.Hour},
+		"522 of one name":        {Reason: pullchain.Unavailable, Code: pullchain.CodeOriginDown, Status: 522, Reach: pullchain.ReachLane},
+		"its token, 500":         {Reason: pullchain.Unavailable, Code: pullchain.CodeToken, Status: 500, Reach: pullchain.ReachToken},
+		"its token, for an hour": {Reason: pullchain.Limited, Code: pullchain.CodeToken, Status: 429, RetryAfter: time.Hour, Reach: pullchain.ReachToken},
+		"403":                    {Reason: pullchain.Denied, Code: pullchain.CodeForbidden, Status: 403, Reach: pullchain.ReachContent},
+		"cut bodies":             {Reason: pullchain.Unavailable, Code: pullchain.CodeTruncated},
+		"a blocked redirect":     {Reason: pullchain.Refused, Code: pullchain.CodeRedirectBlocked, Reach: pullchain.ReachRequest},
+		"429 of a foreign host":  {Reason: pullchain.Limited, Code: pullchain.CodeAbuse, Status: 429, RetryAfter: time.Hour, Reach: pullchain.ReachRequest},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				odd := of(99, tag)
 				r := newRig(serve)
+				r.ups[0].token = e.Reach == pullchain.ReachToken
 				r.ups[0].become(func(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
 					if req.Repo == odd.Repo {
 						return fail(e)(ctx, req)
@@ -38,7 +44,11 @@ func TestOneImageCostsNoOther(t *testing.T) {
 					return serve(ctx, req)
 				})
 				for i := range 40 {
-					if _, err := r.Fetch(t.Context(), odd); err == nil {
+					ask := odd
+					if e.Status >= 500 && i%2 == 1 { // another tag of it
+						ask.Tag = fmt.Sprint(i)
+					}
+					if _, err := r.Fetch(t.Context(), ask); err == nil {
 						t.Fatal("the odd image was served")
 					}
 					r.mustGet(t, of(i, tag))
@@ -230,6 +240,60 @@ func TestMemoryOfNoWhereAnotherServes(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		asked(tag, 1) // it begins anew
 	})
+}
+
+// What a client is told that takes other types says nothing to those that take this one.
+func TestMemoryOfNoIsByWhatClientsTake(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		index := wire.TypeOCIIndex
+		r := newRig(func(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
+			if !slices.Contains(req.Accept, index) {
+				return fail(missing)(ctx, req)
+			}
+			return serve(ctx, req)
+		})
+		for _, req := range []pullchain.Request{tag, byDigest} {
+			odd := req
+			odd.Accept = []string{"text/html"}
+			if _, err := r.Fetch(t.Context(), odd); err == nil {
+				t.Fatal("the odd client was served")
+			}
+			req.Accept = []string{index}
+			r.mustGet(t, req)
+		}
+		before := r.ups[0].count()
+		odd := tag
+		odd.Accept = []string{"text/plain"}
+		if _, err := r.Fetch(t.Context(), odd); err == nil || r.ups[0].count() != before {
+			t.Errorf("the same question is asked again: %d times, %v", r.ups[0].count()-before, err)
+		}
+	})
+}
+
+// A server that takes its time for each failure is not asked on for ever, be it of one
+// repository: what costs seconds counts for each tag.
+func TestSlowFailuresOfOneRepositoryTrip(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		takes time.Duration
+		want  string
+	}{"at once": {0, "closed"}, "slow": {1100 * time.Millisecond, "open"}} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(func(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
+				time.Sleep(tt.takes)
+				return fail(internal)(ctx, req)
+			}, serve)
+			for i := range 12 {
+				req := tag
+				req.Tag = fmt.Sprint(i)
+				r.mustGet(t, req)
+			}
+			if got := r.state(0).Breakers[0]; got.State != tt.want {
+				t.Errorf("%s: the breaker is %+v, want it %s", name, got, tt.want)
+			}
+		})
+	}
 }
 
 // How long a "no" is remembered is a setting of the registry.

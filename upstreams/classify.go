@@ -124,6 +124,8 @@ func classifyNo(a answer, e *pullchain.Error) {
 		if got, err := wire.ParseContentRange(a.header.Get("Content-Range")); errors.Is(err, wire.ErrUnsatisfied) {
 			e.Size = max(got.Total, 0)
 		}
+	case http.StatusRequestEntityTooLarge, http.StatusRequestURITooLong: // of this name or query
+		e.Reach = pullchain.ReachRequest
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusRequestHeaderFieldsTooLarge:
 		// These say nothing of what was asked for (RFC 9110 15.5.9, RFC 8470 5.2, RFC 6585
 		// 5), and no more of the next request: another upstream may well answer.

@@ -39,6 +39,8 @@ func TestReach(t *testing.T) {
 		"legal reasons":                {451, json, `{"errors":[{"code":"DENIED"}]}`, content},
 		"range not satisfiable":        {416, nil, "", content}, // of a manifest; of a blob it is the request
 		"too slow for it":              {408, nil, "", request},
+		"too much of it":               {413, nil, "", request},
+		"the name too long for it":     {414, nil, "", request},
 		"headers too large for it":     {431, nil, "", request},
 		"a quota":                      {429, json, hubQuotaBody, class},
 		"an abuse limit":               {429, http.Header{"Content-Type": {"text/plain"}}, hapBody, class},

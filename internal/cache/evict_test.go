@@ -95,7 +95,7 @@ func TestTagOfAnotherKeyIsNotInTheWay(t *testing.T) {
 	t.Parallel()
 	c, _, _ := shelved(t)
 	key := func(name string) tagKey {
-		return tagKey{fill.Repository{Registry: "docker.io", Name: "library/" + name}, "1", acceptAll}
+		return tagKey{fill.Repository{Registry: "docker.io", Name: "library/" + name}, "1", wire.AcceptAll}
 	}
 	busy := c.tags.recordOf(key("busy")) // its record is being written, to a disk that hangs
 	busy.Lock()

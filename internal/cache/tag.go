@@ -7,6 +7,7 @@ import (
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/fill"
+	"github.com/pullchain/pullchain/internal/wire"
 )
 
 // A tagQuery is one client's question of what a tag means.
@@ -19,11 +20,11 @@ type tagQuery struct {
 // byTag answers a request for a manifest by a tag: what it meant within tag_ttl,
 // what an upstream says it means, or what it meant last when no upstream can say.
 func (h *chain) byTag(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
-	q := tagQuery{h, tagKey{h.repository(req), req.Tag, acceptOf(req.Accept)}, req}
+	q := tagQuery{h, tagKey{h.repository(req), req.Tag, wire.AcceptsOf(req.Accept)}, req}
 	if resp, ok := q.known(ctx); ok {
 		return resp, nil
 	}
-	q.req.Accept = q.key.accept.question(req.Accept)
+	q.req.Accept = q.key.accept.Question(req.Accept)
 	return q.answer(ctx)
 }
 

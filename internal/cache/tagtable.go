@@ -23,7 +23,7 @@ import (
 type tagKey struct {
 	fill.Repository
 	tag    string
-	accept accepts
+	accept wire.Accepts
 }
 
 // image returns the name that a person would type.
@@ -68,7 +68,7 @@ type tagRecord struct {
 	Registry  string        `json:"registry"`
 	Repo      string        `json:"repo"`
 	Tag       string        `json:"tag"`
-	Accept    accepts       `json:"accept"`
+	Accept    wire.Accepts  `json:"accept"`
 	Digest    digest.Digest `json:"digest"`
 	MediaType string        `json:"mediaType"`
 	Size      int64         `json:"size"`

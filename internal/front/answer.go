@@ -157,6 +157,7 @@ func (a answer) setListHeader() {
 	base.Scheme, base.Host = "http", "upstream.invalid"
 	if next, ok := wire.ParseLink(from.Values("Link"), &base); ok {
 		if link := wire.NextLink(a.r.URL.RequestURI(), next); link != "" {
+			a.h.cursors.learn(a.req.Registry, next)
 			a.rec.setHeader("Link", link)
 		}
 	}

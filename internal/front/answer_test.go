@@ -218,6 +218,37 @@ func TestTagsLink(t *testing.T) {
 	}
 }
 
+// Of a query that no list has, what the registry's own Link has named goes on, as its
+// cursor; by another registry's it is not named.
+func TestCursorsOfARegistry(t *testing.T) {
+	t.Parallel()
+	up := &fakeFetcher{fetch: func(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
+		resp, err := healthy(ctx, req)
+		if req.Registry == "ghcr.io" && req.Query == "n=2" {
+			resp.Header = http.Header{"Link": {`</v2/o/a/tags/list?n=2&page_token=opaque%2F1>; rel="next"`}}
+		}
+		return resp, err
+	}}
+	h, _ := newHandler(t, Config{}, up)
+	s := serve(t, h)
+	ask := func(path, want string) string {
+		t.Helper()
+		g := do(t, s.Client(), "GET", s.URL+path)
+		asked := up.ledger()
+		if got := asked[len(asked)-1].Query; g.Status != 200 || got != want {
+			t.Errorf("%s: %d, asked with %q, want %q", path, g.Status, got, want)
+		}
+		return g.Header.Get("Link")
+	}
+	const next = "/v2/ghcr.io/o/a/tags/list?n=2&page_token=opaque%2F1"
+	ask(next, "n=2")
+	if link := ask("/v2/ghcr.io/o/a/tags/list?n=2", "n=2"); link != "<"+next+`>; rel="next"` {
+		t.Errorf("Link %q", link)
+	}
+	ask(next, "n=2&page_token=opaque%2F1")
+	ask("/v2/o/a/tags/list?n=2&page_token=x", "n=2")
+}
+
 // docs/protocol.md 5.10: people are told when a pull was degraded, in the standard
 // headers, and only then.
 func TestDegradedIsTold(t *testing.T) {

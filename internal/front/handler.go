@@ -30,6 +30,7 @@ type Handler struct {
 	routes   atomic.Pointer[Routes]
 	journal  *traffic.Journal
 	starts   starts
+	cursors  cursors
 }
 
 // New returns a Handler that serves no registry until [Handler.SetRoutes]. The
@@ -186,10 +187,11 @@ func (x *exchange) serve() {
 func (x *exchange) request(req pullchain.Request) pullchain.Request {
 	req.Registry = x.registry.Name
 	req.Head = x.r.Method == http.MethodHead
-	req.Accept = x.r.Header["Accept"]
+	req.Accept = wire.BoundAccept(x.r.Header["Accept"])
 	if req.Registry == defaultRegistry {
 		req.Repo = wire.OfficialRepo(req.Repo)
 	}
+	req.Query = x.h.cursors.keep(req.Registry, req.Query)
 	// Range has a meaning for GET only (RFC 9110 14.2).
 	if req.Op == pullchain.Blob && !req.Head {
 		switch ranges := x.wantedRanges(req.Digest); len(ranges) {

@@ -204,6 +204,18 @@ func TestRequestIsBuiltFromScratch(t *testing.T) {
 			},
 		},
 		{
+			"what no client sends", "GET", "/v2/alpine/manifests/3.20",
+			[]string{"Accept: " + strings.Repeat("application/x-"+strings.Repeat("y", 3000)+", ", 9) + "application/vnd.oci.image.index.v1+json"},
+			pullchain.Request{
+				Op: pullchain.Manifest, Registry: "docker.io", Repo: "library/alpine", Tag: "3.20",
+				Accept: []string{"application/vnd.oci.image.index.v1+json"},
+			},
+		},
+		{
+			"a list's query", "GET", "/v2/alpine/tags/list?x=1&n=10&last=b&next_page=c&artifactType=d&y=2",
+			nil, pullchain.Request{Op: pullchain.Tags, Registry: "docker.io", Repo: "library/alpine", Query: "artifactType=d&last=b&n=10&next_page=c"},
+		},
+		{
 			"head by digest", "HEAD", "/v2/alpine/manifests/" + sha, nil,
 			pullchain.Request{Op: pullchain.Manifest, Head: true, Registry: "docker.io", Repo: "library/alpine", Digest: layerDigest},
 		},

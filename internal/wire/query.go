@@ -3,6 +3,7 @@ package wire
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -46,4 +47,44 @@ func parseQuery(raw string) (url.Values, bool) {
 // isNumber matches 1*DIGIT, which strconv does not: it takes signs too.
 func isNumber(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789") == ""
+}
+
+// listParams are the parameters of lists that are known: those of the specification, and
+// Quay's cursor.
+var listParams = []string{"n", "last", "artifactType", "next_page"}
+
+// KeepParams returns what of a list's query, as [Parse] gives it, may go on: the
+// parameters that are known, and those of which named says that the upstream itself has
+// named them.
+func KeepParams(query string, named func(name string) bool) string {
+	if query == "" {
+		return ""
+	}
+	values, ok := parseQuery(query)
+	if !ok {
+		return ""
+	}
+	for name := range values {
+		if !slices.Contains(listParams, name) && !named(name) {
+			values.Del(name)
+		}
+	}
+	return values.Encode()
+}
+
+// OwnParams returns the names in the query of a link that no list is known to have: a
+// cursor of the upstream's own.
+func OwnParams(next *url.URL) []string {
+	values, ok := parseQuery(next.RawQuery)
+	if !ok {
+		return nil
+	}
+	var names []string
+	for name := range values {
+		if !slices.Contains(listParams, name) && name != "ns" {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
