@@ -163,18 +163,24 @@ func compareSeq(a, b uint64) int {
 // error. It returns at once for a seq of another process.
 func (e *Events) Wait(ctx context.Context, seq uint64) error {
 	for {
-		e.mu.Lock()
 		now := time.Now()
-		e.due(now)
-		ready, wake, next := e.last != seq, e.wake, e.nextDue()
-		e.mu.Unlock()
-		if ready {
+		last, wake, next := e.waitFor(now)
+		if last != seq {
 			return nil
 		}
 		if err := wait(ctx, wake, next, now); err != nil {
 			return err
 		}
 	}
+}
+
+// waitFor returns the number of the newest event, and what a reader that has seen it
+// waits for.
+func (e *Events) waitFor(now time.Time) (last uint64, wake <-chan struct{}, next time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock() // also after a panic: a reader must not hold up the lanes
+	e.due(now)
+	return e.last, e.wake, e.nextDue()
 }
 
 // wait waits for wake, or for the time next if that is not zero.

@@ -222,20 +222,24 @@ func (v *laneView) snapshotGates(s *LaneSnapshot, now time.Time) {
 // failing probe where it is why the lane is degraded, else that of the last failed
 // request.
 func (v *laneView) snapshotPast(s *LaneSnapshot) {
-	l := v.lane
-	l.mu.Lock()
-	if e, ok := errorsAs(l.past.lastError); ok {
-		s.LastError = &ErrorSnapshot{l.past.lastFailed, e.Code, e.Status, e.Error()}
-	}
-	s.Proved, s.FirstServed, s.LastServed = l.past.proved, stamp(l.past.firstServed), stamp(l.past.last())
-	s.LastOK, s.WrongBytes = stamp(l.past.lastOK()), stamp(l.gates.corrupted)
-	l.mu.Unlock()
+	v.lane.snapshotPast(s)
 	switch {
 	case v.gates.falling() && (s.State == StateDegraded && len(s.Gates) == 0 || len(s.Gates) > 0 && s.Gates[0].Gate == gateProbe):
 		s.Error = v.gates.probe.err.Error()
 	case s.Code != "" && s.LastError != nil:
 		s.Error = s.LastError.Text
 	}
+}
+
+// snapshotPast adds what the lane itself remembers.
+func (l *Lane) snapshotPast(s *LaneSnapshot) {
+	l.mu.Lock()
+	defer l.mu.Unlock() // also after a panic: a look at a lane must not shut it
+	if e, ok := errorsAs(l.past.lastError); ok {
+		s.LastError = &ErrorSnapshot{l.past.lastFailed, e.Code, e.Status, e.Error()}
+	}
+	s.Proved, s.FirstServed, s.LastServed = l.past.proved, stamp(l.past.firstServed), stamp(l.past.last())
+	s.LastOK, s.WrongBytes = stamp(l.past.lastOK()), stamp(l.gates.corrupted)
 }
 
 func codeOf(e *pullchain.Error) pullchain.Code {

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/pullchain/pullchain/internal/admin/session"
+	"github.com/pullchain/pullchain/internal/guard"
 	"github.com/pullchain/pullchain/internal/history"
 )
 
@@ -37,6 +38,9 @@ type Sources struct {
 
 	// Metrics is /metrics.
 	Metrics http.Handler
+
+	// Guard runs what no request waits for; nil runs it too, and does not tell of panics.
+	Guard *guard.Guard
 
 	// Streams counts the readers of events; nil counts none.
 	Streams *StreamCounts

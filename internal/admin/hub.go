@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/pullchain/pullchain/internal/guard"
 )
 
 const (
@@ -112,52 +114,51 @@ func (b *hub) leave() {
 
 // await wakes the readers for what happens to lanes after the event seq.
 func (b *hub) await(ctx context.Context, seq uint64, happened chan<- struct{}) {
-	for b.from.Events.Wait(ctx, seq) == nil {
+	b.from.Guard.Loop(ctx, guard.Stream, func() bool {
+		if b.from.Events.Wait(ctx, seq) != nil {
+			return false
+		}
 		seq = b.from.Events.Last()
 		b.signal()
 		select {
 		case happened <- struct{}{}:
 		default: // the last one is not yet looked at
 		}
-		if !pause(ctx, wakeGap) {
-			return
-		}
-	}
+		return pause(ctx, wakeGap)
+	})
 }
 
 // awaitPulls wakes the readers for what changes of pulls, twice a second at most.
 func (b *hub) awaitPulls(ctx context.Context) {
 	var seen uint64
-	for {
+	b.from.Guard.Loop(ctx, guard.Stream, func() bool {
 		n, err := b.from.Traffic.Changed(ctx, seen)
 		if err != nil {
-			return
+			return false
 		}
 		seen = n
 		b.mu.Lock()
 		b.pulls = n
 		b.mu.Unlock()
 		b.signal()
-		if !pause(ctx, lookGap) {
-			return
-		}
-	}
+		return pause(ctx, lookGap)
+	})
 }
 
 // look looks at the daemon now, after what happens, and from time to time.
 func (b *hub) look(ctx context.Context, happened <-chan struct{}) {
-	for {
+	b.from.Guard.Loop(ctx, guard.Stream, func() bool {
 		b.judge()
 		if !pause(ctx, lookGap) {
-			return
+			return false
 		}
 		select {
 		case <-happened:
 		case <-time.After(lookEvery - lookGap):
 		case <-ctx.Done():
-			return
 		}
-	}
+		return true
+	})
 }
 
 // judge takes a snapshot, and wakes the readers if its verdict is another one.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/internal/admin"
+	"github.com/pullchain/pullchain/internal/guard"
 )
 
 // fakeEvents are events by hand. Those up to dropped are forgotten.
@@ -314,6 +316,41 @@ func TestStreamVerdictWithoutEvents(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		if got := f.next(); got != "verdict - the disk is full" {
 			t.Errorf("two seconds later: %q", got)
+		}
+	})
+}
+
+// A look that fails for a mistake of ours ends neither the process nor the stream.
+func TestStreamOutlivesABrokenLook(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		text, broken := "all is well", false
+		g := guard.New(slog.New(slog.DiscardHandler))
+		h := admin.New(admin.Config{}, admin.Sources{Guard: g, Snapshot: func() admin.Snapshot {
+			mu.Lock()
+			defer mu.Unlock()
+			if broken {
+				panic("no such lane")
+			}
+			return admin.Snapshot{Summary: admin.Summary{Text: text}}
+		}})
+		f := follow(t, h, "/api/v1/events")
+		defer f.stop()
+		f.next()
+		mu.Lock()
+		text, broken = "the disk is full", true
+		mu.Unlock()
+		time.Sleep(time.Minute)
+		if got, n := f.next(), g.Counts()[guard.Stream]; strings.Contains(got, "verdict") || n == 0 {
+			t.Errorf("while it is broken: %q, %d panics", got, n)
+		}
+		mu.Lock()
+		broken = false
+		mu.Unlock()
+		time.Sleep(10 * time.Second)
+		if got := f.next(); !strings.Contains(got, "verdict - the disk is full") {
+			t.Errorf("later: %q", got)
 		}
 	})
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/pullchain/pullchain/internal/dashboard"
 	"github.com/pullchain/pullchain/internal/diagnose"
 	"github.com/pullchain/pullchain/internal/front"
+	"github.com/pullchain/pullchain/internal/guard"
 	"github.com/pullchain/pullchain/internal/metrics"
 	"github.com/pullchain/pullchain/internal/notify"
 	"github.com/pullchain/pullchain/internal/otlp"
@@ -51,8 +52,8 @@ type Daemon struct {
 	started time.Time
 	tellers
 
-	data      net.Listener
-	operator  []net.Listener  // of the operator's plane: TCP, and then the socket if there is one
+	listeners // from Listen on
+	guard     *guard.Guard
 	storage   *storage        // from Listen on
 	sampler   *sampler        // from Listen on
 	warmth    *warm.Scheduler // from Listen on
@@ -71,6 +72,12 @@ type Daemon struct {
 type tellers struct {
 	notify *notify.Notifier
 	traces *otlp.Exporter
+}
+
+// listeners are those of the two planes.
+type listeners struct {
+	data     net.Listener
+	operator []net.Listener // TCP, and then the socket if there is one
 }
 
 // servers are those of the two planes.
@@ -102,7 +109,7 @@ func New(cfg *config.Config, opts Options) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Daemon{opts: opts, cfg: cfg, log: opts.Log, started: time.Now(), overrides: newOverrides(opts.Log), probed: probesAsked{last: map[pathID]time.Time{}}}
+	d := &Daemon{opts: opts, cfg: cfg, log: opts.Log, started: time.Now(), guard: guard.New(opts.Log), overrides: newOverrides(opts.Log), probed: probesAsked{last: map[pathID]time.Time{}}}
 	d.reload = reloadState{loaded: d.started}
 	d.chain.Store(first)
 	d.notify = d.newNotifier()
@@ -113,7 +120,7 @@ func New(cfg *config.Config, opts Options) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.traces = newTraces(opts)
+	d.traces = newTraces(opts, d.guard)
 	d.traces.Use(collector)
 	for _, warning := range cfg.Warnings {
 		d.log.Warn("configuration", "warning", warning)
@@ -162,7 +169,7 @@ func (d *Daemon) Listen() error {
 	}
 	d.loadOverrides(openState(d.cfg.Admin, d.log))
 	d.handler.SetRoutes(routes)
-	d.sampler = openHistory(string(d.overrides.state.dir), d.log)
+	d.sampler = openHistory(string(d.overrides.state.dir), d.log, d.guard)
 	d.warmth = d.newWarmth()
 	d.servers.admin = d.adminServer()
 	return nil
@@ -175,11 +182,11 @@ func (d *Daemon) adminServer() *http.Server {
 	from.Warm = d.warmth
 	from.Demo = d.opts.Demo
 	from.Explainer, from.Config = &explainer{daemon: d}, d.Config
-	from.Streams = new(admin.StreamCounts)
-	from.Metrics = metrics.New(metrics.Sources{Snapshot: d.Snapshot, Traffic: d.handler.Traffic().Counts, Streams: from.Streams, Log: d.log})
+	from.Streams, from.Guard = new(admin.StreamCounts), d.guard
+	from.Metrics = metrics.New(metrics.Sources{Snapshot: d.Snapshot, Traffic: d.handler.Traffic().Counts, Streams: from.Streams, Guard: d.guard, Log: d.log})
 	from.Pages = dashboard.New(from)
 	return &http.Server{
-		Handler:           admin.New(d.cfg.Admin, from),
+		Handler:           d.guard.Handler(guard.Page, admin.New(d.cfg.Admin, from)),
 		ReadHeaderTimeout: 10 * time.Second, // these are docs/faults.md 6's; its answers are small
 		ReadTimeout:       30 * time.Second,
 		WriteTimeout:      30 * time.Second,

@@ -9,6 +9,7 @@ import (
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/healthcheck"
+	"github.com/pullchain/pullchain/internal/guard"
 	"github.com/pullchain/pullchain/internal/history"
 )
 
@@ -26,6 +27,7 @@ type sampler struct {
 	rings *history.Rings
 	file  string // empty: it is not kept over a restart
 	log   *slog.Logger
+	guard *guard.Guard
 
 	// Of its one goroutine.
 	next   uint64    // of the events
@@ -38,8 +40,8 @@ const historyFile = "history.json.gz"
 
 // openHistory returns the history with what dir has of earlier times; an empty dir keeps
 // nothing. A file that cannot be read costs the past, and nothing else.
-func openHistory(dir string, log *slog.Logger) *sampler {
-	s := &sampler{rings: history.New(), log: log, saved: time.Now()}
+func openHistory(dir string, log *slog.Logger, g *guard.Guard) *sampler {
+	s := &sampler{rings: history.New(), log: log, guard: g, saved: time.Now()}
 	if dir == "" {
 		return s
 	}
@@ -58,13 +60,13 @@ func (s *sampler) run(ctx context.Context, chain func() *chain) {
 		select {
 		case <-tick.C:
 			now := time.Now()
-			s.sample(now, chain())
+			s.guarded(now, chain())
 			if now.Sub(s.saved) >= saveEvery {
 				s.save(now)
 			}
 		case <-ctx.Done():
 			now := time.Now()
-			s.sample(now, chain())
+			s.guarded(now, chain())
 			s.save(now)
 			return
 		}
@@ -78,7 +80,8 @@ func (s *sampler) save(now time.Time) {
 		return
 	}
 	s.saved = now
-	err := s.rings.Save(s.file, now)
+	err := guard.Try(func() error { return s.rings.Save(s.file, now) })
+	s.guard.Note(guard.History, err)
 	switch {
 	case err != nil && !s.failed:
 		s.log.Warn("the history of upstreams cannot be kept", "file", s.file, "error", err)
@@ -86,6 +89,11 @@ func (s *sampler) save(now time.Time) {
 		s.log.Info("the history of upstreams is kept again", "file", s.file)
 	}
 	s.failed = err != nil
+}
+
+// guarded is sample, where a mistake costs no more than the sample.
+func (s *sampler) guarded(now time.Time, c *chain) {
+	s.guard.Do(guard.History, func() { s.sample(now, c) })
 }
 
 // sample tells the history how c stands.

@@ -11,9 +11,10 @@ import (
 func (d *Daemon) newNotifier() *notify.Notifier {
 	var seen uint64 // of the events; the one goroutine that waits has it
 	return notify.New(notify.Options{
-		From: d.sender,
-		Log:  d.log,
-		Look: d.standing,
+		From:  d.sender,
+		Log:   d.log,
+		Guard: d.guard,
+		Look:  d.standing,
 		Wait: func(ctx context.Context) {
 			events := d.chain.Load().events // the same over a reload
 			if events.Wait(ctx, seen) == nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/healthcheck"
+	"github.com/pullchain/pullchain/internal/guard"
 	"github.com/pullchain/pullchain/internal/history"
 )
 
@@ -68,7 +69,7 @@ func TestSampler(t *testing.T) {
 		c := chainOver(up)
 		b := c.registries[0].balancer
 		ctx, stop := context.WithCancel(t.Context())
-		s := openHistory(dir, slog.New(slog.DiscardHandler))
+		s := openHistory(dir, slog.New(slog.DiscardHandler), nil)
 		var ended bool
 		go func() {
 			s.run(ctx, func() *chain { return c })
@@ -111,7 +112,7 @@ func TestSampler(t *testing.T) {
 			t.Fatal("it goes on")
 		}
 		c.done.Wait()
-		again := openHistory(dir, slog.New(slog.DiscardHandler))
+		again := openHistory(dir, slog.New(slog.DiscardHandler), nil)
 		if was, is := s.minutes(), again.minutes(); !slices.Equal(was, is) || is[len(is)-1].OK == 0 {
 			t.Errorf("after a restart:\ngot  %+v\nwant %+v", is, was)
 		}
@@ -127,7 +128,7 @@ func TestSamplerWithoutADirectory(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := openHistory(filepath.Join(file, "state"), slog.New(slog.NewTextHandler(&log, nil)))
+	s := openHistory(filepath.Join(file, "state"), slog.New(slog.NewTextHandler(&log, nil)), nil)
 	s.save(time.Now())
 	s.save(time.Now())
 	if err := os.Remove(file); err != nil {
@@ -138,12 +139,42 @@ func TestSamplerWithoutADirectory(t *testing.T) {
 	if n := strings.Count(log.String(), "cannot be kept"); n != 1 || strings.Count(log.String(), "is kept again") != 1 {
 		t.Errorf("the log:\n%s", log.String())
 	}
-	memory := openHistory("", slog.New(slog.DiscardHandler))
+	memory := openHistory("", slog.New(slog.DiscardHandler), nil)
 	memory.save(time.Now())
 	memory.sample(time.Now(), chainOver(&scripted{}))
 	if got := memory.minutes(); len(got) != 1 || got[0].State != balancer.StateUnknown {
 		t.Errorf("in memory: %+v", got)
 	}
+}
+
+// A sample that fails for a mistake of ours is told of, and the next one is taken.
+func TestSamplerGoesOn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		c, g := chainOver(&scripted{}), guard.New(slog.New(slog.NewTextHandler(&log, nil)))
+		s := openHistory("", slog.New(slog.DiscardHandler), g)
+		ctx, stop := context.WithCancel(t.Context())
+		looks := 0
+		go s.run(ctx, func() *chain {
+			if looks++; looks == 1 {
+				return nil // what there never is
+			}
+			return c
+		})
+		time.Sleep(sampleEvery)
+		synctest.Wait()
+		if n := g.Counts()[guard.History]; n != 1 || len(s.minutes()) != 0 || !strings.Contains(log.String(), "(*sampler).sample") {
+			t.Errorf("%d panics are counted, there are %v; the log:\n%s", n, s.minutes(), log.String())
+		}
+		time.Sleep(sampleEvery)
+		synctest.Wait()
+		if len(s.minutes()) != 1 {
+			t.Errorf("later there are %v", s.minutes())
+		}
+		stop()
+		synctest.Wait()
+	})
 }
 
 // What an upstream's counters say becomes what its charts show.

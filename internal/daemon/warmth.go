@@ -10,12 +10,13 @@ import (
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/internal/admin"
+	"github.com/pullchain/pullchain/internal/guard"
 	"github.com/pullchain/pullchain/internal/warm"
 )
 
 // newWarmth returns the scheduler of [[warm]] tables.
 func (d *Daemon) newWarmth() *warm.Scheduler {
-	s := warm.NewScheduler(warm.Options{Pull: d.warm, Hold: func(img warm.Image) string { return d.holdWarmth(img.Registry) }})
+	s := warm.NewScheduler(warm.Options{Pull: d.warm, Hold: func(img warm.Image) string { return d.holdWarmth(img.Registry) }, Guard: d.guard})
 	s.Set(d.cfg.Warm)
 	return s
 }
@@ -33,6 +34,7 @@ func (d *Daemon) warm(ctx context.Context, c warm.Config, img warm.Image) (warm.
 	mirror := warm.NewMirror(scheme+dialable(d.data.Addr()), transport, d.opts.Version)
 	defer mirror.Close()
 	r, done := c.Pull(ctx, mirror, img)
+	d.guard.Note(guard.Warm, r.Err) // of a goroutine that it began
 	if done {
 		d.log.Info("warmed", "image", r.Image, "ok", r.OK, "fetched_blobs", r.Fetched, "fetched_bytes", r.New, "error", r.Error)
 	}

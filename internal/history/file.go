@@ -80,9 +80,7 @@ type savedTally struct {
 // Save writes all that is known into file, whose directory it makes if it must. A
 // reader finds the old file or the new one, never a part, also after a power cut.
 func (r *Rings) Save(file string, now time.Time) error {
-	r.mu.Lock()
-	s := r.saveLocked(now)
-	r.mu.Unlock()
+	s := r.save(now)
 	var packed bytes.Buffer
 	z, _ := gzip.NewWriterLevel(&packed, gzip.BestSpeed) // a level that there is
 	if err := json.NewEncoder(z).Encode(s); err != nil {
@@ -153,7 +151,10 @@ func read(file string, limit int64) (saved, error) {
 	return s, nil
 }
 
-func (r *Rings) saveLocked(now time.Time) saved {
+// save is all that is known, as the file has it.
+func (r *Rings) save(now time.Time) saved {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	s := saved{Version: version, At: now, Lanes: []savedLane{}}
 	for k, l := range r.lanes {
 		one := savedLane{Registry: k.registry, Upstream: k.upstream, Seen: l.seen}

@@ -12,8 +12,16 @@ var (
 	overrides = gauge("overrides_active", "What operators want for a while, by what it is.", "action")
 	streams   = gauge("sse_clients", "Readers of the stream of events.")
 	missed    = counter("events_dropped_total", "Times that a reader of the stream missed events: it was too slow and was cut off, or came back when they were no longer kept.")
+	panics    = counter("panics_total", "Mistakes in the program that ended a step of what shows how things stand, by what it was for; the log has the stack.", "part")
 	reloadAt  = gauge("config_last_reload_success_timestamp_seconds", "When the configuration in force was loaded.")
 )
+
+// panics sends what went wrong in the operator's plane itself.
+func (out series) panics(counts map[string]uint64) {
+	for part, n := range counts {
+		out.number(panics, float64(n), part)
+	}
+}
 
 // daemon sends what runs, on which configuration.
 func (out series) daemon(s *admin.Snapshot, build [2]string) {

@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/pullchain/pullchain/internal/admin"
+	"github.com/pullchain/pullchain/internal/guard"
 	"github.com/pullchain/pullchain/internal/traffic"
 )
 
@@ -29,6 +30,7 @@ type Sources struct {
 	Snapshot func() admin.Snapshot
 	Traffic  func() traffic.Counts
 	Streams  *admin.StreamCounts // of the readers of events
+	Guard    *guard.Guard        // nil guards too, and counts nothing
 	Log      *slog.Logger        // nil discards
 }
 
@@ -92,9 +94,15 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect reads one snapshot and makes all series of it.
+// Collect reads one snapshot and makes all series of it. It runs in a goroutine of the
+// client library, where a panic would end the process; one leaves the series that are
+// made by then.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
-	out := series{ch}
+	c.from.Guard.Do(guard.Metrics, func() { c.collect(series{ch}) })
+}
+
+func (c *collector) collect(out series) {
+	out.panics(c.from.Guard.Counts())
 	s := c.from.Snapshot()
 	out.daemon(&s, c.build)
 	out.operators(&s, c.from.Streams)

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -24,6 +25,7 @@ import (
 	"github.com/pullchain/pullchain/internal/cache"
 	"github.com/pullchain/pullchain/internal/diagnose"
 	"github.com/pullchain/pullchain/internal/golden"
+	"github.com/pullchain/pullchain/internal/guard"
 	"github.com/pullchain/pullchain/internal/leaktest"
 	"github.com/pullchain/pullchain/internal/traffic"
 )
@@ -98,6 +100,37 @@ func TestSeries(t *testing.T) {
 		if !strings.Contains(w.Body.String(), want) {
 			t.Errorf("no %q", want)
 		}
+	}
+}
+
+// A mistake while the series are made costs the rest of them, and no process.
+func TestCollectThatFails(t *testing.T) {
+	t.Parallel()
+	from := sources(1, 1)
+	from.Guard = guard.New(slog.New(slog.DiscardHandler))
+	good := from.Snapshot
+	broken := true
+	from.Snapshot = func() admin.Snapshot {
+		if broken {
+			panic("no such lane")
+		}
+		return good()
+	}
+	h := New(from)
+	scrape := func() string {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		if w.Code != http.StatusOK {
+			t.Errorf("status %d", w.Code)
+		}
+		return w.Body.String()
+	}
+	if text := scrape(); !strings.Contains(text, "go_goroutines ") || strings.Contains(text, "pullchain_build_info") {
+		t.Errorf("while it is broken:\n%s", text)
+	}
+	broken = false
+	if text := scrape(); !strings.Contains(text, `pullchain_panics_total{part="metrics"} 1`) || !strings.Contains(text, "pullchain_build_info") {
+		t.Errorf("later:\n%s", text)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 
 	"github.com/pullchain/pullchain/internal/admin"
+	"github.com/pullchain/pullchain/internal/guard"
 )
 
 const (
@@ -29,6 +30,7 @@ type hook struct {
 	client *client
 	from   func() Sender
 	log    *slog.Logger
+	guard  *guard.Guard
 
 	track *tracker // of the watching goroutine alone
 	stop  context.CancelFunc
@@ -91,7 +93,9 @@ func (h *hook) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-h.wake:
-			h.deliver(ctx)
+			if !h.guard.Do(guard.Notify, func() { h.deliver(ctx) }) {
+				h.drop(h.queued()) // or what cannot be said would stand before all that follows
+			}
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/pullchain/pullchain/internal/admin"
+	"github.com/pullchain/pullchain/internal/guard"
 )
 
 const (
@@ -30,6 +31,8 @@ const (
 type Options struct {
 	From func() Sender // asked for each message; Host may be empty: this machine's name
 	Log  *slog.Logger  // nil discards
+
+	Guard *guard.Guard // nil guards too, and tells of nothing
 
 	// Look returns how things stand.
 	Look func() State
@@ -101,7 +104,7 @@ func (n *Notifier) newHook(w Webhook) (*hook, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &hook{Webhook: w, client: c, from: n.opts.From, log: n.opts.Log, track: newTracker(w.Config), wake: make(chan struct{}, 1), stop: func() {}}, nil
+	return &hook{Webhook: w, client: c, from: n.opts.From, log: n.opts.Log, guard: n.opts.Guard, track: newTracker(w.Config), wake: make(chan struct{}, 1), stop: func() {}}, nil
 }
 
 // inherit takes over what was has told, and has still to tell.
@@ -154,9 +157,7 @@ func (n *Notifier) Run(ctx context.Context) {
 	n.ctx = ctx
 	n.startLocked(nil)
 	n.mu.Unlock()
-	for ctx.Err() == nil {
-		n.watch(ctx)
-	}
+	n.opts.Guard.Loop(ctx, guard.Notify, func() bool { n.watch(ctx); return true })
 	n.mu.Lock()
 	n.ctx = nil // a reload that comes now starts nothing any more
 	n.mu.Unlock()

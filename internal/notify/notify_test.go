@@ -27,6 +27,8 @@ type stage struct {
 	down  func() *http.Response
 	born  time.Time
 	tries int
+
+	broken bool // the look at how things stand panics
 }
 
 // RoundTrip is the service.
@@ -107,6 +109,9 @@ func onStage(t *testing.T, hooks []Webhook, play func(*testing.T, *stage)) {
 			Look: func() State {
 				s.mu.Lock()
 				defer s.mu.Unlock()
+				if s.broken {
+					panic("no such lane")
+				}
 				return State{Now: time.Now(), Chains: s.state.Chains}
 			},
 			Wait: func(ctx context.Context) { <-ctx.Done() },
@@ -138,6 +143,24 @@ func TestOutageAndRecovery(t *testing.T) {
 		s.set(chainOf("docker.io", balancer.StateServing))
 		time.Sleep(time.Minute)
 		s.want(t, "1m10s [OUTAGE] docker.io", "2m35s [RECOVERED] docker.io")
+	})
+}
+
+// What is wrong with a look of ours ends that look, and no other.
+func TestALookThatFails(t *testing.T) {
+	t.Parallel()
+	onStage(t, oneHook, func(t *testing.T, s *stage) {
+		s.set(chainOf("docker.io", balancer.StateDown))
+		s.mu.Lock()
+		s.broken = true
+		s.mu.Unlock()
+		time.Sleep(time.Minute)
+		s.want(t)
+		s.mu.Lock()
+		s.broken = false
+		s.mu.Unlock()
+		time.Sleep(time.Minute)
+		s.want(t, "1m10s [OUTAGE] docker.io")
 	})
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 
 	"github.com/pullchain/pullchain/internal/admin"
+	"github.com/pullchain/pullchain/internal/guard"
 	"github.com/pullchain/pullchain/internal/traffic"
 )
 
@@ -48,6 +49,7 @@ type Exporter struct {
 	of       Resource
 	instance string // of this process alone: what two of them send is told apart, on one machine too
 	log      *slog.Logger
+	guard    *guard.Guard
 
 	mu      sync.Mutex
 	client  *Client       // nil: there is no collector
@@ -58,12 +60,13 @@ type Exporter struct {
 	wake    chan struct{} // has one when the queue may have something
 }
 
-// New returns an Exporter without a collector. log may be nil, which discards.
-func New(of Resource, log *slog.Logger) *Exporter {
+// New returns an Exporter without a collector. log may be nil, which discards, and g too,
+// which guards and tells of nothing.
+func New(of Resource, log *slog.Logger, g *guard.Guard) *Exporter {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Exporter{of: of, instance: newInstance(), log: log, changed: make(chan struct{}), wake: make(chan struct{}, 1)}
+	return &Exporter{of: of, instance: newInstance(), log: log, guard: g, changed: make(chan struct{}), wake: make(chan struct{}, 1)}
 }
 
 // Use sends to another collector from now on, or to none. One that is configured as it
@@ -113,7 +116,7 @@ func (e *Exporter) export(ctx context.Context, changed <-chan struct{}, client *
 		cancel()
 	}
 	working.Wait()
-	e.flush(client)
+	e.guard.Do(guard.Traces, func() { e.flush(client) })
 }
 
 // read queues what is traced of the requests after that number, until ctx is done.
@@ -121,7 +124,7 @@ func (e *Exporter) read(ctx context.Context, cfg Config, from *traffic.Journal, 
 	for seen := uint64(0); ; {
 		var err error
 		seen, err = from.Changed(ctx, seen)
-		last = e.take(cfg, from, last)
+		e.guard.Do(guard.Traces, func() { last = e.take(cfg, from, last) })
 		if err != nil {
 			return
 		}
@@ -192,7 +195,9 @@ func (e *Exporter) send(ctx context.Context, client *Client) {
 			if len(batch) == 0 {
 				break
 			}
-			e.deliver(ctx, client, batch)
+			if !e.guard.Do(guard.Traces, func() { e.deliver(ctx, client, batch) }) {
+				e.lose(len(batch), "a mistake in the program, of which the log tells")
+			}
 		}
 	}
 }

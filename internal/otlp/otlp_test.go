@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/guard"
 	"github.com/pullchain/pullchain/internal/traffic"
 )
 
@@ -82,7 +83,7 @@ func TestExport(t *testing.T) {
 		Endpoint: server.URL + "/otlp/", Token: "sesame-1", Service: "mirror-hall-2",
 		Headers: map[string]pullchain.Secret{"X-Tenant": "team"},
 	})
-	e, j := New(Resource{Version: "1.2.3", Host: "box"}, nil), traffic.New()
+	e, j := New(Resource{Version: "1.2.3", Host: "box"}, nil, nil), traffic.New()
 	e.Use(cl)
 	record(j, 5, "", traffic.Outcome{Status: 200}) // before there was anything to export to
 	stop := run(t, e, j)
@@ -210,7 +211,7 @@ func TestCollectorDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &collector{t: t, down: true}
 		log := &strings.Builder{}
-		e, j := New(Resource{}, slog.New(slog.NewTextHandler(log, nil))), traffic.New()
+		e, j := New(Resource{}, slog.New(slog.NewTextHandler(log, nil)), nil), traffic.New()
 		e.Use(client(t, c, Config{}))
 		stop := run(t, e, j)
 		synctest.Wait()
@@ -246,6 +247,40 @@ func TestCollectorDown(t *testing.T) {
 		}
 	})
 }
+
+// A mistake of ours costs the batch at which it is made, and no other.
+func TestBatchThatFails(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := &collector{t: t}
+		g := guard.New(slog.New(slog.DiscardHandler))
+		e, j := New(Resource{}, nil, g), traffic.New()
+		cl := client(t, c, Config{})
+		posts := 0
+		cl.http.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+			if posts++; posts == 1 {
+				panic("no such span")
+			}
+			return c.RoundTrip(r)
+		})
+		e.Use(cl)
+		run(t, e, j)
+		synctest.Wait()
+		for i := range 2 {
+			record(j, uint64(i), "", traffic.Outcome{Status: 200})
+			time.Sleep(time.Minute)
+		}
+		if s := e.Snapshot(); s.Lost != 1 || s.Spans != 1 || len(c.spans()) != 1 || g.Counts()[guard.Traces] != 1 {
+			t.Errorf("%+v, %d spans came, panics %v", s, len(c.spans()), g.Counts())
+		}
+	})
+}
+
+// A roundTrip is a transport.
+type roundTrip func(*http.Request) (*http.Response, error)
+
+// RoundTrip calls f.
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 // What a collector answers, and what becomes of the batch.
 func TestAnswers(t *testing.T) {
@@ -284,7 +319,7 @@ func TestAnswers(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				c := &collector{t: t, answer: tt.answer}
-				e, j := New(Resource{}, nil), traffic.New()
+				e, j := New(Resource{}, nil, nil), traffic.New()
 				e.Use(client(t, c, Config{Token: token}))
 				run(t, e, j)
 				synctest.Wait()
@@ -305,7 +340,7 @@ func TestOffAndReloads(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		one, two := &collector{t: t}, &collector{t: t}
-		e, j := New(Resource{}, nil), traffic.New()
+		e, j := New(Resource{}, nil, nil), traffic.New()
 		if c, err := NewClient(Collector{}); c != nil || err != nil {
 			t.Fatal(c, err)
 		}
@@ -367,7 +402,7 @@ func TestSpansOfOddRequests(t *testing.T) {
 
 // BenchmarkEncode is what a batch costs the exporter: nothing that a pull waits for.
 func BenchmarkEncode(b *testing.B) {
-	e, j := New(Resource{}, nil), traffic.New()
+	e, j := New(Resource{}, nil, nil), traffic.New()
 	for i := range maxBatch {
 		record(j, uint64(i), "", detour())
 	}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/pullchain/pullchain/internal/guard"
 )
 
 // A Scheduler warms images again and again, as [[warm]] tables say: one image at a time,
@@ -30,6 +32,8 @@ type Options struct {
 	// Hold says why an image is not to be fetched now, in one of the words of
 	// Result.Skipped, or nothing.
 	Hold func(img Image) string
+
+	Guard *guard.Guard // nil guards too, and tells of nothing
 }
 
 // Why an image was not fetched.
@@ -134,20 +138,21 @@ func (s *Scheduler) Plans() []Plan {
 
 // Run runs tables as they become due, until ctx is done.
 func (s *Scheduler) Run(ctx context.Context) {
-	for ctx.Err() == nil {
+	s.opts.Guard.Loop(ctx, guard.Warm, func() bool {
 		p, wait := s.due()
 		if p != nil {
 			s.run(ctx, p)
-			continue
+			return true
 		}
 		t := time.NewTimer(wait)
+		defer t.Stop()
 		select {
 		case <-t.C:
 		case <-s.wake:
 		case <-ctx.Done():
 		}
-		t.Stop()
-	}
+		return true
+	})
 }
 
 // idle is how long nothing is waited for where there is nothing to wait for.
@@ -172,6 +177,7 @@ func (s *Scheduler) due() (*plan, time.Duration) {
 
 // run warms the images of a plan, one after the other.
 func (s *Scheduler) run(ctx context.Context, p *plan) {
+	defer s.over(p) // also after a panic
 	r := &Run{At: time.Now(), OK: true, Images: []Result{}}
 	held := false
 	for _, img := range p.cfg.images() {
@@ -180,7 +186,13 @@ func (s *Scheduler) run(ctx context.Context, p *plan) {
 			held = true
 			continue
 		}
-		one, done := s.opts.Pull(ctx, p.cfg, img)
+		var one Result
+		done := true
+		err := guard.Try(func() error { one, done = s.opts.Pull(ctx, p.cfg, img); return nil })
+		if err != nil { // the other images have their turn all the same
+			s.opts.Guard.Note(guard.Warm, err)
+			one = Result{Image: img.String(), Err: err, Error: err.Error()}
+		}
 		if !done {
 			break
 		}
@@ -190,7 +202,6 @@ func (s *Scheduler) run(ctx context.Context, p *plan) {
 	r.TookS = time.Since(r.At).Seconds()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p.running = false
 	if ctx.Err() != nil {
 		return
 	}
@@ -203,6 +214,13 @@ func (s *Scheduler) run(ctx context.Context, p *plan) {
 	if now := time.Now(); p.next.After(now) {
 		p.next = now.Add(pause + spread(time.Duration(jitter*float64(pause))))
 	}
+}
+
+// over notes that a plan runs no more.
+func (s *Scheduler) over(p *plan) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p.running = false
 }
 
 // spread is some time up to d.

@@ -21,6 +21,8 @@ type work struct {
 	held  map[string]string
 	took  time.Duration
 	fails map[string]bool
+
+	broken string // at this image the program has a mistake
 }
 
 func (w *work) options(t *testing.T) Options {
@@ -44,6 +46,9 @@ func (w *work) options(t *testing.T) Options {
 			w.busy--
 			if ctx.Err() != nil {
 				return Result{}, false
+			}
+			if img.Repo == w.broken {
+				panic("no such layer")
 			}
 			w.done = append(w.done, img.Repo)
 			w.at = append(w.at, time.Since(w.began).Round(time.Minute))
@@ -107,6 +112,23 @@ func TestScheduler(t *testing.T) {
 		time.Sleep(24 * time.Hour)
 		if done, _ := w.take(); len(done) < 2*20 || len(done) > 2*24 {
 			t.Errorf("%d pulls in a day", len(done))
+		}
+	})
+}
+
+// An image at which the program has a mistake costs no other its turn.
+func TestSchedulerGoesOn(t *testing.T) {
+	t.Parallel()
+	w := &work{broken: "library/a"}
+	schedule(t, w, []Config{{Images: []string{"a", "b"}, Every: time.Hour}}, func(t *testing.T, s *Scheduler) {
+		time.Sleep(3 * firstAfter)
+		p := s.Plans()[0]
+		if done, _ := w.take(); !slices.Equal(done, []string{"library/b"}) || p.Running || p.Last == nil || p.Last.OK || p.Last.Images[0].Error != "panic: no such layer" {
+			t.Errorf("pulled %q; %+v", done, p.Last)
+		}
+		time.Sleep(2 * time.Hour)
+		if done, _ := w.take(); len(done) == 0 {
+			t.Error("there is no second run")
 		}
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/guard"
 	"github.com/pullchain/pullchain/internal/wire"
 )
 
@@ -83,7 +84,12 @@ func (t *tree) index(ctx context.Context, m manifest, depth int) error {
 	errs := make([]error, len(chosen))
 	var all sync.WaitGroup
 	for i, d := range chosen {
-		all.Go(func() { children[i], errs[i] = t.one(ctx, d.String()) })
+		all.Go(func() {
+			errs[i] = guard.Try(func() (err error) {
+				children[i], err = t.one(ctx, d.String())
+				return err
+			})
+		})
 	}
 	all.Wait()
 	for i, d := range chosen {

@@ -20,6 +20,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/guard"
 )
 
 // A Warming is one run: images through a mirror, their blobs a few at a time. It has no
@@ -100,8 +101,10 @@ func (w *Warming) Run(ctx context.Context, images []Image) []Result {
 		}
 		begun++
 		all.Go(func() {
-			out[i] = w.image(ctx, img)
-			<-turns
+			defer func() { <-turns }()
+			if err := guard.Try(func() error { out[i] = w.image(ctx, img); return nil }); err != nil {
+				out[i] = Result{Image: img.String(), From: img.From, Err: err, Error: err.Error()}
+			}
 		})
 	}
 	all.Wait()
@@ -193,7 +196,10 @@ func (w *Warming) transfer(ctx context.Context, img Image, d pullchain.Descripto
 	w.Board.Expect(d)
 	go func() { // ends when its blob does, and each image that wants the blob waits for that
 		defer close(t.done)
-		t.cached, t.err = w.blob(ctx, img, d)
+		t.err = guard.Try(func() (err error) {
+			t.cached, err = w.blob(ctx, img, d)
+			return err
+		})
 	}()
 	return t
 }
