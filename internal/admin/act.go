@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -35,7 +36,7 @@ type actForm struct {
 	What     string   `json:"what,omitempty"`  // of cache_pin, cache_unpin and cache_evict
 	TTLS     string   `json:"ttl_s,omitempty"`
 	Reason   string   `json:"reason,omitempty"`
-	Force    string   `json:"force,omitempty"` // "true"
+	Confirm  string   `json:"confirm,omitempty"` // the registry's name, if it may be left without any upstream
 }
 
 // actByForm does what a form asks for. A form has no way to be told more than by the
@@ -45,12 +46,44 @@ func actByForm(h *handler, w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	text, err := actFor(h, r, languageOf(r))
+	if no, ok := errors.AsType[*Refusal](err); ok && h.Pages != nil && (no.Code == codeLeavesNone || no.Code == codeNotConfirmed) {
+		if no.Code == codeNotConfirmed {
+			setFlash(w, r, Flash{Text: refusalText(languageOf(r), err)})
+		}
+		http.Redirect(w, r, confirmAt(r), http.StatusSeeOther)
+		return
+	}
 	f := Flash{OK: err == nil, Text: text}
 	if err != nil {
 		f.Text = refusalText(languageOf(r), err)
 	}
 	setFlash(w, r, f)
 	http.Redirect(w, r, localPath(r.PostForm.Get("back")), http.StatusSeeOther)
+}
+
+// ConfirmPath is the page that asks for a registry's name before the last upstream of it
+// is taken out. What the form asked for is in its query, by the names of the form.
+const ConfirmPath = "/confirm"
+
+// confirmAt is the address of that page for the form of r.
+func confirmAt(r *http.Request) string {
+	q := url.Values{"kind": {r.PathValue("kind")}, "back": {localPath(r.PostForm.Get("back"))}, "reason": {tidy(r.PostForm.Get("reason"))}}
+	for _, name := range []string{"registry", "upstream", "ttl_s"} {
+		q.Set(name, r.PostForm.Get(name))
+	}
+	return ConfirmPath + "?" + q.Encode()
+}
+
+// confirmed reports whether a form carries the registry's name as its reader has typed it,
+// which forces what it asks for. Another name than that is a *Refusal.
+func confirmed(form url.Values) (bool, error) {
+	if !form.Has("confirm") {
+		return false, nil
+	}
+	if strings.TrimSpace(form.Get("confirm")) != form.Get("registry") {
+		return false, refuse(http.StatusBadRequest, codeNotConfirmed, "this is not the registry's name")
+	}
+	return true, nil
 }
 
 // actFor does it, and says what was done.
@@ -66,9 +99,13 @@ func actFor(h *handler, r *http.Request, m *messages.Catalogue) (string, error) 
 	if h.Operator == nil {
 		return "", refuse(http.StatusNotFound, "not_found", "there is no such page")
 	}
+	force, err := confirmed(form)
+	if err != nil {
+		return "", err
+	}
 	a := Action{
 		Kind: Kind(kind), Registry: form.Get("registry"), Upstream: form.Get("upstream"), Order: form["order"],
-		Reason: form.Get("reason"), Force: form.Get("force") == "true", Actor: h.actor(r),
+		Reason: form.Get("reason"), Force: force, Actor: h.actor(r),
 	}
 	if ttl := form.Get("ttl_s"); ttl != "" {
 		seconds, err := strconv.ParseInt(ttl, 10, 32)

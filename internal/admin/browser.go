@@ -31,7 +31,7 @@ func isStatic(path string) bool {
 }
 
 // pagePaths are the paths of pages; a path that ends in a slash is all below it.
-var pagePaths = []string{"/r/", "/pulls", "/pulls/", "/clients", "/cache", "/events", "/setup", "/explain", "/assets/", "/static/", "/badge/"}
+var pagePaths = []string{"/r/", "/pulls", "/pulls/", "/clients", "/cache", "/events", "/setup", "/explain", ConfirmPath, "/assets/", "/static/", "/badge/"}
 
 // isPage reports whether a request is for a page. At a path that has none the pages
 // still tell a browser so.
@@ -180,6 +180,10 @@ func cookieOf(r *http.Request, name string) string {
 	}
 	return c.Value
 }
+
+// IsLocal reports whether an address is a path of ours, and so one that a page may lead
+// back to.
+func IsLocal(back string) bool { return back != "" && localPath(back) == back }
 
 // localPath returns back if it is a path of ours, else "/". An address of another
 // site must not come out of a link to us: "//evil.example" and "/\evil.example" are

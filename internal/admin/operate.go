@@ -153,9 +153,15 @@ func ErrNoUpstream(registry, name string) *Refusal {
 	return refuse(http.StatusNotFound, "unknown_upstream", "there is no upstream %q of %s in the configuration", name, registry)
 }
 
+// The codes of refusals that a page answers by asking once more.
+const (
+	codeLeavesNone   = "would_leave_none"
+	codeNotConfirmed = "not_confirmed"
+)
+
 // ErrLeavesNone returns the refusal for taking the last upstream that may be asked.
 func ErrLeavesNone(registry string) *Refusal {
-	return refuse(http.StatusConflict, "would_leave_none", "%s would have no upstream left that may be asked; say force if it is meant so", registry)
+	return refuse(http.StatusConflict, codeLeavesNone, "%s would have no upstream left that may be asked; say force if it is meant so", registry)
 }
 
 // OperateRequest is the body of the POSTs that do something to a registry or an upstream.

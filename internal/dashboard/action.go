@@ -20,7 +20,7 @@ type action struct {
 	Text     string // of the button
 	Label    string // of the button, for readers that do not see what it stands beside
 	Hint     string // what it means or costs, if it asks before
-	Override bool   // it has an end, a reason, and may be forced
+	Override bool   // it has an end and a reason
 	Token    string
 	Back     string
 }

@@ -43,7 +43,7 @@ func explainView(d *dashboard, v *visit) (string, any) {
 	if d.Explainer == nil {
 		return notFound(d, v)
 	}
-	v.Title = v.messages.Text("dash.nav_explain")
+	v.Title, v.still = v.messages.Text("dash.nav_explain"), true
 	m := explainModel{Image: v.query.Get("image")}
 	if m.Image == "" || v.foreign { // a page of another site may not have the cache read through
 		return "explain", &m

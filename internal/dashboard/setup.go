@@ -36,7 +36,7 @@ type step struct {
 
 // setupView is the page for those that want to use the mirror.
 func setupView(_ *dashboard, v *visit) (string, any) {
-	v.Title = v.messages.Text("dash.nav_setup")
+	v.Title, v.still = v.messages.Text("dash.nav_setup"), true
 	m := setupModel{Mirror: v.mirror()}
 	s := v.snippets(m.Mirror)
 	m.Loopback = s.loopback

@@ -31,7 +31,11 @@ type visit struct {
 	viewer   admin.Viewer
 	ctx      context.Context // of the request
 	foreign  bool            // a page of another site made the request
+	still    bool            // the page does not load itself anew: what is typed into it would be lost
 }
+
+// Still reports whether the page stays as it is where there are no scripts.
+func (v *visit) Still() bool { return v.still }
 
 // The settings that a browser keeps for us. They are not secret, and say nothing of
 // the person.
