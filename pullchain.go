@@ -111,6 +111,10 @@ type FetchOptions struct {
 	// Avoid names upstreams to ask after all others.
 	Avoid []string
 
+	// Login is the fingerprint of a login: the lane that has it is asked first, as it
+	// has given what is asked about, and so can tell whether it still does.
+	Login string
+
 	// HeadersOnly says that a HEAD's headers are enough, however little they tell.
 	// Else what they lack of size and digest is found out by GET.
 	HeadersOnly bool

@@ -232,6 +232,7 @@ func (b *Balancer) choose(req pullchain.Request, avoid []*Lane, log *attemptLog)
 		}
 		c := candidateOf(l, i, req.Class(), now)
 		c.place, c.pinned = preference.place(c.name, i, now), preference.pins(c.name, now)
+		c.gave = req.Options.Login != "" && l.up.Login() == req.Options.Login
 		candidates = append(candidates, c)
 	}
 	var lanes []*Lane

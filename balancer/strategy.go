@@ -43,6 +43,7 @@ type candidate struct {
 	index      int           // in the configuration
 	place      int           // in the order that the operator wants: index, unless that was changed
 	pinned     bool          // the operator wants it asked first
+	gave       bool          // it has the login that the request asks about
 	wait       time.Duration // expected to first byte; 0 when nothing is known
 	inFlight   int
 	full       bool // at its limit of connections
@@ -90,6 +91,7 @@ func order(strategy Strategy, req pullchain.Request, lanes []candidate, leader s
 			compareBool(avoided(a), avoided(b)),
 			compareBool(a.noRange && !req.Range.Whole(), b.noRange && !req.Range.Whole()),
 			compareBool(!a.comesFirst(), !b.comesFirst()),
+			compareBool(!a.gave || a.full, !b.gave || b.full),
 			compareBool(a.held, b.held),
 			compareBool(a.quotaLow && counted(req), b.quotaLow && counted(req)),
 			compareBool(a.metered, b.metered),

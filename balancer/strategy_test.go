@@ -28,6 +28,8 @@ func TestOrder(t *testing.T) {
 	quotaLow := func(c *candidate) { c.quotaLow = true }
 	noRange := func(c *candidate) { c.noRange = true }
 	backingOff := func(c *candidate) { c.backingOff = true }
+	pinned := func(c *candidate) { c.pinned = true }
+	gave := func(c *candidate) { c.gave = true }
 	heavy := func(w float64) func(*candidate) { return func(c *candidate) { c.weight = w } }
 
 	get := pullchain.Request{Op: pullchain.Manifest, Tag: "1"}
@@ -50,6 +52,9 @@ func TestOrder(t *testing.T) {
 		{"ordered: as configured", Ordered, get, "", []candidate{lane("a", 0), lane("b", 1)}, []string{"a", "b"}},
 		{"ordered: whatever the speed", Ordered, get, "b", []candidate{lane("a", 0, wait(time.Second)), lane("b", 1, wait(1))}, []string{"a", "b"}},
 		{"a lane that has yet to prove itself waits", Ordered, get, "", []candidate{lane("a", 0, held), lane("b", 1)}, []string{"b", "a"}},
+		{"the lane of the login first", Ordered, head, "", []candidate{lane("a", 0), lane("b", 1, gave, held, metered, quotaLow)}, []string{"b", "a"}},
+		{"unless it is full", Ordered, head, "", []candidate{lane("a", 0), lane("b", 1, gave, full)}, []string{"a", "b"}},
+		{"but after the pinned one", Ordered, head, "", []candidate{lane("a", 0), lane("b", 1, gave), lane("c", 2, pinned)}, []string{"c", "b", "a"}},
 		{"metered ones last", Ordered, get, "", []candidate{lane("a", 0, metered), lane("b", 1)}, []string{"b", "a"}},
 		{"full ones last", Ordered, blob, "", []candidate{lane("a", 0, full), lane("b", 1)}, []string{"b", "a"}},
 		{"a low quota is spared counted requests", Ordered, get, "", []candidate{lane("a", 0, quotaLow), lane("b", 1)}, []string{"b", "a"}},

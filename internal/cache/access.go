@@ -2,7 +2,6 @@ package cache
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -31,7 +30,7 @@ func (g grant) mark(resp pullchain.Response) pullchain.Response {
 // admit decides whether content that is here may be served to the client that asks
 // for it by req. A digest is no authority (CVE-2024-39897): what is not public is
 // read through a repository whose access was proved within the last tag_ttl, or is
-// proved now, by a HEAD for exactly this.
+// proved now, for exactly this.
 func (h *chain) admit(ctx context.Context, req pullchain.Request, meta blobstore.Meta) (grant, error) {
 	if meta.Public {
 		return grant{}, nil
@@ -47,11 +46,11 @@ func (h *chain) admit(ctx context.Context, req pullchain.Request, meta blobstore
 	case lasting && now.Sub(p.failed) < refreshPause && excusable(p.err, judges(r, p.login)):
 		return grant{stale: true, attempts: attemptsOf(p.err)}, nil
 	}
-	resp, _, err := h.headDigest(ctx, req, pullchain.FetchOptions{NoForce: lasting, HeadersOnly: true})
+	attempts, err := h.renew(ctx, req, meta, lasting)
 	switch {
 	case err == nil:
-		return grant{attempts: resp.Attempts}, nil
-	case lasting && excusable(err, judges(r, p.login)):
+		return grant{attempts: attempts}, nil
+	case lasting && err != errApart && excusable(err, judges(r, p.login)):
 		c.access.unanswered(key, p, err)
 		return grant{stale: true, attempts: attemptsOf(err)}, nil
 	}
@@ -69,39 +68,6 @@ type headKey struct {
 	noForce bool
 }
 
-// headDigest asks upstream for the headers of req.Digest, once for all that want
-// to know, and remembers what that proves of content that is here. A word on what
-// is not is worth nothing later: an upstream that says yes to everything has not got
-// it either.
-func (h *chain) headDigest(ctx context.Context, req pullchain.Request, options pullchain.FetchOptions) (pullchain.Response, bool, error) {
-	c, r := h.cache, h.registry
-	key := proofKey{h.repository(req), req.Digest}
-	own, forcing := headKey{r, key, req.Op, options.NoForce}, headKey{r, key, req.Op, false}
-	return c.heads.do(ctx, own, func(ctx context.Context) (pullchain.Response, error) {
-		resp, err := r.Next.Fetch(ctx, pullchain.Request{
-			Op: req.Op, Head: true, Registry: r.Name, Repo: req.Repo, Digest: req.Digest, Options: options,
-		})
-		if err != nil {
-			c.access.revokeBy(r, err, key)
-			return pullchain.Response{}, err
-		}
-		resp.Body.Close()
-		resp.Body = pullchain.NoBody
-		size, here := c.sizeOf(key.digest)
-		switch {
-		case !here:
-		case resp.Size >= 0 && resp.Size != size:
-			return pullchain.Response{}, &pullchain.Error{
-				Reason: pullchain.Corrupt, Code: pullchain.CodeWrongSize, Attempts: resp.Attempts,
-				Err: fmt.Errorf("said to be of %d bytes, and is of %d", resp.Size, size),
-			}
-		default:
-			c.access.grant(key, fill.LoginOf(resp), false) // an upstream that says yes need not have the bytes
-		}
-		return resp, nil
-	}, forcing)
-}
-
 // sizeOf returns how long the content d is, if it is here or on its way.
 func (c *Cache) sizeOf(d digest.Digest) (int64, bool) {
 	if m, ok := c.manifests.memory.GetIfPresent(d); ok {
@@ -117,7 +83,21 @@ func (c *Cache) sizeOf(d digest.Digest) (int64, bool) {
 // headThrough answers a HEAD by digest for what is not here. It stays a HEAD: at
 // Docker Hub that is what costs no pull (docs/protocol.md 4.1).
 func (h *chain) headThrough(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
-	resp, joined, err := h.headDigest(ctx, req, req.Options)
+	c, r := h.cache, h.registry
+	key := proofKey{h.repository(req), req.Digest}
+	own, forcing := headKey{r, key, req.Op, req.Options.NoForce}, headKey{r, key, req.Op, false}
+	resp, joined, err := c.heads.do(ctx, own, func(ctx context.Context) (pullchain.Response, error) {
+		resp, err := r.Next.Fetch(ctx, pullchain.Request{
+			Op: req.Op, Head: true, Registry: r.Name, Repo: req.Repo, Digest: req.Digest, Options: req.Options,
+		})
+		if err != nil {
+			c.access.revokeBy(r, err, key)
+			return pullchain.Response{}, err
+		}
+		resp.Body.Close()
+		resp.Body = pullchain.NoBody
+		return resp, nil
+	}, forcing)
 	if err != nil {
 		return pullchain.Response{}, err
 	}

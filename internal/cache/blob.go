@@ -26,6 +26,9 @@ func (h *chain) blob(ctx context.Context, req pullchain.Request) (pullchain.Resp
 	g, err := h.admit(ctx, req, object.Meta)
 	if err != nil {
 		object.Close()
+		if err == errApart {
+			return c.fills.Fetch(ctx, r, req, func(bool) error { return errApart })
+		}
 		return pullchain.Response{}, err
 	}
 	if !object.Verified {
@@ -43,9 +46,13 @@ func (h *chain) blob(ctx context.Context, req pullchain.Request) (pullchain.Resp
 }
 
 // join decides whether the client that asks for req may read what is being fetched for
-// another repository.
+// another repository, or [fill.ErrApart] that it is to fetch it by itself.
 func (h *chain) join(ctx context.Context, req pullchain.Request, private bool) error {
-	_, err := h.admit(ctx, req, blobstore.Meta{Public: !private})
+	meta := blobstore.Meta{Public: !private}
+	if u, ok := h.cache.fills.Underway(req.Digest); ok && u.Private {
+		meta.Logins = map[string]string{u.By.String(): u.Login}
+	}
+	_, err := h.admit(ctx, req, meta)
 	return err
 }
 
@@ -59,14 +66,20 @@ func (h *chain) blobHead(ctx context.Context, req pullchain.Request) (pullchain.
 	c, r := h.cache, h.registry
 	if info, ok := c.store.Stat(req.Digest); ok {
 		g, err := h.admit(ctx, req, info.Meta)
-		if err != nil {
+		switch {
+		case err == errApart:
+			return h.headThrough(ctx, req)
+		case err != nil:
 			return pullchain.Response{}, err
 		}
 		return g.mark(answer(info.Size, pullchain.CacheHit)), nil
 	}
 	if u, ok := c.fills.Underway(req.Digest); ok {
 		if u.By != h.repository(req) || u.Expired(r) {
-			if err := h.join(ctx, req, u.Private); err != nil {
+			switch err := h.join(ctx, req, u.Private); {
+			case err == errApart:
+				return h.headThrough(ctx, req)
+			case err != nil:
 				return pullchain.Response{}, err
 			}
 		}

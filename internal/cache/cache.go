@@ -33,9 +33,10 @@ type Cache struct {
 	fills     *fill.Fills
 	counts    counters
 
-	fetches   group[fetchKey, *fetched]          // manifests by digest
-	heads     group[headKey, pullchain.Response] // HEADs by digest
-	refreshes group[refreshKey, refreshed]       // of tags
+	fetches   group[fetchKey, *fetched]           // manifests by digest
+	heads     group[headKey, pullchain.Response]  // HEADs by digest of what is not here
+	renewals  group[headKey, []pullchain.Attempt] // of access to what is here
+	refreshes group[refreshKey, refreshed]        // of tags
 }
 
 // New returns a Cache over o.Store. It must be closed, before the Store is.
@@ -54,7 +55,7 @@ func New(o Options) *Cache {
 		tags:      newTagTable(o.Store, alive, o.Log),
 		fills:     fill.New(fill.Config{Store: o.Store, Log: o.Log, VerifyMax: o.VerifyMax}),
 	}
-	c.fetches.life, c.heads.life, c.refreshes.life = alive, alive, alive
+	c.fetches.life, c.heads.life, c.renewals.life, c.refreshes.life = alive, alive, alive, alive
 	c.SetTimes(o.TagTTL, o.StaleIfError)
 	return c
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/maypok86/otter/v2"
 	"github.com/opencontainers/go-digest"
+	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/blobstore"
 	"github.com/pullchain/pullchain/internal/fill"
 )
@@ -45,12 +46,28 @@ func newAccessProofs(store *blobstore.Store, ms *manifests) *accessProofs {
 	}
 }
 
-// readable reports whether the content of key is public, or its repository has had
+// had reports whether the content of key is public, or its repository has had
 // it before: that a tag means a digest is said in a header, and the upstream that
 // says so need not have the bytes.
-func (a *accessProofs) readable(r *fill.Registry, key proofKey) bool {
+func (a *accessProofs) had(r *fill.Registry, key proofKey) bool {
 	meta := a.manifests.meta(key.digest)
 	return meta.Public || a.last(r, key, meta).allowed
+}
+
+// readable reports whether the repository may read the content of key, which it has
+// had before, on the word of said, or because it proved so in a time that is recent.
+func (a *accessProofs) readable(r *fill.Registry, key proofKey, said yes, recent func(at time.Time) bool) bool {
+	meta := a.manifests.meta(key.digest)
+	if meta.Public {
+		return true
+	}
+	p := a.last(r, key, meta)
+	return p.allowed && (p.public || recent(p.at) || a.counts(r, key, said))
+}
+
+// counts reports whether a yes lets the repository read the content of key.
+func (a *accessProofs) counts(r *fill.Registry, key proofKey, y yes) bool {
+	return a.giversOf(r, key, blobstore.Meta{}).count(y)
 }
 
 // last returns the last word on key. That of a login that is gone is none.
@@ -111,6 +128,12 @@ func (a *accessProofs) revokeBy(r *fill.Registry, err error, key proofKey) {
 	if _, had := meta.Repos[key.by.String()]; had {
 		a.manifests.amend(key.digest, func(meta *blobstore.Meta) { meta.Disprove(key.by.String()) })
 	}
+}
+
+// revokeIn takes a repository's access away if an upstream that can tell is among the
+// attempts behind another's answer, and has said no.
+func (a *accessProofs) revokeIn(r *fill.Registry, attempts []pullchain.Attempt, key proofKey) {
+	a.revokeBy(r, &pullchain.Error{Reason: pullchain.Unavailable, Attempts: attempts}, key)
 }
 
 // unanswered notes that no upstream could say whether p still stands, so that they

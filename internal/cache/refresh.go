@@ -2,9 +2,11 @@ package cache
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/blobstore"
 	"github.com/pullchain/pullchain/internal/fill"
 )
 
@@ -39,12 +41,12 @@ func (q tagQuery) refresh(ctx context.Context) (refreshed, error) {
 	switch {
 	case t == nil:
 	case q.req.Head:
-		got.resp, here = q.meaning(ctx, t)
+		got.resp, here = q.meaning(ctx, t, q.cache.times.lasting)
 	default:
 		m = q.meant(ctx, t)
 		here = m != nil
 	}
-	if here && q.cache.times.fresh(t.confirmed, now) { // since the caller looked
+	if here && q.cache.times.fresh(t.confirmed, now) && (q.req.Head || q.readable(t, q.cache.times.fresh)) { // since the caller looked
 		got.tag, got.manifest, got.resp.Cache = t, m, pullchain.CacheHit
 		return got, nil
 	}
@@ -77,9 +79,10 @@ func (q tagQuery) ask(ctx context.Context, t *tag, m *manifest, got *refreshed) 
 	switch {
 	case got.tag == nil:
 		return q.getTag(ctx, got)
-	case got.tag.digest != t.digest:
+	case got.tag.digest != t.digest || !q.readable(got.tag, q.cache.times.fresh):
 		return q.getChanged(ctx, got.tag, got)
 	}
+	q.confirm(got.tag)
 	got.manifest = m
 	got.resp.Cache = pullchain.CacheHit
 	return nil
@@ -102,7 +105,7 @@ func (q tagQuery) askForHead(ctx context.Context, t *tag, got *refreshed) error 
 // yet to be fetched, and until then what is here is better than nothing.
 func (q tagQuery) askHead(ctx context.Context, t *tag, got *refreshed) error {
 	req := q.req
-	req.Head, req.Options.HeadersOnly = true, true
+	req.Head, req.Options.HeadersOnly, req.Options.Login = true, true, q.giver(t)
 	resp, err := q.registry.Next.Fetch(ctx, req)
 	if err != nil {
 		return err
@@ -130,22 +133,46 @@ func (q tagQuery) askHead(ctx context.Context, t *tag, got *refreshed) error {
 			got.resp.MediaType, got.resp.Size = t.mediaType, t.size
 		}
 	}
-	if !got.get || got.resp.Cache == pullchain.CacheHit {
+	if t != nil && !q.cache.access.counts(q.registry, q.content(t), yes{login: got.tag.login}) {
+		q.cache.access.revokeIn(q.registry, denials(resp.Attempts), q.content(t)) // that a tag is gone says nothing of what it meant
+	}
+	if !got.get {
 		q.confirm(got.tag)
 	}
 	return nil
 }
 
+// denials returns those of attempts that were denied access.
+func denials(attempts []pullchain.Attempt) []pullchain.Attempt {
+	return slices.DeleteFunc(slices.Clone(attempts), func(a pullchain.Attempt) bool {
+		return a.Err == nil || pullchain.ReasonOf(a.Err) != pullchain.Denied
+	})
+}
+
+// giver returns the login that has given what t means, where it is here and took one:
+// its lane is to be asked first.
+func (q tagQuery) giver(t *tag) string {
+	if t == nil {
+		return ""
+	}
+	g := q.cache.access.giversOf(q.registry, q.content(t), blobstore.Meta{})
+	if g.public {
+		return ""
+	}
+	login, _ := g.held(q.registry)
+	return login
+}
+
 // getChanged fetches what t means by its digest. A mirror that has the tag may lack
 // the digest (docs/protocol.md 4.8): then the tag itself is asked for.
 func (q tagQuery) getChanged(ctx context.Context, t *tag, got *refreshed) error {
-	if m := q.meant(ctx, t); m != nil {
+	if m := q.readableNow(ctx, t, q.cache.times.fresh); m != nil {
 		got.manifest, got.resp.Cache = m, pullchain.CacheHit
 		q.confirm(got.tag)
 		return nil
 	}
 	byDigest := q.req
-	byDigest.Digest, byDigest.Tag = t.digest, ""
+	byDigest.Digest, byDigest.Tag, byDigest.Options.Login = t.digest, "", q.giver(t)
 	f, _, err := q.fetchManifest(ctx, byDigest)
 	switch {
 	case pullchain.ReasonOf(err) == pullchain.NotFound && err != nil:
@@ -185,8 +212,8 @@ func (q tagQuery) confirm(t *tag) {
 	if t == nil {
 		return
 	}
-	if q.cache.access.readable(q.registry, q.content(t)) {
-		q.cache.access.grant(q.content(t), t.login, false)
+	if c := q.content(t); q.cache.access.had(q.registry, c) && q.cache.access.counts(q.registry, c, yes{login: t.login}) {
+		q.cache.access.grant(c, t.login, false)
 	}
 	q.cache.tags.put(q.key, *t)
 }

@@ -75,7 +75,7 @@ func (q tagQuery) known(ctx context.Context) (pullchain.Response, bool) {
 	}
 	now := time.Now()
 	if q.cache.times.fresh(t.confirmed, now) {
-		resp, ok := q.meaning(ctx, t)
+		resp, ok := q.meaning(ctx, t, q.cache.times.fresh)
 		resp.Age = now.Sub(t.confirmed)
 		return resp, ok
 	}
@@ -86,15 +86,16 @@ func (q tagQuery) known(ctx context.Context) (pullchain.Response, bool) {
 	return resp, err == nil
 }
 
-// meaning returns what t means, as far as it is here.
-func (q tagQuery) meaning(ctx context.Context, t *tag) (pullchain.Response, bool) {
+// meaning returns what t means, as far as it is here. Access to what took a login has
+// to have been proved in a time that passes for recent, where the login of t has not.
+func (q tagQuery) meaning(ctx context.Context, t *tag, recent func(at, now time.Time) bool) (pullchain.Response, bool) {
 	if q.req.Head && t.complete() {
 		return pullchain.Response{
 			Status: http.StatusOK, MediaType: t.mediaType, Digest: t.digest, Size: t.size,
 			Body: pullchain.NoBody, Cache: pullchain.CacheHit,
 		}, true
 	}
-	m := q.meant(ctx, t)
+	m := q.readableNow(ctx, t, recent)
 	if m == nil {
 		return pullchain.Response{}, false
 	}
@@ -104,7 +105,23 @@ func (q tagQuery) meaning(ctx context.Context, t *tag) (pullchain.Response, bool
 // meant returns the manifest that t means, if it is here and the repository has
 // had it before.
 func (q tagQuery) meant(ctx context.Context, t *tag) *manifest {
-	if !q.cache.access.readable(q.registry, q.content(t)) {
+	if !q.cache.access.had(q.registry, q.content(t)) {
+		return nil
+	}
+	return q.cache.manifests.find(ctx, t.digest)
+}
+
+// readable reports whether the repository may read what t means: on the word of the
+// login that named it, or because access to it was proved in a time that passes for
+// recent. That a mirror names it is no leave to read what took a login.
+func (q tagQuery) readable(t *tag, recent func(at, now time.Time) bool) bool {
+	now := time.Now()
+	return q.cache.access.readable(q.registry, q.content(t), yes{login: t.login}, func(at time.Time) bool { return recent(at, now) })
+}
+
+// readableNow returns the manifest that t means, if it is here and readable.
+func (q tagQuery) readableNow(ctx context.Context, t *tag, recent func(at, now time.Time) bool) *manifest {
+	if !q.readable(t, recent) {
 		return nil
 	}
 	return q.cache.manifests.find(ctx, t.digest)
@@ -119,7 +136,7 @@ func (q tagQuery) fallback(ctx context.Context, t *tag, err error) (pullchain.Re
 	if t == nil || !excusable(err, q.judges(t)) || !q.stands(t, now) {
 		return pullchain.Response{}, err
 	}
-	resp, ok := q.meaning(ctx, t)
+	resp, ok := q.meaning(ctx, t, q.cache.times.lasting)
 	if !ok {
 		return pullchain.Response{}, err
 	}

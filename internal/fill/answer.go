@@ -33,7 +33,7 @@ func (f *fill) attach(ctx context.Context, reg *Registry, req pullchain.Request)
 // closed if that is an error, or if the body goes past the fill.
 func (r *reader) open(admit func(private bool) error) (pullchain.Response, error) {
 	resp, err := r.answer(admit)
-	if err == errDetached {
+	if err == errDetached || err == ErrApart {
 		r.Close()
 		return r.f.fills.direct(r.ctx, r.reg, r.req)
 	}
@@ -43,6 +43,10 @@ func (r *reader) open(admit func(private bool) error) (pullchain.Response, error
 	}
 	return resp, nil
 }
+
+// ErrApart is what admit returns to [Fills.Fetch] for a client that may not read what
+// the fill has, and has a right to what its own upstreams send: it goes past the fill.
+var ErrApart = errors.New("the fill is for those who have its login")
 
 // errDetached says that the disk takes no more.
 var errDetached = errors.New("the fill has no disk")
