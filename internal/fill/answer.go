@@ -102,7 +102,7 @@ func (r *reader) await() (private bool, err error) {
 			return false, f.err
 		case f.phase == failed:
 			return false, errRetryFill
-		case r.heldWholeLocked():
+		case r.heldLocked():
 			held = true
 		case f.phase != opening && f.phase != replacing && f.copy.described() && (f.copy.size >= 0 || r.whole):
 			r.trusting = !f.access.private && r.by != f.by
@@ -112,12 +112,12 @@ func (r *reader) await() (private bool, err error) {
 	}
 }
 
-// heldWholeLocked reports whether all of the blob is kept back until it is verified.
+// heldLocked reports whether all of the blob is kept back until it is verified.
 // Then the answer can wait as well, and a length that an upstream made up never gets
 // into it (docs/faults.md F19).
-func (r *reader) heldWholeLocked() bool {
+func (r *reader) heldLocked() bool {
 	f := r.f
-	return (f.phase == running || f.phase == replacing) && r.whole && f.copy.size >= 0 && f.copy.size <= holdAll
+	return (f.phase == running || f.phase == replacing) && f.copy.held(r.whole)
 }
 
 // resolve turns the request into bytes of the blob, and into an answer.

@@ -30,6 +30,18 @@ type blobCopy struct {
 // not. Of stored content the store knows.
 func (c *blobCopy) described() bool { return c.confirmed || c.back.object != nil }
 
+// held reports whether nothing of the copy is shown to a reader before it is verified: of a
+// small one to a reader of the whole, and of a larger one that the store had to any.
+func (c *blobCopy) held(whole bool) bool {
+	switch {
+	case c.size < 0:
+		return false
+	case c.back.object != nil:
+		return c.size <= holdStored
+	}
+	return whole && c.size <= holdAll
+}
+
 // limit is the blob's end as far as it is known.
 func (c *blobCopy) limit() int64 {
 	if c.size < 0 {

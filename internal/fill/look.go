@@ -92,7 +92,7 @@ func (r *reader) limitLocked() int64 {
 	case f.phase == verified:
 	case r.stop < 0:
 		return c.have.reach(0) - holdBack
-	case r.whole && (c.size <= holdAll || c.unproved && c.size <= f.fills.verifyMax.Load()):
+	case c.held(r.whole), r.whole && c.unproved && c.size <= f.fills.verifyMax.Load():
 		return 0
 	case r.whole || c.have.total == c.size: // a part waits for nothing but the hash
 		return min(r.stop, c.size-holdBack)

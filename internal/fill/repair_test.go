@@ -269,6 +269,47 @@ func TestF34Corrupt(t *testing.T) {
 	}
 }
 
+// TestF34ProvedBeforeShown: of a stored blob that is not too large no reader gets a byte, nor
+// a word, before it has been hashed; so that one flipped bit cuts no pull, that of the first
+// reader neither, and none of a part.
+func TestF34ProvedBeforeShown(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		size int
+		want pullchain.Range
+		held bool
+	}{
+		{"a small layer", 500_000, whole, true},
+		{"as large as can be", holdStored, whole, true},
+		{"a part of it", 500_000, pullchain.Range{From: 1, To: 400_000}, true},
+		{"too large", holdStored + 1, whole, false},
+		{"a part of what is too large", holdStored + 1, pullchain.Range{From: 1, To: 400_000}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			fillBubble(t, noise(tt.size, 1), func(t *testing.T, r *fillRig) {
+				r.stored(r.chain.content)
+				r.rot(300_000)
+				resp, err := r.fetch(t.Context(), tt.want)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer resp.Body.Close()
+				if held := resp.Cache == pullchain.CacheMiss; held != tt.held { // else the store's word was the answer
+					t.Errorf("answered with %s", resp.Cache)
+				}
+				if tt.held {
+					if err := r.read(resp, tt.want); err != nil {
+						t.Error(err)
+					}
+					r.settled(true)
+				}
+			})
+		})
+	}
+}
+
 // TestWrongObjectIsReplacedBesideAReader: whose fetch it is changes while a client asks
 // whether it may join; the race detector looks on. In a bubble it would see less, for
 // all that blocks there is ordered.

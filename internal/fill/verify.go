@@ -16,9 +16,15 @@ import (
 // that is not larger than holdAll, all is: image configurations and small layers
 // come within a round trip or two anyway, and no byte and no header of a wrong one
 // leaves at all (docs/faults.md F20).
+//
+// What the store has is all there, so that hashing it costs no more than reading it:
+// of an object up to holdStored no byte leaves before its first reader since the start
+// has seen it proved, and one that the disk has spoilt costs that reader a fetch
+// and not a pull (docs/faults.md F34).
 const (
-	holdBack = holdback.Tail
-	holdAll  = 256 << 10
+	holdBack   = holdback.Tail
+	holdAll    = 256 << 10
+	holdStored = 8 << 20
 )
 
 // bufferSize is what is read and written at once.
