@@ -14,6 +14,7 @@ import (
 // fail the way disks do.
 type disk struct {
 	space func(dir string) (free, total int64, ok bool) // of the file system
+	files func(dir string) (free, total int64, ok bool) // how many there can be; nil: no limit
 	fault func(op, path string) error                   // nil: nothing fails; asked before each op
 	syncs chan struct{}                                 // has an element for each sync under way
 }

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -140,6 +141,57 @@ func TestRealFullDiskOfUnknownSize(t *testing.T) {
 	wantErr(t, err, ErrFull)
 	if has(s, old) || n < 70 {
 		t.Errorf("%d pieces went in; the old object there: %v", n, has(s, old))
+	}
+}
+
+// A disk that really has no inodes left: what is old gives way for it, and where others have
+// taken them, people are told of inodes (docs/faults.md F50).
+func TestF50_RealDiskWithoutInodes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, realDiskWithoutInodes)
+}
+
+func realDiskWithoutInodes(t *testing.T) {
+	dir := smallDisk(t)
+	if err := syscall.Mount("", dir, "tmpfs", syscall.MS_REMOUNT, "size=200m,nr_inodes=200"); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(Config{Dir: filepath.Join(dir, "cache"), MaxSize: 1 << 30})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for i := range 150 { // each is a blob, its Meta and most often a folder
+		put(t, s, uint64(i), 1000, Meta{})
+	}
+	if st := s.Stats(); st.Evictions == 0 || st.Trouble != "" {
+		t.Errorf("%+v", st)
+	}
+	for i := 0; ; i++ { // now others take them all, and all that is here is in use
+		if err := os.WriteFile(filepath.Join(dir, "hog"+strconv.Itoa(i)), nil, 0o600); err != nil {
+			break
+		}
+	}
+	for info := range s.All(t.Context()) {
+		o, err := s.Open(info.Digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer o.Close()
+	}
+	b, d := content(1000, 1000)
+	wantErr(t, s.Put(t.Context(), d, b, Meta{}), ErrFull)
+	st := s.Stats()
+	if !st.Full || !st.NoInodes || !strings.Contains(st.Trouble, "no inodes left") || strings.Contains(st.Trouble, "MiB") {
+		t.Errorf("%+v", st)
+	}
+	t.Log(st.Trouble)
+	for i := range 20 {
+		_ = os.Remove(filepath.Join(dir, "hog"+strconv.Itoa(i)))
+	}
+	time.Sleep(retryAfter)
+	if err := s.Put(t.Context(), d, b, Meta{}); err != nil || s.Stats().Trouble != "" {
+		t.Errorf("%v, %+v", err, s.Stats())
 	}
 }
 

@@ -20,9 +20,10 @@ type Stats struct {
 	Corrupt      uint64     `json:"corrupt"`             // quarantined since this process began
 	Oldest       *time.Time `json:"oldest"`              // last use of what was used longest ago
 	ReadOnly     bool       `json:"read_only"`
-	Full         bool       `json:"full"`    // the last write found no room
-	Trouble      string     `json:"trouble"` // why nothing can be kept; empty if all is well
-	Scanned      bool       `json:"scanned"` // the directory has been read
+	Full         bool       `json:"full"`      // the last write found no room
+	NoInodes     bool       `json:"no_inodes"` // and that is because there can be no more files, however much is free
+	Trouble      string     `json:"trouble"`   // why nothing can be kept; empty if all is well
+	Scanned      bool       `json:"scanned"`   // the directory has been read
 }
 
 // Stats returns the store as it stands. Bytes counts whole content and what is on
@@ -48,6 +49,7 @@ func (s *Store) Stats() Stats {
 		Oldest:       seen.oldest,
 		ReadOnly:     trouble.readOnly,
 		Full:         trouble.full,
+		NoInodes:     trouble.noInodes,
 		Trouble:      trouble.text,
 		Scanned:      s.index.placed,
 	}

@@ -60,7 +60,7 @@ type Store struct {
 // background: content is found at once, only Stats and eviction wait for it. A
 // directory that cannot be written opens too; its Stats say why. ErrLocked is
 // returned when another process has it open.
-func Open(cfg Config) (*Store, error) { return open(cfg, disk{space: diskSpace}) }
+func Open(cfg Config) (*Store, error) { return open(cfg, disk{space: diskSpace, files: diskFiles}) }
 
 // open opens a store on a disk.
 func open(cfg Config, d disk) (*Store, error) {

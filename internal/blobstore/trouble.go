@@ -27,6 +27,7 @@ type trouble struct {
 	err      error  // what writes return until again
 	again    time.Time
 	full     bool
+	noInodes bool // and no byte is missing
 	readOnly bool
 }
 
@@ -49,10 +50,11 @@ type health struct {
 	tree *tree
 	log  *slog.Logger
 
-	mu       sync.Mutex // guards the three below
+	mu       sync.Mutex // guards what is below
 	trouble  trouble
 	logged   string    // the kind of trouble that the log has; empty when it is over
 	failedAt time.Time // last
+	misfits  map[string]time.Time
 }
 
 // now returns the trouble of this moment.
@@ -74,7 +76,10 @@ func (h *health) failed(err error) error {
 		return err // not the disk's fault
 	case isFull(err):
 		err = fmt.Errorf("%w: %w", ErrFull, err)
-		next = trouble{text: h.fullText(err), full: true}
+		text, noInodes := h.fullText(err)
+		next = trouble{text: text, full: true, noInodes: noInodes}
+	case h.onlyOne(err):
+		return fmt.Errorf("this one cannot be kept, others can: %w; look at what is there, and remove it", err)
 	case isReadOnly(err):
 		err = fmt.Errorf("%w: %w", ErrReadOnly, err)
 		next = trouble{text: h.readOnlyText(err), readOnly: true}
@@ -133,16 +138,22 @@ func (h *health) clear(over func(trouble) bool) {
 	}
 }
 
-// fullText tells people of a full disk.
-func (h *health) fullText(err error) string {
+// fullText tells people of a full disk, and reports whether it has room for bytes and none
+// for files.
+func (h *health) fullText(err error) (text string, noInodes bool) {
 	if errors.Is(err, syscall.EDQUOT) {
-		return fmt.Sprintf("%s is over its disk quota: pulls go on and nothing more is kept; raise the quota, or lower [cache] max_size", h.tree.dir)
+		return fmt.Sprintf("%s is over its disk quota: pulls go on and nothing more is kept; raise the quota, or lower [cache] max_size", h.tree.dir), false
+	}
+	if files := h.tree.disk.files; files != nil {
+		if free, total, ok := files(h.tree.dir); ok && free == 0 {
+			return fmt.Sprintf("the disk of %s has no inodes left (all of its %d files are there, whatever room is free): pulls go on and nothing more is kept; remove files there, or set [cache] dir to another disk", h.tree.dir, total), true
+		}
 	}
 	left := ""
 	if free, total, ok := h.tree.disk.space(h.tree.dir); ok && free>>20 > 0 {
 		left = fmt.Sprintf(" (%d MiB free, and %d MiB are left to others)", free>>20, keepFree(total)>>20)
 	}
-	return fmt.Sprintf("the disk of %s is full%s: pulls go on and nothing more is kept; free some space, or set [cache] dir to another disk", h.tree.dir, left)
+	return fmt.Sprintf("the disk of %s is full%s: pulls go on and nothing more is kept; free some space, or set [cache] dir to another disk", h.tree.dir, left), false
 }
 
 // readOnlyText tells people of a directory that may not be written.

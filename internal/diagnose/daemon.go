@@ -15,6 +15,9 @@ func cacheTrouble(f *findings) []Warning {
 	w := Warning{ID: CacheUnusable, Code: CacheUnusable, Severity: Degraded, Since: f.Now, Affects: []string{}, Values: map[string]string{"dir": c.Dir, "trouble": c.Trouble}}
 	if c.Full {
 		w.ID, w.Code, w.Fix = CacheFull, CacheFull, "df -h "+shellWord(c.Dir)
+		if c.NoInodes {
+			w.Fix = "df -i " + shellWord(c.Dir)
+		}
 	} else if c.Dir != "" {
 		w.Fix = "ls -ld " + shellWord(c.Dir)
 	}
