@@ -278,13 +278,10 @@ func TestF34ProvedBeforeShown(t *testing.T) {
 		name string
 		size int
 		want pullchain.Range
-		held bool
 	}{
-		{"a small layer", 500_000, whole, true},
-		{"as large as can be", holdStored, whole, true},
-		{"a part of it", 500_000, pullchain.Range{From: 1, To: 400_000}, true},
-		{"too large", holdStored + 1, whole, false},
-		{"a part of what is too large", holdStored + 1, pullchain.Range{From: 1, To: 400_000}, false},
+		{"a small layer", 500_000, whole},
+		{"as large as can be", holdStored, whole},
+		{"a part", 500_000, pullchain.Range{From: 1, To: 400_000}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -296,17 +293,39 @@ func TestF34ProvedBeforeShown(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer resp.Body.Close()
-				if held := resp.Cache == pullchain.CacheMiss; held != tt.held { // else the store's word was the answer
+				if resp.Cache != pullchain.CacheMiss { // else the store's word was the answer
 					t.Errorf("answered with %s", resp.Cache)
 				}
-				if tt.held {
-					if err := r.read(resp, tt.want); err != nil {
-						t.Error(err)
-					}
-					r.settled(true)
+				if err := r.read(resp, tt.want); err != nil {
+					t.Error(err)
 				}
+				r.settled(true)
 			})
 		})
+	}
+}
+
+func TestHeld(t *testing.T) {
+	t.Parallel()
+	stored := backing{object: new(blobstore.Object)}
+	for _, tt := range []struct {
+		name  string
+		copy  blobCopy
+		whole bool
+		want  bool
+	}{
+		{"a small one from the network", blobCopy{size: holdAll}, true, true},
+		{"a part of it", blobCopy{size: holdAll}, false, false},
+		{"a larger one", blobCopy{size: holdAll + 1}, true, false},
+		{"of unknown size", blobCopy{size: -1}, true, false},
+		{"stored", blobCopy{size: holdStored, back: stored}, true, true},
+		{"a part of what is stored", blobCopy{size: holdStored, back: stored}, false, true},
+		{"stored and large", blobCopy{size: holdStored + 1, back: stored}, true, false},
+		{"a part of what is stored and large", blobCopy{size: holdStored + 1, back: stored}, false, false},
+	} {
+		if got := tt.copy.held(tt.whole); got != tt.want {
+			t.Errorf("%s: %v", tt.name, got)
+		}
 	}
 }
 
