@@ -31,7 +31,7 @@ func isStatic(path string) bool {
 }
 
 // pagePaths are the paths of pages; a path that ends in a slash is all below it.
-var pagePaths = []string{"/r/", "/pulls", "/pulls/", "/clients", "/cache", "/events", "/setup", "/explain", ConfirmPath, "/assets/", "/static/", "/badge/"}
+var pagePaths = []string{"/r/", "/pulls", "/pulls/", "/clients", "/cache", "/events", "/setup", "/explain", "/keys", ConfirmPath, "/assets/", "/static/", "/badge/"}
 
 // isPage reports whether a request is for a page. At a path that has none the pages
 // still tell a browser so.

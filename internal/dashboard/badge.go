@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/pullchain/pullchain/balancer"
+	"github.com/pullchain/pullchain/internal/history"
 )
 
 // badgeColors are those of the levels of a chain and of the states of a lane.
@@ -40,6 +41,11 @@ func (d *dashboard) badge(w http.ResponseWriter, r *http.Request) {
 	if color == "" {
 		color = badgeColors[chainUnknown]
 	}
+	drawBadge(w, left, right, color)
+}
+
+// drawBadge answers with a badge of two halves.
+func drawBadge(w http.ResponseWriter, left, right, color string) {
 	split := 14 + textWidth(left)
 	width := split + 14 + textWidth(right)
 	w.Header().Set("Content-Type", "image/svg+xml")
@@ -47,6 +53,58 @@ func (d *dashboard) badge(w http.ResponseWriter, r *http.Request) {
 		Left, Right, Color     string
 		Width, Split, Rest, At int
 	}{strings.Map(visible, left), right, color, width, split, width - split, split + 7}) // a reader that left needs no answer
+}
+
+// uptime answers with a badge of how much of a window an upstream could be had in:
+// /badge/docker.io/docker-hub/uptime-24h.svg.
+func (d *dashboard) uptime(w http.ResponseWriter, r *http.Request) {
+	v := d.visit(w, r)
+	name, ok := strings.CutPrefix(r.PathValue("picture"), "uptime-")
+	name, isPicture := strings.CutSuffix(name, ".svg")
+	window := history.Window(name)
+	if !ok || !isPicture || window.Period() == 0 || d.History == nil || v.lane() == nil {
+		http.NotFound(w, r)
+		return
+	}
+	share, color := uptimeOf(d.past(v, v.registry, v.upstream, window))
+	drawBadge(w, v.messages.Text("dash.uptime", "registry", v.registry, "upstream", v.upstream, "window", name), orDash(share), color)
+}
+
+// uptimeOf is the share of the cells of which something is known in which an upstream was
+// not out of order, and its colour. What an operator took out is not counted.
+func uptimeOf(past []history.Cell) (share, color string) {
+	var known, up uint64
+	for _, c := range past {
+		switch levelOfCell(c) {
+		case cellNone, cellOff:
+			continue
+		case cellBad:
+		default:
+			up++
+		}
+		known++
+	}
+	switch share = percent(up, known); {
+	case known == 0:
+		return share, badgeColors[chainUnknown]
+	case 100*up >= 99*known:
+		return share, badgeColors[chainOK]
+	case 100*up >= 95*known:
+		return share, badgeColors[chainDetour]
+	}
+	return share, badgeColors[chainNone]
+}
+
+// lane is the upstream that the address names, or nil.
+func (v *visit) lane() *balancer.LaneSnapshot {
+	if r := v.Snapshot.Find(v.registry); r != nil {
+		for i := range r.Lanes {
+			if r.Lanes[i].Upstream == v.upstream {
+				return &r.Lanes[i]
+			}
+		}
+	}
+	return nil
 }
 
 // badgeOf finds what a badge is of, and the word for how it is.

@@ -108,8 +108,12 @@ func (v *speaker) lines(past []history.Cell, values func(history.Cell) (half, mo
 				pen = "M" // what was not measured is a gap
 				continue
 			}
-			// A point alone would not be seen: it is drawn as a dash.
-			fmt.Fprintf(&b, "%s%.1f %.1fh.1", pen, x(i, len(past)), chartHeight*(1-is/edge))
+			at, y := x(i, len(past)), chartHeight*(1-is/edge)
+			if pen == "M" {
+				fmt.Fprintf(&b, "M%.1f %.1fh4", at-2, y) // a point alone is seen, as a dash
+			} else {
+				fmt.Fprintf(&b, "L%.1f %.1f", at, y)
+			}
 			pen = "L"
 		}
 		return b.String()

@@ -52,6 +52,7 @@ func (d *dashboard) routes() {
 	d.mux.HandleFunc("GET /cache", d.page(cacheView))
 	d.mux.HandleFunc("GET /setup", d.page(setupView))
 	d.mux.HandleFunc("GET /explain", d.page(explainView))
+	d.mux.HandleFunc("GET /keys", d.page(keysView))
 	d.mux.HandleFunc("GET "+admin.ConfirmPath, d.page(confirmView))
 	d.mux.HandleFunc("GET /events", func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Query().Get("format") == "csv" {
@@ -62,6 +63,7 @@ func (d *dashboard) routes() {
 	})
 	d.mux.HandleFunc("GET /badge/{registry}", d.badge)
 	d.mux.HandleFunc("GET /badge/{registry}/{upstream}", d.badge)
+	d.mux.HandleFunc("GET /badge/{registry}/{upstream}/{picture}", d.uptime)
 	d.mux.HandleFunc("GET /assets/{name}", asset)
 	d.mux.HandleFunc("GET /", d.page(notFound))
 }

@@ -43,7 +43,7 @@ func TestHomeReads(t *testing.T) {
 var pages = []string{
 	"/", "/nosuch", "/r/docker.io", "/r/docker.io/u/docker-hub", "/r/docker.io/u/docker-hub?window=24h", "/r/docker.io/u/docker-hub?window=24h&view=figures", "/r/nosuch", "/events", "/events?kind=failover&q=alpine", "/cache", "/cache?q=secret",
 	"/setup", "/setup?runtime=podman", "/pulls", "/pulls/a1", "/pulls/r1", "/requests/q1", "/requests/q3", "/requests/nosuch", "/clients",
-	"/confirm?kind=drain&registry=docker.io&upstream=cf-worker&ttl_s=900&reason=disk&back=/", "/confirm?kind=disable&registry=ghcr.io&upstream=ghcr", "/confirm?kind=format_disk",
+	"/confirm?kind=drain&registry=docker.io&upstream=cf-worker&ttl_s=900&reason=disk&back=/", "/confirm?kind=disable&registry=ghcr.io&upstream=ghcr", "/confirm?kind=format_disk", "/keys",
 	"/explain", "/explain?image=alpine:3.20", "/explain?image=alpine:3.20&digests=1", "/explain?image=%3Cb%3E",
 }
 

@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"cmp"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -21,6 +22,7 @@ type laneModel struct {
 	Trouble      string
 	Error        *laneError
 	Bars         []bar
+	Badge        string // the address of a picture of its uptime
 	Windows      []link
 	Charts       []chart
 	Views        []link // of the same figures: as charts, or as a table
@@ -98,6 +100,7 @@ func (d *dashboard) pastOf(v *visit, m *laneModel, l *balancer.LaneSnapshot) {
 		m.Windows = append(m.Windows, link{Href: v.with("window", string(w)), Text: v.messages.Text("dash.window." + string(w)), Current: w == asked})
 	}
 	past := d.past(v, m.Registry, l.Upstream, asked)
+	m.Badge = "/badge/" + url.PathEscape(m.Registry) + "/" + url.PathEscape(l.Upstream) + "/uptime-" + string(history.Day) + ".svg"
 	figures := v.query.Get("view") == "figures"
 	m.Views = []link{{Href: v.with("view", "charts"), Text: v.messages.Text("dash.as_charts"), Current: !figures}, {Href: v.with("view", "figures"), Text: v.messages.Text("dash.as_figures"), Current: figures}}
 	if figures {

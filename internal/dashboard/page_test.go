@@ -79,7 +79,7 @@ func text(n *html.Node) string {
 		case n.Type == html.TextNode:
 			b.WriteString(regexp.MustCompile(`\s+`).ReplaceAllString(n.Data, " "))
 			return
-		case n.Data == "script" || n.Data == "style" || n.Data == "noscript":
+		case n.Data == "script" || n.Data == "style" || n.Data == "noscript" || n.Data == "dialog": // which is closed
 			return
 		}
 		for c := n.FirstChild; c != nil; c = c.NextSibling {
@@ -101,7 +101,7 @@ func text(n *html.Node) string {
 }
 
 // inline are the elements that do not end a line of what is read.
-var inline = map[string]bool{"a": true, "b": true, "span": true, "strong": true, "time": true, "code": true, "svg": true, "path": true, "title": true, "i": true, "small": true, "label": true, "rect": true}
+var inline = map[string]bool{"a": true, "b": true, "span": true, "strong": true, "time": true, "code": true, "svg": true, "path": true, "title": true, "i": true, "small": true, "kbd": true, "label": true, "rect": true}
 
 // faults are what is wrong with a page for programs that read pages: assistive ones,
 // and browsers that hold our policy.

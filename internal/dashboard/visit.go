@@ -17,6 +17,7 @@ type visit struct {
 	Language string // "en" or "zh"
 	Tag      string // of the language, for HTML: "en", "zh-CN"
 	Theme    string // "auto", "light" or "dark"
+	Keys     bool   // single keys do something
 	Title    string // of the page; the name of the program follows
 	Path     string // of the request
 	Snapshot admin.Snapshot
@@ -49,7 +50,7 @@ const (
 // snapshot that the page is made of. ?lang and ?theme are kept in cookies.
 func (d *dashboard) visit(w http.ResponseWriter, r *http.Request) *visit {
 	q := r.URL.Query()
-	v := &visit{Language: language(w, r, q), Theme: theme(w, r, q), Path: r.URL.EscapedPath(), Snapshot: d.Sources.Snapshot(), status: http.StatusOK, query: q, host: r.Host,
+	v := &visit{Language: language(w, r, q), Theme: theme(w, r, q), Keys: keysAre(w, r), Path: r.URL.EscapedPath(), Snapshot: d.Sources.Snapshot(), status: http.StatusOK, query: q, host: r.Host,
 		registry: r.PathValue("registry"), upstream: r.PathValue("upstream"), id: r.PathValue("id"), viewer: admin.ViewerOf(r.Context()), ctx: r.Context(), foreign: admin.IsForeign(r)}
 	v.speaker = speaker{messages.In(v.Language), v.Snapshot.Now}
 	v.Tag = v.Language
@@ -133,7 +134,7 @@ func keep(w http.ResponseWriter, name, value string) {
 func (v *visit) with(name, value string) string {
 	q := url.Values{}
 	for key, values := range v.query {
-		if key != "lang" && key != "theme" && key != "fragment" {
+		if key != "lang" && key != "theme" && key != "keys" && key != "fragment" {
 			q[key] = values
 		}
 	}
@@ -144,17 +145,18 @@ func (v *visit) with(name, value string) string {
 // A link leads somewhere from the head of every page.
 type link struct {
 	Href, Text, Icon string
+	Key              string // that leads there after "g"
 	Current          bool
 }
 
 // Nav are the pages.
 func (v *visit) Nav() []link {
-	pages := []struct{ path, key string }{
-		{"/", "dash.nav_home"}, {"/pulls", "dash.nav_pulls"}, {"/clients", "dash.nav_clients"}, {"/events", "dash.nav_events"}, {"/cache", "dash.nav_cache"}, {"/explain", "dash.nav_explain"}, {"/setup", "dash.nav_setup"},
+	pages := []struct{ path, key, press string }{
+		{"/", "dash.nav_home", "o"}, {"/pulls", "dash.nav_pulls", "p"}, {"/clients", "dash.nav_clients", "l"}, {"/events", "dash.nav_events", "e"}, {"/cache", "dash.nav_cache", "c"}, {"/explain", "dash.nav_explain", "x"}, {"/setup", "dash.nav_setup", "s"},
 	}
 	var out []link
 	for _, p := range pages {
-		out = append(out, link{Href: p.path, Text: v.messages.Text(p.key), Current: v.Path == p.path || p.path != "/" && strings.HasPrefix(v.Path, p.path)})
+		out = append(out, link{Href: p.path, Text: v.messages.Text(p.key), Key: p.press, Current: v.Path == p.path || p.path != "/" && strings.HasPrefix(v.Path, p.path)})
 	}
 	return out
 }

@@ -78,6 +78,7 @@ type daemonSetup struct {
 	tagTTL string // how long a tag is believed; "" is the default
 	debug  bool   // whether the log tells of clients that left, too
 	drain  string // drain_timeout; "" is the default
+	warm   string // an image that is fetched ahead of need; "" is none
 }
 
 // startDaemon starts pullchain on the mirror address of the namespace with
@@ -120,6 +121,9 @@ func daemonConfig(ns *namespace, setup daemonSetup) string {
 		if u.egress != "" {
 			fmt.Fprintf(&b, "\n[egress.%s]\nurl = %q\n", u.name, u.egress)
 		}
+	}
+	if setup.warm != "" {
+		fmt.Fprintf(&b, "\n[[warm]]\nimages = [%q, \"docker.io/library/nosuch:1\"]\nevery = \"6h\"\n", setup.warm)
 	}
 	b.WriteString("\n[[registry]]\nname = \"docker.io\"\n")
 	for _, u := range setup.chain {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 
 	"github.com/pullchain/pullchain/internal/simnet"
 )
@@ -35,7 +36,7 @@ func newDashboardRig(t *testing.T, tag string) *dashboardRig {
 	w := newWorld(t, origin, img)
 	spare := w.addHub(t, "spare", simnet.Quota{Limit: 100})
 	other := upstream{name: "cf-worker", url: spare.URL(), caFile: w.caFile}
-	d := startDaemon(t, program, ns, daemonSetup{chain: []upstream{w.direct(), other}})
+	d := startDaemon(t, program, ns, daemonSetup{chain: []upstream{w.direct(), other}, warm: "docker.io/" + img.name()})
 	d.ready(t)
 	wantPull(t, startCrane(t, ns), origin, img)
 	return &dashboardRig{world: w, d: d, spare: spare, way: startCutter(t, d.admin), mirror: "http://" + ns.mirror()}
@@ -61,6 +62,8 @@ func (r *dashboardRig) pages() map[string]string {
 		"home": "/", "registry": "/r/docker.io", "upstream": "/r/docker.io/u/docker-hub", "pulls": "/pulls",
 		"clients": "/clients", "cache": "/cache", "events": "/events", "setup": "/setup",
 		"explain": query("/explain", "image", "docker.io/"+r.image.name()),
+		"figures": "/r/docker.io/u/docker-hub?view=figures", "keys": "/keys",
+		"confirm": query("/confirm", "kind", "drain", "registry", "docker.io", "upstream", "docker-hub", "ttl_s", "900"),
 	}
 }
 
@@ -105,6 +108,75 @@ func TestDashboardActs(t *testing.T) {
 	p.run(t, chromedp.Click(`.toast form button`, chromedp.ByQuery))
 	p.waitFor(t, "back", `document.querySelector(".state .s-serving") !== null`)
 	p.quiet(t, "the page of an upstream")
+}
+
+// TestDashboardConfirms takes out the last upstream that may be asked: for the registry's
+// name, and for no other.
+func TestDashboardConfirms(t *testing.T) {
+	t.Parallel()
+	r := newDashboardRig(t, "confirms")
+	r.d.wantSays(t, 0, nil, "upstream", "drain", "docker.io/cf-worker")
+	p := startBrowser(t).open(t, r.way.url(), tabSetup{})
+	p.run(t, chromedp.Navigate(r.way.url()+"/r/docker.io/u/docker-hub"))
+	p.run(t, chromedp.Click(`form[action="/act/disable"] summary`, chromedp.ByQuery), chromedp.SendKeys(`form[action="/act/disable"] [name=reason]`, "a test"), chromedp.Click(`form[action="/act/disable"] button`, chromedp.ByQuery))
+	p.waitFor(t, "asked once more", `location.pathname === "/confirm" && document.querySelector("[name=confirm]") !== null`)
+	p.accessible(t, "the page that asks")
+	r.d.wantSays(t, 0, []string{"serving"}, "status")
+	const field, button = `[name=confirm]`, `.confirm button`
+	p.run(t, chromedp.SendKeys(field, "docker"), chromedp.Click(button, chromedp.ByQuery))
+	p.waitFor(t, "refused", `document.querySelector(".toast.n-critical") !== null`)
+	p.shot(t, "confirm-refused")
+	r.d.wantSays(t, 0, []string{"serving"}, "status")
+	p.run(t, chromedp.SendKeys(field, "docker.io"), chromedp.Click(button, chromedp.ByQuery))
+	p.waitFor(t, "disabled", `location.pathname === "/r/docker.io/u/docker-hub" && document.querySelector(".state .s-disabled") !== null`)
+	r.d.wantSays(t, 0, []string{"disabled"}, "status")
+	p.quiet(t, "the page that asks")
+}
+
+// TestDashboardKeys goes through a bar of the past by arrow keys, also while the server
+// puts a new one in its place, and to another page by two letters.
+func TestDashboardKeys(t *testing.T) {
+	t.Parallel()
+	r := newDashboardRig(t, "keys")
+	p := startBrowser(t).open(t, r.way.url(), tabSetup{})
+	p.run(t, chromedp.Navigate(r.way.url()+"/r/docker.io/u/docker-hub"))
+	const bar = `document.querySelector("[data-key=bar-1h]")`
+	p.waitFor(t, "the script is there", bar+`.getAttribute("role") === "slider"`)
+	p.run(t, chromedp.Evaluate(bar+".focus()", nil), chromedp.KeyEvent(kb.ArrowLeft), chromedp.KeyEvent(kb.ArrowLeft), chromedp.KeyEvent(kb.ArrowRight))
+	p.waitFor(t, "one before the last", bar+`.getAttribute("aria-valuenow") === "59"`)
+	const read = `document.querySelector("#lane-past .read").textContent`
+	if text := evaluate[string](t, p, read); text == "" || text != evaluate[string](t, p, bar+`.getAttribute("aria-valuetext")`) {
+		t.Errorf("what is read out is %q", text)
+	}
+	p.accessible(t, "a cell of a bar")
+	p.shot(t, "bar-cell")
+	p.run(t, chromedp.Evaluate(`document.querySelector("#lane-past-h").textContent = "old"`, nil))
+	p.waitFor(t, "the part is made anew", `document.querySelector("#lane-past-h").textContent !== "old"`)
+	if !evaluate[bool](t, p, `document.activeElement === `+bar) || evaluate[string](t, p, bar+`.getAttribute("aria-valuenow")`) != "59" {
+		t.Error("the reader's place is lost when the part is made anew")
+	}
+	p.run(t, chromedp.KeyEvent(kb.Home))
+	p.waitFor(t, "the first", bar+`.getAttribute("aria-valuenow") === "1"`)
+
+	p.run(t, chromedp.KeyEvent("?"))
+	p.waitFor(t, "the list of keys", `document.querySelector("dialog").open`)
+	p.accessible(t, "the list of keys")
+	p.shot(t, "keys-dialog")
+	p.run(t, chromedp.KeyEvent(kb.Escape))
+	p.waitFor(t, "closed", `!document.querySelector("dialog").open`)
+	p.run(t, chromedp.KeyEvent("g"), chromedp.KeyEvent("c"))
+	p.waitFor(t, "the cache", `location.pathname === "/cache" && document.querySelector("#warm") !== null`)
+	p.run(t, chromedp.Click(`form[action="/act/warm"] button`, chromedp.ByQuery))
+	p.waitFor(t, "an image is fetched ahead of need, and one is not there", `document.querySelector("#warm .c-none") !== null && document.querySelector("#warm tbody .c-ok") !== null`)
+	p.accessible(t, "what is fetched ahead of need")
+	p.shot(t, "warm")
+
+	p.run(t, chromedp.Navigate(r.way.url()+"/keys?keys=off"))
+	p.run(t, chromedp.WaitVisible("main h1", chromedp.ByQuery), chromedp.KeyEvent("?"), chromedp.KeyEvent("g"), chromedp.KeyEvent("c"))
+	if evaluate[bool](t, p, `document.querySelector("dialog").open || location.pathname !== "/keys"`) {
+		t.Error("keys that are switched off do something")
+	}
+	p.quiet(t, "keys")
 }
 
 // TestDashboardPages renders each page as people may have it: with and without scripts, in

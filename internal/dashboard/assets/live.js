@@ -46,7 +46,7 @@ function patch(html) {
   const fresh = new DOMParser().parseFromString(html, "text/html");
   for (const now of fresh.querySelectorAll("[data-panel]")) {
     const old = doc.getElementById(now.id);
-    if (old) announce(old, now), morph(old, now);
+    if (old) equip(now), announce(old, now), morph(old, now);
   }
   localise();
 }
@@ -171,6 +171,60 @@ for (const toast of doc.querySelectorAll("[data-toast]")) setTimeout(() => {
   if (!toast.contains(doc.activeElement)) toast.remove();
 }, 10000);
 
+// --- the cells of a bar, one by one: arrow keys go along them, and each is read out
+
+const cells = new Map(); // the cell that a bar stands at, counted from its end
+
+// equip makes bars with texts something that arrow keys are for. It is done to what comes
+// from the server as well, so that putting that in place takes nothing away.
+function equip(part) {
+  for (const bar of part.querySelectorAll("svg.bar[data-key]")) {
+    const all = bar.querySelectorAll("rect"), back = cells.get(bar.dataset.key);
+    const at = Math.max(0, all.length - 1 - (back ?? 0)), text = all[at].textContent;
+    for (const [name, value] of Object.entries({
+      role: "slider", tabindex: 0, "aria-readonly": true, "aria-valuemin": 1, "aria-valuemax": all.length, "aria-valuenow": at + 1, "aria-valuetext": text,
+    })) bar.setAttribute(name, value);
+    all.forEach((cell, i) => cell.classList.toggle("at", back !== undefined && i === at));
+    bar.parentElement.querySelector(".read").textContent = back === undefined ? "" : text;
+  }
+}
+
+function step(bar, key) {
+  const last = bar.querySelectorAll("rect").length - 1, back = cells.get(bar.dataset.key) ?? 0;
+  const to = { ArrowLeft: back + 1, ArrowDown: back + 1, ArrowRight: back - 1, ArrowUp: back - 1, PageDown: back + 10, PageUp: back - 10, Home: last, End: 0 }[key];
+  if (to === undefined) return false;
+  cells.set(bar.dataset.key, Math.min(last, Math.max(0, to)));
+  equip(bar.parentElement);
+  return true;
+}
+
+doc.addEventListener("focusin", (e) => { if (e.target.matches("svg.bar[data-key]")) step(e.target, cells.has(e.target.dataset.key) ? "" : "End"); });
+doc.addEventListener("focusout", (e) => { if (e.target.matches("svg.bar[data-key]")) cells.delete(e.target.dataset.key), equip(e.target.parentElement); });
+
+// --- keys
+
+const keys = doc.getElementById("keys");
+let going = 0; // until when a letter after "g" names a page
+
+doc.addEventListener("keydown", (e) => {
+  if (e.ctrlKey || e.metaKey || e.altKey) return;
+  if (e.target.matches("svg.bar[data-key]") && step(e.target, e.key)) return e.preventDefault();
+  if (root.dataset.keys === "off" || e.target.closest("input, select, textarea") || keys.open) return;
+  const went = Date.now() < going, search = doc.querySelector("main input[type=search], main .filter input");
+  going = e.key === "g" && !went ? Date.now() + 1500 : 0;
+  if (went) doc.querySelector(`[data-go="${CSS.escape(e.key)}"]`)?.click();
+  else if (e.key === "?") keys.showModal();
+  else if (e.key === "/" && search) search.focus();
+  else return;
+  e.preventDefault();
+});
+
+doc.getElementById("keys-link").addEventListener("click", (e) => {
+  if (e.ctrlKey || e.metaKey || e.shiftKey) return;
+  e.preventDefault(), keys.showModal();
+});
+
+equip(doc);
 localise();
 listen();
 show();
