@@ -83,12 +83,17 @@ func (d *dashboard) past(v *visit, registry, upstream string, w history.Window) 
 func (d *dashboard) laneBar(v *visit, registry, upstream string, w history.Window) *bar {
 	b := d.compactBar(v, registry, upstream, w)
 	if b != nil {
-		b.Runs = nil
-		for i := range b.Cells {
-			b.Cells[i].Text = v.cellText(b.Cells[i])
-		}
+		v.spell(b)
 	}
 	return b
+}
+
+// spell gives each column of a bar its text.
+func (v *speaker) spell(b *bar) {
+	b.Runs = nil
+	for i := range b.Cells {
+		b.Cells[i].Text = v.cellText(b.Cells[i])
+	}
 }
 
 // compactBar is the past of an upstream without texts, for a table of many.
@@ -137,7 +142,7 @@ func (d *dashboard) registryBar(v *visit, r *admin.Registry, w history.Window) *
 		return nil
 	}
 	b := v.newBar(w, cells)
-	b.Runs = runsOf(cells)
+	b.Cells, b.Runs = cells, runsOf(cells)
 	return b
 }
 

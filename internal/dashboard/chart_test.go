@@ -58,6 +58,38 @@ func TestCharts(t *testing.T) {
 	}
 }
 
+// Each column of the bars of an upstream, and of a registry, says what was seen then: an
+// arrow key goes from one to the next.
+func TestBarsHaveTexts(t *testing.T) {
+	t.Parallel()
+	for path, bars := range map[string]int{"/r/docker.io/u/docker-hub": 3, "/r/docker.io": 1, "/": 0} {
+		n := 0
+		for _, svg := range elements(get(t, over(troubled), path).tree, "svg") {
+			if !has(svg, "data-key") {
+				continue
+			}
+			n++
+			for _, r := range elements(svg, "rect") {
+				if strings.TrimSpace(render(r.FirstChild)) == "" {
+					t.Errorf("%s: a column without a text: %s", path, render(r))
+				}
+			}
+			place := 0
+			for _, s := range elements(svg.Parent, "span") {
+				if attr(s, "class") == "read" {
+					place++
+				}
+			}
+			if place != 1 {
+				t.Errorf("%s: %d places to show it at", path, place)
+			}
+		}
+		if n != bars {
+			t.Errorf("%s: %d bars with texts, want %d", path, n, bars)
+		}
+	}
+}
+
 // An upstream that has not what is asked for works.
 func TestNoIsNoTrouble(t *testing.T) {
 	t.Parallel()

@@ -71,6 +71,8 @@ func confirmView(d *dashboard, v *visit) (string, any) {
 			m.Others = append(m.Others, v.other(r, &r.Lanes[n]))
 			if opens(&r.Lanes[n]) {
 				m.Then = text("then_open", "other", r.Lanes[n].Upstream)
+				m.Title = text("title_open", "other", r.Lanes[n].Upstream)
+				v.Title = m.Title
 			}
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/internal/admin"
+	"github.com/pullchain/pullchain/internal/history"
 )
 
 // An eventLine is something that happened to an upstream.
@@ -198,6 +199,9 @@ func registryView(d *dashboard, v *visit) (string, any) {
 	}
 	v.Title = r.Registry
 	m := registryModel{Chain: d.chain(v, r), Failovers: v.failovers(r.Registry, lastTransitions)}
+	if m.Chain.Bar = d.registryBar(v, r, history.Hour); m.Chain.Bar != nil {
+		v.spell(m.Chain.Bar)
+	}
 	m.Actions = d.ofRegistry(v, r)
 	for i := range r.Lanes {
 		line := d.laneLine(v, r, &r.Lanes[i])

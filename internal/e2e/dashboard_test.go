@@ -187,6 +187,9 @@ func TestDashboardPages(t *testing.T) {
 	r := newDashboardRig(t, "pages")
 	r.failover(t)
 	b := startBrowser(t)
+	first := b.open(t, r.way.url(), tabSetup{})
+	first.run(t, chromedp.Navigate(r.way.url()+r.pages()["upstream"]))
+	first.waitFor(t, "there is something to draw", `document.querySelectorAll(".chart").length === 4`)
 	for _, v := range []struct {
 		name  string
 		lang  string
