@@ -52,8 +52,9 @@ type Lane struct {
 // A load is what a lane has in flight, and what is counted beside its ledger.
 type load struct {
 	inFlight atomic.Int64
-	extra    atomic.Int64  // of those, hedges and parallel starts
-	queue    queue         // of those, without a connection
+	extra    atomic.Int64 // of those, hedges and parallel starts
+	queue    queue        // of those, without a connection
+	hearing  hearing
 	received atomic.Int64  // bytes of content, since the lane was made
 	opened   atomic.Uint64 // times that a breaker has opened since then
 	closed   atomic.Uint64

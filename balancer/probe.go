@@ -68,7 +68,9 @@ func (l *Lane) Probe(ctx context.Context) error {
 	if v := l.view(); v.leftAlone(began) {
 		return nil // it has answered, and asking on would extend its ban (docs/faults.md F09)
 	}
+	l.load.hearing.ask()
 	err := l.up.Ping(ctx)
+	l.load.hearing.over(err)
 	if e, ok := errorsAs(err); ok {
 		switch e.Reason {
 		case pullchain.Egress:

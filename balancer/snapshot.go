@@ -60,6 +60,8 @@ type LaneSnapshot struct {
 	Failing       bool               `json:"failing"`      // its last probe failed
 	Transitions   []Transition       `json:"transitions"`  // the last 20, newest first
 	Counts        LaneCounts         `json:"-"`
+	SilentSince   *time.Time         `json:"-"`           // requests or probes wait, and nothing has been heard of it since; it passes too soon to be told to pollers
+	Heard         *time.Time         `json:"-"`           // the last sign of life
 	LastOK        *time.Time         `json:"last_ok"`     // it last served something, or passed a probe
 	Addresses     []string           `json:"addresses"`   // IP addresses that were last dialled, its own or its proxy's, the latest first
 	Blobs         *BlobsSnapshot     `json:"blobs"`       // where its blobs lie, if that is elsewhere
@@ -170,6 +172,7 @@ func (v *laneView) snapshot(place int, state *laneState, now time.Time) LaneSnap
 		Queued: l.load.queue.length(now), Connections: l.cfg.Connections,
 		SkewMS: facts.Skew.Milliseconds(), TLSExpiry: stamp(facts.TLSExpiry), TLSIssuer: facts.TLSIssuer,
 		Throughput: int64(l.ledger.throughput()), ThroughputP50: int64(l.ledger.rateOf(0.5)), ThroughputP95: int64(l.ledger.rateOf(0.95)),
+		SilentSince: stamp(l.load.hearing.silentSince()), Heard: stamp(l.load.hearing.lastHeard()),
 		Failing:   v.gates.falling(),
 		Cooldowns: []CooldownSnapshot{}, Gates: []GateSnapshot{},
 		Eligible: v.closed(pullchain.ClassManifest, now) == nil, Counts: l.counts(),

@@ -102,8 +102,12 @@ func (s *stream) readOnce(p []byte) (int, error) {
 	began := time.Now()
 	n, err := s.won.resp.Body.Read(p)
 	s.pos += int64(n)
+	now := time.Now()
 	s.won.lane.load.received.Add(int64(n))
-	if slow := s.pace.add(n, time.Since(began)); slow && err == nil && s.b.fasterThan(s.pace.rate, s.won.lane, s.remaining()) {
+	if n > 0 {
+		s.won.lane.load.hearing.hear(now)
+	}
+	if slow := s.pace.add(n, now.Sub(began)); slow && err == nil && s.b.fasterThan(s.pace.rate, s.won.lane, s.remaining()) {
 		s.pace.giveUp = true
 	}
 	if s.pos >= s.resumes.mark {

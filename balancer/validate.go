@@ -16,7 +16,9 @@ import (
 // Manifests have been read and verified by the upstream; of a blob only the headers
 // are known here, and its bytes are checked where they are read.
 func (b *Balancer) ask(ctx context.Context, l *Lane, req pullchain.Request) (pullchain.Response, error) {
+	l.load.hearing.ask()
 	resp, err := l.up.Fetch(ctx, req)
+	l.load.hearing.over(err)
 	if err != nil {
 		return pullchain.Response{}, l.ownError(err)
 	}

@@ -19,7 +19,7 @@ const (
 	// may follow, because something has happened, and how late it follows if
 	// nothing has: what is wrong with the cache comes with no event.
 	lookGap   = 500 * time.Millisecond
-	lookEvery = 2 * time.Second
+	lookEvery = time.Second
 
 	// maxStreams is how many readers there may be. Each costs a connection.
 	maxStreams = 64

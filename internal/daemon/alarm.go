@@ -59,6 +59,44 @@ func (d *Daemon) watchForAlarms(ctx context.Context) {
 	}
 }
 
+// silentFor is how long nothing must have been heard of a lane that is waited for, for the
+// others to be looked at.
+const silentFor = time.Second
+
+// watchForSilence has the lanes of all other registries probed when one that was well has
+// fallen silent: a network that drops packets gives no error for as long as a dial
+// lasts. What the probes find is told apart by internal/diagnose, and what they have not
+// found yet as well. It returns when ctx is done.
+func (d *Daemon) watchForSilence(ctx context.Context) {
+	var last time.Time
+	gap := alarmEvery
+	for pause(ctx, silentFor/2) {
+		now := time.Now()
+		if now.Sub(last) < gap {
+			continue
+		}
+		c := d.chain.Load()
+		silent := map[string]bool{}
+		for id, p := range c.paths {
+			if balancer.FallenSilent(p.lane, silentFor) {
+				silent[id.registry] = true
+			}
+		}
+		if len(silent) == 0 {
+			if now.Sub(last) > 2*alarmMax {
+				gap = alarmEvery
+			}
+			continue
+		}
+		gap, last = min(2*gap, alarmMax), now
+		for _, r := range c.registries {
+			if !silent[r.name] {
+				r.checker.Hurry()
+			}
+		}
+	}
+}
+
 // pause waits for d, which may be none. It reports false if ctx ended first.
 func pause(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {

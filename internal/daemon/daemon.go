@@ -235,6 +235,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	sampling.Go(func() { d.endOverrides(probing) })
 	sampling.Go(func() { d.traces.Run(probing, d.handler.Traffic()) })
 	sampling.Go(func() { d.watchForAlarms(probing) })
+	sampling.Go(func() { d.watchForSilence(probing) })
 
 	failed := make(chan error, 3)
 	var serving sync.WaitGroup

@@ -63,6 +63,10 @@ type Warning struct {
 	Affects  []string          `json:"affects"` // a registry, or registry/upstream; none: everything
 	Values   map[string]string `json:"values"`  // what the text for the code has places for
 	Fix      string            `json:"fix"`     // a command that mends it, or shows more of it; may be empty
+
+	// Unproved says that nothing has failed yet: what was asked has had no answer for
+	// longer than usual. It may come yet; else the same warning is told without this.
+	Unproved bool `json:"unproved,omitempty"`
 }
 
 // A Registry is a chain with the probes of its lanes.
@@ -118,7 +122,7 @@ type rule func(*findings) []Warning
 // rules are in the order in which they may claim: what is nearest to this machine comes
 // first, since all that lies behind it fails with it.
 var rules = []rule{
-	egressDown, clockCerts, clockWrong, fakeIP, captivePortal, dnsDown, noNetwork, cdnDown, unproved, pullsFailing,
+	egressDown, clockCerts, clockWrong, fakeIP, captivePortal, dnsDown, noNetwork, silence, cdnDown, unproved, pullsFailing,
 	limited, quotaLow, connectionsBusy, wrongBytes, privateRefused, certExpiring,
 	cacheTrouble, stateTrouble, reloadFailed, overridden,
 }
@@ -146,7 +150,7 @@ var roots = map[string]bool{
 }
 
 // Root reports whether w is why the lanes that it affects are out of order.
-func (w Warning) Root() bool { return roots[w.Code] }
+func (w Warning) Root() bool { return roots[w.Code] && !w.Unproved }
 
 // Explains reports whether w is why a lane is out of order.
 func (w Warning) Explains(registry, upstream string) bool {

@@ -390,3 +390,56 @@ func TestList(t *testing.T) {
 		}
 	}
 }
+
+// silent is a lane that is waited for, and of which nothing was heard for d.
+func silent(l balancer.LaneSnapshot, d time.Duration) balancer.LaneSnapshot {
+	return with(l, func(l *balancer.LaneSnapshot) { l.SilentSince = ago(d) })
+}
+
+// A network or a proxy that drops packets gives no error for seconds; that nothing answers
+// is told before, as what it is.
+func TestSilence(t *testing.T) {
+	t.Parallel()
+	const long = 2 * time.Second
+	heard := func(l balancer.LaneSnapshot, d time.Duration) balancer.LaneSnapshot {
+		return with(l, func(l *balancer.LaneSnapshot) { l.Heard = ago(d) })
+	}
+	just := func(l balancer.LaneSnapshot) balancer.LaneSnapshot {
+		return with(l, func(l *balancer.LaneSnapshot) { l.Since = ago(time.Second) })
+	}
+	a, b, c := silent(well("a"), long), silent(well("b"), long), silent(well("c"), 3*time.Second)
+	const none = "warning no_network No upstream that was asked has answered for 3 s; this machine may have no way to the network: "
+	for _, tt := range []struct {
+		name  string
+		lanes []balancer.LaneSnapshot
+		want  string
+	}{
+		{"three hosts", []balancer.LaneSnapshot{a, b, c}, none + "docker.io/a docker.io/b docker.io/c"},
+		{"one has failed by now", []balancer.LaneSnapshot{a, just(ill("b", pullchain.CodeConnTimeout)), c}, none + "docker.io/a docker.io/c docker.io/b"},
+		{"one was not asked", []balancer.LaneSnapshot{a, b, c, heard(well("d"), time.Minute)}, none + "docker.io/a docker.io/b docker.io/c"},
+		{"one has answered", []balancer.LaneSnapshot{a, b, c, heard(well("d"), time.Second)}, ""},
+		{"one has failed for longer", []balancer.LaneSnapshot{a, ill("b", pullchain.CodeConnTimeout), c}, ""},
+		{"two hosts", []balancer.LaneSnapshot{a, c}, ""},
+		{"a moment", []balancer.LaneSnapshot{a, b, silent(well("c"), time.Second)}, ""},
+		{"one is drained", []balancer.LaneSnapshot{a, c, with(b, func(l *balancer.LaneSnapshot) { l.State = balancer.StateDrained })}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var lines []string
+			if tt.want != "" {
+				lines = append(lines, tt.want)
+			}
+			for _, w := range want(t, diagnose.Input{Registries: []diagnose.Registry{registry("docker.io", tt.lanes...)}}, lines...) {
+				if w.Root() || !w.Unproved || !w.Since.Equal(*ago(3 * time.Second)) {
+					t.Errorf("it is called the cause although nothing has failed: %+v", w)
+				}
+			}
+		})
+	}
+
+	home := diagnose.Egress{Name: "home", URL: "socks5://127.0.0.1:7890", EgressSnapshot: balancer.EgressSnapshot{State: balancer.EgressUp}}
+	behind := registry("docker.io", via(a, "home"), via(b, "home"), heard(well("direct"), 0))
+	want(t, diagnose.Input{Egresses: []diagnose.Egress{home}, Registries: []diagnose.Registry{behind}},
+		"warning egress_down:home Nothing has come through home (socks5) for 2 s; it may be down: docker.io/a docker.io/b")
+	want(t, diagnose.Input{Egresses: []diagnose.Egress{home}, Registries: []diagnose.Registry{registry("docker.io", via(a, "home"), via(well("b"), "home"))}})
+}

@@ -86,8 +86,11 @@ func noNetwork(f *findings) []Warning {
 	if len(failing) < len(direct) || len(hosts(failing)) < 3 {
 		return nil
 	}
-	return []Warning{f.root(NoNetwork, "", failing, nil, "ip route get 1.1.1.1")}
+	return []Warning{f.root(NoNetwork, "", failing, nil, routeOut)}
 }
+
+// routeOut is the command that shows whether there is a way to the network.
+const routeOut = "ip route get 1.1.1.1"
 
 // portalCodes are how a web page looks that stands where a registry should be.
 var portalCodes = []pullchain.Code{pullchain.CodeNotRegistry, pullchain.CodeRedirectBlocked}

@@ -17,6 +17,9 @@ func (w Warning) Title(m *messages.Catalogue, now time.Time) string {
 	if w.Code == PullsFailing && w.Values["repositories"] == "1" {
 		key += "_one" // which it is tells that others may work
 	}
+	if w.Unproved {
+		key += "_silent"
+	}
 	return w.text(m, key, now)
 }
 
