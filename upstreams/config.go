@@ -117,6 +117,11 @@ func (c Config) Validate() error {
 			bad("redirect_hosts", "%q is not a glob", glob)
 		}
 	}
+	for _, entry := range c.AuthHosts {
+		if _, err := regauth.ParseAuthHost(entry); err != nil {
+			bad("auth_hosts", "%w", err)
+		}
+	}
 	if c.MaxConnections < 0 {
 		bad("max_connections", "must not be negative")
 	}

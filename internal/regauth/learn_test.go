@@ -178,7 +178,18 @@ func TestMayLogin(t *testing.T) {
 		{"https://registry.gitlab.com", "https://gitlab.com/jwt/auth", nil, true},
 		{"https://a.example.co.uk", "https://auth.example.co.uk/", nil, true},
 		{"https://h.example.com", "https://h.example.com:8443/", nil, true},
-		{"http://10.0.0.5:5000", "http://10.0.0.5:5001/service/token", nil, true},
+		{"http://10.0.0.5:5000", "http://10.0.0.5:5000/service/token", nil, true},
+		{"http://10.0.0.5", "http://10.0.0.5:80/service/token", nil, true},
+		{"http://10.0.0.5:5000", "https://10.0.0.5:5001/service/token", nil, true},
+		{"http://10.0.0.5:5000", "http://10.0.0.5:5001/service/token", nil, false}, // another program, in the clear
+		{"http://10.0.0.5:5000", "http://10.0.0.5/service/token", nil, false},
+		{"http://10.0.0.5:5000", "http://10.0.0.5:5001/service/token", []string{"10.0.0.5"}, false},
+		{"http://10.0.0.5:5000", "http://10.0.0.5:5001/service/token", []string{"10.0.0.5:5001"}, false},
+		{"http://10.0.0.5:5000", "http://10.0.0.5:5001/service/token", []string{"HTTP://10.0.0.5:5001"}, true},
+		{"http://10.0.0.5:5000", "http://10.0.0.5:5002/service/token", []string{"http://10.0.0.5:5001"}, false},
+		{"http://10.0.0.5:5000", "https://auth.example:5001/", []string{"http://auth.example:5001"}, false},
+		{"http://[fd00::5]", "http://[fd00::6]:5001/", []string{"http://[fd00::6]:5001"}, true},
+		{"https://[fd00::5]", "https://[fd00::6]/", []string{"[fd00::6]"}, true},
 		{"http://r.example.com", "https://auth.example.com/", nil, true},
 		{hub, "https://auth.docker.com/token", nil, false},
 		{hub, "https://docker.io.evil.example/token", nil, false},
@@ -194,7 +205,8 @@ func TestMayLogin(t *testing.T) {
 		{"https://relay.example", "https://auth.docker.io/token", []string{"auth.docker.io:443"}, true},
 		{"https://relay.example", "https://auth.docker.io:8443/", []string{"auth.docker.io:443"}, false},
 		{"https://relay.example", "https://x.auth.docker.io/", []string{"auth.docker.io"}, false},
-		{"http://10.0.0.5", "http://10.0.0.6/token", []string{"10.0.0.6"}, true},
+		{"http://10.0.0.5", "http://10.0.0.6/token", []string{"10.0.0.6"}, false},
+		{"http://10.0.0.5", "http://10.0.0.6/token", []string{"http://10.0.0.6"}, true},
 	} {
 		s := source(t, tt.origin, granting(60), func(c *Config) { login(c); c.AuthHosts = tt.authHosts })
 		realm, err := url.Parse(tt.realm)

@@ -1,6 +1,7 @@
 package regauth
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -33,31 +34,65 @@ func (s *Source) checkRealm(raw string) (*url.URL, error) {
 	return realm, nil
 }
 
-// mayLogin reports whether realm may be sent the login: it is the registry's
-// own host, one of its registrable domain, or one that the operator named; and
-// it is reached by https, or is the registry's own host or a named one where
-// the registry itself is plain http (CVE-2026-33540).
+// mayLogin reports whether realm may be sent the login: by https, if it is the
+// registry's own host, one of its registrable domain, or one that the operator named;
+// else to the very scheme, host and port that the operator typed, as the registry's
+// address or as a token server's (CVE-2026-33540; docs/faults.md F54). Another port of a
+// plain http registry is another program, behind a network that shows what it carries.
 func (s *Source) mayLogin(realm *url.URL) bool {
-	if s.cfg.Username == "" {
+	switch {
+	case s.cfg.Username == "":
+		return false
+	case sameOrigin(realm, s.cfg.Origin), s.named(realm):
+		return true
+	case realm.Scheme != "https":
 		return false
 	}
-	if strings.EqualFold(realm.Hostname(), s.cfg.Origin.Hostname()) || s.named(realm) {
-		return true
-	}
-	return realm.Scheme == "https" && sameDomain(realm.Hostname(), s.cfg.Origin.Hostname())
+	return strings.EqualFold(realm.Hostname(), s.cfg.Origin.Hostname()) || sameDomain(realm.Hostname(), s.cfg.Origin.Hostname())
 }
 
-// named reports whether auth_hosts has realm's host, with its port or with
-// none.
+// named reports whether an entry of auth_hosts is realm.
 func (s *Source) named(realm *url.URL) bool {
-	host := strings.ToLower(realm.Hostname())
 	for _, entry := range s.cfg.AuthHosts {
-		entry = strings.ToLower(entry)
-		if entry == host || entry == net.JoinHostPort(host, port(realm)) {
+		if h, err := ParseAuthHost(entry); err == nil && h.is(realm) {
 			return true
 		}
 	}
 	return false
+}
+
+// An AuthHost is a token server that may be sent a login.
+type AuthHost struct {
+	Scheme string // https, or http if that was typed
+	Host   string // without brackets, in lower case
+	Port   string // empty: any of https
+}
+
+// ParseAuthHost reads an entry of auth_hosts: "host" or "host:port", which is asked by
+// https, or the "http://host:port" of one to which the login may go in the clear.
+func ParseAuthHost(entry string) (AuthHost, error) {
+	scheme, rest, typed := strings.Cut(strings.ToLower(entry), "://")
+	if !typed {
+		scheme, rest = "https", scheme
+	}
+	h := AuthHost{Scheme: scheme, Host: strings.Trim(rest, "[]")}
+	if host, port, err := net.SplitHostPort(rest); err == nil {
+		h.Host, h.Port = host, port
+	}
+	if h.Host == "" || strings.ContainsAny(h.Host, "/@?#[] ") || scheme != "https" && scheme != "http" {
+		return AuthHost{}, fmt.Errorf("%s is neither host, host:port nor http://host:port", wire.Quote(entry))
+	}
+	if scheme == "http" && h.Port == "" {
+		h.Port = "80"
+	}
+	return h, nil
+}
+
+// Address returns the host:port to dial.
+func (h AuthHost) Address() string { return net.JoinHostPort(h.Host, cmp.Or(h.Port, "443")) }
+
+func (h AuthHost) is(realm *url.URL) bool {
+	return h.Scheme == realm.Scheme && strings.EqualFold(h.Host, realm.Hostname()) && (h.Port == "" || h.Port == port(realm))
 }
 
 // sameDomain reports whether two hosts share a registrable domain, by the

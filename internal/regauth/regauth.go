@@ -39,7 +39,7 @@ type Config struct {
 	Username  string                      // login; empty for anonymous
 	Password  pullchain.Secret            // of Username
 	Token     pullchain.Secret            // sent to the registry as it is, as "Bearer …"; instead of a login
-	AuthHosts []string                    // "host" or "host:port" that may be sent the login, beside the origin's domain
+	AuthHosts []string                    // that may be sent the login, beside the origin's domain; see [ParseAuthHost]
 	Headers   map[string]pullchain.Secret // the upstream's own; sent to a token server on the very same origin only
 	Guard     *egress.Guard               // judges realms and redirects; nil for the strictest. Private AuthHosts must be trusted there
 	Timeout   time.Duration               // of one token call; 0: DefaultTimeout
