@@ -21,7 +21,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -91,6 +90,8 @@ func New(cfg Config, proxy egress.Config) (*Upstream, error) {
 		Trusted:      append(cfg.trustedRealms(), hostPort(full)),
 		AllowPrivate: cfg.AllowPrivate,
 		AllowHTTP:    full.Scheme == "http",
+		Named:        cfg.RedirectHosts,
+		Proxied:      proxy.Proxied(),
 	})
 	if err != nil {
 		return nil, err
@@ -209,11 +210,10 @@ func loadRoots(file string) (*x509.CertPool, error) {
 // they may be at private addresses, as what is typed may.
 func (c Config) trustedRealms() []string {
 	var hosts []string
-	for _, host := range c.AuthHosts {
-		if _, _, err := net.SplitHostPort(host); err != nil {
-			host = net.JoinHostPort(host, "443")
+	for _, entry := range c.AuthHosts {
+		if h, err := regauth.ParseAuthHost(entry); err == nil { // else Validate has said so
+			hosts = append(hosts, h.Address())
 		}
-		hosts = append(hosts, host)
 	}
 	return hosts
 }

@@ -30,6 +30,7 @@ type validation struct {
 	File     string    `json:"file"`
 	Errors   []mistake `json:"errors"`
 	Warnings []string  `json:"warnings"`
+	Advice   []string  `json:"advice"`
 }
 
 // A mistake is one of a validation's errors. Editors and CI jump to its place.
@@ -66,6 +67,9 @@ func (c configValidateCmd) Run(a *app) error {
 	for _, w := range cfg.Warnings {
 		fmt.Fprintln(a.Stderr, a.messages.Text("config.warning", "text", w))
 	}
+	for _, w := range cfg.Advice {
+		fmt.Fprintln(a.Stderr, a.messages.Text("config.advice", "text", w))
+	}
 	a.say("config.ok", "file", cfg.File, "registries", len(cfg.Registries), "upstreams", upstreams)
 	return nil
 }
@@ -74,10 +78,11 @@ func (c configValidateCmd) Run(a *app) error {
 // fail to build, such as with a CA file that is no certificate: then the mistake
 // has no line.
 func (a *app) validated(cfg *config.Config, err error) error {
-	v := validation{Schema: 1, OK: err == nil, Errors: []mistake{}, Warnings: []string{}}
+	v := validation{Schema: 1, OK: err == nil, Errors: []mistake{}, Warnings: []string{}, Advice: []string{}}
 	if cfg != nil {
 		v.File = cfg.File
 		v.Warnings = append(v.Warnings, cfg.Warnings...)
+		v.Advice = append(v.Advice, cfg.Advice...)
 	}
 	mistakes := config.Errors(err)
 	for _, m := range mistakes {

@@ -126,6 +126,7 @@ func (c *checker) upstream(at place, u *Upstream) {
 	}
 	c.headers(at.child("headers"), u)
 	c.login(at, u)
+	c.redirects(at, u)
 }
 
 // headerName is what the name of a header may be (RFC 9110, 5.6.2).

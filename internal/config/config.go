@@ -45,6 +45,7 @@ type Config struct {
 	Lines    map[string]int `toml:"-"` // where in File each key stands, for Settings
 	Implied  bool           `toml:"-"` // it names no registry, so those of the embedded configuration are served
 	Warnings []string       `toml:"-"` // what is allowed but should not be so
+	Advice   []string       `toml:"-"` // what is right, and would be safer with one setting more: for people that ask
 }
 
 // Log says what is logged, and how.
@@ -137,7 +138,7 @@ func parse(name string, data []byte, env func(string) (string, bool), open opene
 	c := checker{doc: doc, cfg: cfg}
 	c.check()
 	cfg.fillCache()
-	cfg.Warnings = doc.remarks()
+	cfg.Warnings, cfg.Advice = remarks(doc.warnings), remarks(doc.advice)
 	cfg.Lines = doc.lines()
 	if err := doc.err(); err != nil {
 		return nil, err

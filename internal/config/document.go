@@ -29,6 +29,7 @@ type document struct {
 
 	failed   []string // the keys of errs
 	warnings []*Error
+	advice   []*Error
 }
 
 // newDocument parses data. Its error is a joined *Error.
@@ -82,7 +83,12 @@ func (d *document) warn(p place, format string, args ...any) {
 	d.warnings = append(d.warnings, d.remark(p, format, args...))
 }
 
-// remark makes the Error of a mistake or a warning at p.
+// advise records what would be safer at p.
+func (d *document) advise(p place, format string, args ...any) {
+	d.advice = append(d.advice, d.remark(p, format, args...))
+}
+
+// remark makes the Error of a mistake, a warning or advice at p.
 func (d *document) remark(p place, format string, args ...any) *Error {
 	pos := d.position(p.key)
 	return &Error{File: d.name, Line: pos.line, Column: pos.column, Where: p.words, Message: fmt.Sprintf(format, args...)}
@@ -117,11 +123,11 @@ func (d *document) has(p place) bool { _, ok := d.places[p.key]; return ok }
 // err returns the mistakes found so far.
 func (d *document) err() error { return errors.Join(sorted(d.errs)...) }
 
-// remarks returns the warnings, each as one line.
-func (d *document) remarks() []string {
+// remarks returns warnings or advice, each as one line.
+func remarks(list []*Error) []string {
 	var out []string
-	for _, w := range sorted(d.warnings) {
-		out = append(out, w.Error())
+	for _, r := range sorted(list) {
+		out = append(out, r.Error())
 	}
 	return out
 }

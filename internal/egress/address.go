@@ -92,6 +92,15 @@ func (g *Guard) hint() string {
 	return ": set allow_private for this upstream if it is to be asked"
 }
 
+// nameHint names the settings that would allow a name. Where its address is seen, that
+// would be refused next, so that only one of them helps.
+func (g *Guard) nameHint() string {
+	if g.private || !g.unseen() {
+		return g.hint()
+	}
+	return ": if it is to be asked, name it in redirect_hosts (a token server in auth_hosts) of this upstream, or set allow_private"
+}
+
 // plain strips what disguises an address: the zone, the mapping of IPv4 into
 // IPv6 (CVE-2024-24790), and the prefix of a NAT64 gateway, behind which it is
 // the IPv4 address that gets dialled (RFC 6052 2.1).
@@ -146,16 +155,36 @@ func isMetadataName(name string) bool {
 }
 
 // isPrivateName reports whether name can only exist in a private network: one
-// label, or under a name reserved for that (RFC 6761, RFC 6762, RFC 8375, and
-// ICANN's .internal).
+// label, or under a name reserved for that (RFC 6761, RFC 6762, RFC 8375, ICANN's
+// .internal), used so by routers and offices (ICANN does not delegate .home and .corp for
+// it; RFC 6762, appendix G), or by clusters.
 func isPrivateName(name string) bool {
 	if !strings.Contains(name, ".") {
 		return true
 	}
-	for _, suffix := range []string{".localhost", ".local", ".internal", ".home.arpa"} {
+	for _, suffix := range []string{
+		".localhost", ".local", ".internal", ".home.arpa", // .cluster.local is below .local
+		".lan", ".home", ".corp", ".intranet", ".private", ".localdomain", ".svc",
+	} {
 		if strings.HasSuffix(name, suffix) {
 			return true
 		}
 	}
 	return false
+}
+
+// anyAddress are the domains whose names stand for the address that is written in them,
+// or for loopback. They are public, and free for every use.
+var anyAddress = []string{
+	"nip.io", "sslip.io", "xip.io", "backname.io", "traefik.me", "1u.ms", "rbndr.us", // the address is in the name
+	"localtest.me", "lvh.me", "vcap.me", "lacolhost.com", "fuf.me", "local.gd", "localhost.direct", "lndo.site", "ddev.site",
+}
+
+// standsForAny reports whether name is one of a domain that lets its users' names stand
+// for any address.
+func standsForAny(name string) bool {
+	return slices.ContainsFunc(anyAddress, func(domain string) bool {
+		rest, ok := strings.CutSuffix(name, domain)
+		return ok && (rest == "" || strings.HasSuffix(rest, "."))
+	})
 }

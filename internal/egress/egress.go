@@ -77,6 +77,11 @@ func (c Config) proxied() bool {
 	return c.URL != "" && c.URL != Direct && c.URL != Environment
 }
 
+// Proxied reports whether targets are dialled by a proxy, as a rule.
+func (c Config) Proxied() bool {
+	return c.proxied() || c.URL == Environment && ProxyInEnvironment()
+}
+
 // login returns the userinfo to send to c's proxy, or nil.
 func (c Config) login() *url.Userinfo {
 	if c.Username == "" {

@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -31,6 +33,15 @@ type GuardConfig struct {
 
 	AllowHTTP bool // plain http where no https came before it
 
+	// Named are the globs of redirect_hosts: a name that one of them spells out is not
+	// refused for what it looks like. The address that it has is judged all the same, where
+	// it can be seen. One that any name fits, such as "*", names none.
+	Named []string
+
+	// Proxied says that names are resolved by a proxy, where no address can be judged: a
+	// public name that stands for any address is refused then.
+	Proxied bool
+
 	// No setting leads to these two; tests dial servers of their own with them.
 	allowCIDRs []netip.Prefix // more ranges; what AllowPrivate keeps closed stays closed
 	allowPorts []int          // beside 80 and 443
@@ -44,6 +55,8 @@ type Guard struct {
 	ports   map[uint16]bool
 	private bool
 	http    bool
+	named   []string
+	proxied bool
 	ranges  *ssrf.Guardian
 	fakeIP  atomic.Bool // a typed name resolves to an address of a TUN proxy's, so others may
 }
@@ -56,6 +69,7 @@ func NewGuard(c GuardConfig) (*Guard, error) {
 		ports:   map[uint16]bool{80: true, 443: true},
 		private: c.AllowPrivate,
 		http:    c.AllowHTTP,
+		proxied: c.Proxied,
 		ranges:  newRanges(c),
 	}
 	for _, entry := range c.Trusted {
@@ -64,6 +78,11 @@ func NewGuard(c GuardConfig) (*Guard, error) {
 			return nil, fmt.Errorf("egress: trusted %q is not host:port", entry)
 		}
 		g.trusted[hostKey(host, port)] = true
+	}
+	for _, glob := range c.Named {
+		if strings.Trim(glob, "*?.") != "" {
+			g.named = append(g.named, strings.ToLower(glob))
+		}
 	}
 	for _, port := range c.allowPorts {
 		if port < 1 || port > 65535 {
@@ -81,7 +100,7 @@ func NewGuard(c GuardConfig) (*Guard, error) {
 //
 // Check is the whole defence behind an egress proxy, where names are resolved
 // by the proxy (docs/faults.md 11.5): there a public name that resolves to a private
-// address cannot be seen from here. On a direct egress the transport judges the
+// address cannot be seen from here, but for the well-known ones that stand for any. On a direct egress the transport judges the
 // resolved address too.
 func (g *Guard) Check(u, from *url.URL) error {
 	if err := g.orStrict().check(u, from); err != nil {
@@ -159,11 +178,27 @@ func (g *Guard) checkHost(host string) error {
 	if isMetadataName(name) {
 		return fmt.Errorf("%s is a metadata service", wire.Quote(host))
 	}
-	if !g.private && isPrivateName(name) {
-		return fmt.Errorf("%s is a name of private networks%s", wire.Quote(host), g.hint())
+	switch {
+	case g.private || g.names(name):
+	case isPrivateName(name):
+		return fmt.Errorf("%s is a name of private networks%s", wire.Quote(host), g.nameHint())
+	case g.unseen() && standsForAny(name):
+		return fmt.Errorf("%s may be a private address, which the proxy finds out and pullchain does not%s", wire.Quote(host), g.nameHint())
 	}
 	return nil
 }
+
+// names reports whether the operator has spelled name out.
+func (g *Guard) names(name string) bool {
+	return slices.ContainsFunc(g.named, func(glob string) bool {
+		ok, _ := path.Match(glob, name)
+		return ok
+	})
+}
+
+// unseen reports whether the addresses of names are not seen here: a proxy resolves
+// them, or a TUN proxy that has an address of its own for each.
+func (g *Guard) unseen() bool { return g.proxied || g.fakeIP.Load() }
 
 // control is for net.Dialer.Control, which runs once an address has been
 // chosen and before anything is sent to it: a name that resolves to another
