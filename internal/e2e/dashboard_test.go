@@ -164,6 +164,11 @@ func TestDashboardKeys(t *testing.T) {
 	p.shot(t, "keys-dialog")
 	p.run(t, chromedp.KeyEvent(kb.Escape))
 	p.waitFor(t, "closed", `!document.querySelector("dialog").open`)
+
+	p.run(t, chromedp.Navigate(r.way.url()+"/r/docker.io"))
+	p.waitFor(t, "the script is there", bar+`.getAttribute("role") === "slider"`)
+	p.run(t, chromedp.Evaluate(bar+".focus()", nil), chromedp.KeyEvent(kb.PageDown))
+	p.waitFor(t, "ten cells back in the past of a registry", bar+`.getAttribute("aria-valuenow") === "50" && document.querySelector("#registry .read").textContent !== ""`)
 	p.run(t, chromedp.KeyEvent("g"), chromedp.KeyEvent("c"))
 	p.waitFor(t, "the cache", `location.pathname === "/cache" && document.querySelector("#warm") !== null`)
 	p.run(t, chromedp.Click(`form[action="/act/warm"] button`, chromedp.ByQuery))
