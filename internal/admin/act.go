@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pullchain/pullchain/internal/cache"
 	"github.com/pullchain/pullchain/internal/messages"
 )
 
@@ -90,10 +91,11 @@ func confirmed(form url.Values) (bool, error) {
 func actFor(h *handler, r *http.Request, m *messages.Catalogue) (string, error) {
 	form, kind := r.PostForm, r.PathValue("kind")
 	if verb, ok := strings.CutPrefix(kind, "cache_"); ok {
-		return cacheFor(h, r, m, verb, form.Get("what"))
+		return cacheFor(h, r, m, verb, form.Get("what"), form.Get("reason"))
 	}
 	if kind == warmKind && h.Warm != nil {
 		h.Warm.RunNow()
+		h.audit(r, warmKind, "", form.Get("reason"), cache.Change{}, nil)
 		return m.Text("act.ok.warm"), nil
 	}
 	if h.Operator == nil {
@@ -131,19 +133,22 @@ func actFor(h *handler, r *http.Request, m *messages.Catalogue) (string, error) 
 }
 
 // cacheFor does what a form asks of the cache.
-func cacheFor(h *handler, r *http.Request, m *messages.Catalogue, verb, what string) (string, error) {
+func cacheFor(h *handler, r *http.Request, m *messages.Catalogue, verb, what, reason string) (string, error) {
 	if h.Cache == nil || what == "" {
 		return "", refuse(http.StatusNotFound, "cache_off", "there is no cache, or nothing was named")
 	}
 	switch verb {
 	case "evict":
 		change, err := h.Cache.Evict(r.Context(), what)
+		h.audit(r, "cache_evict", what, reason, change, err)
 		return m.Text("cache.evicted", "what", what, "objects", change.Objects, "size", Amount(change.Bytes)), err
 	case "pin":
 		change, err := h.Cache.Pin(r.Context(), what, true)
+		h.audit(r, pinVerb(true), what, reason, change, err)
 		return m.Text("cache.pinned", "what", what, "objects", change.Objects, "size", Amount(change.Bytes)), err
 	case "unpin":
 		change, err := h.Cache.Pin(r.Context(), what, false)
+		h.audit(r, pinVerb(false), what, reason, change, err)
 		return m.Text("cache.unpinned", "what", what, "objects", change.Objects, "size", Amount(change.Bytes)), err
 	}
 	return "", refuse(http.StatusNotFound, "not_found", "there is no such action")

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -38,6 +39,10 @@ type Sources struct {
 
 	// Metrics is /metrics.
 	Metrics http.Handler
+
+	// Log takes a line for each action on the cache; nil discards. Those on lanes are the
+	// Operator's to log.
+	Log *slog.Logger
 
 	// Guard runs what no request waits for; nil runs it too, and does not tell of panics.
 	Guard *guard.Guard

@@ -33,9 +33,10 @@ type CacheObjects struct {
 }
 
 // CacheRequest is the body of the POSTs below /api/v1/cache. Evicting takes What,
-// pinning both; the others take neither.
+// pinning both; the others take neither. All take a Reason.
 type CacheRequest struct {
 	What   string `json:"what,omitempty"`   // "docker.io/library/alpine:3.20", "docker.io/library/alpine" or a digest
+	Reason string `json:"reason,omitempty"` // for the audit line
 	Pinned *bool  `json:"pinned,omitempty"` // false unpins; not to be left out when that is meant
 }
 
@@ -156,6 +157,7 @@ func (h *handler) evict(w http.ResponseWriter, r *http.Request, ask CacheRequest
 		return
 	}
 	change, err := h.Cache.Evict(r.Context(), ask.What)
+	h.audit(r, "cache_evict", ask.What, ask.Reason, change, err)
 	changed(w, r, change, err)
 }
 
@@ -167,7 +169,16 @@ func (h *handler) pin(w http.ResponseWriter, r *http.Request, ask CacheRequest) 
 		return
 	}
 	change, err := h.Cache.Pin(r.Context(), ask.What, *ask.Pinned)
+	h.audit(r, pinVerb(*ask.Pinned), ask.What, ask.Reason, change, err)
 	changed(w, r, change, err)
+}
+
+// pinVerb is how audit lines call a pin.
+func pinVerb(pinned bool) string {
+	if pinned {
+		return "cache_pin"
+	}
+	return "cache_unpin"
 }
 
 // changed answers with what was changed.

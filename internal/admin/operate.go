@@ -292,7 +292,7 @@ func refused(w http.ResponseWriter, r *http.Request, err error) {
 // actor says by which credential a request came, and from where.
 func (h *handler) actor(r *http.Request) string {
 	if overSocket(r) {
-		return "unix socket"
+		return socketActor(r)
 	}
 	switch {
 	case h.cfg.open():

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pullchain/pullchain/internal/blobstore"
+	"github.com/pullchain/pullchain/internal/cache"
 )
 
 const (
@@ -43,6 +44,7 @@ func (h *handler) verify(w http.ResponseWriter, r *http.Request, ask CacheReques
 			out.write(line)
 		}
 	})
+	h.audit(r, "cache_verify", "", ask.Reason, cache.Change{Objects: sum.Objects, Bytes: sum.Bytes}, err)
 	sum.Done = true
 	if err != nil {
 		sum.Error = err.Error()
@@ -58,6 +60,7 @@ func (h *handler) gc(w http.ResponseWriter, r *http.Request, ask CacheRequest) {
 	slow := lines{to: http.NewResponseController(w)}
 	slow.open()
 	freed, err := h.Cache.GC(r.Context())
+	h.audit(r, "cache_gc", "", ask.Reason, cache.Change{Bytes: freed}, err)
 	if err != nil {
 		failed(w, r, err)
 		return
@@ -68,7 +71,7 @@ func (h *handler) gc(w http.ResponseWriter, r *http.Request, ask CacheRequest) {
 // empty refuses a body that says more than the action can take: a request with an
 // image's name means that image, and must not have all of the cache worked on.
 func empty(w http.ResponseWriter, r *http.Request, ask CacheRequest) bool {
-	if ask == (CacheRequest{}) {
+	if ask == (CacheRequest{Reason: ask.Reason}) {
 		return true
 	}
 	problem(w, r, http.StatusBadRequest, "bad_request", "the body is {}: this is about the whole cache")

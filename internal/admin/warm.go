@@ -3,6 +3,7 @@ package admin
 import (
 	"net/http"
 
+	"github.com/pullchain/pullchain/internal/cache"
 	"github.com/pullchain/pullchain/internal/warm"
 )
 
@@ -45,5 +46,7 @@ func warmNow(h *handler, w http.ResponseWriter, r *http.Request) {
 		problem(w, r, http.StatusNotFound, "not_found", "there is no schedule")
 		return
 	}
-	answer(w, r, Warmth{Schema: Schema, Plans: h.Warm.RunNow()})
+	plans := h.Warm.RunNow()
+	h.audit(r, warmKind, "", "", cache.Change{}, nil)
+	answer(w, r, Warmth{Schema: Schema, Plans: plans})
 }

@@ -182,11 +182,12 @@ func (d *Daemon) adminServer() *http.Server {
 	from.Warm = d.warmth
 	from.Demo = d.opts.Demo
 	from.Explainer, from.Config = &explainer{daemon: d}, d.Config
-	from.Streams, from.Guard = new(admin.StreamCounts), d.guard
+	from.Streams, from.Guard, from.Log = new(admin.StreamCounts), d.guard, d.log
 	from.Metrics = metrics.New(metrics.Sources{Snapshot: d.Snapshot, Traffic: d.handler.Traffic().Counts, Streams: from.Streams, Guard: d.guard, Log: d.log})
 	from.Pages = dashboard.New(from)
 	return &http.Server{
 		Handler:           d.guard.Handler(guard.Page, admin.New(d.cfg.Admin, from)),
+		ConnContext:       admin.ConnContext,
 		ReadHeaderTimeout: 10 * time.Second, // these are docs/faults.md 6's; its answers are small
 		ReadTimeout:       30 * time.Second,
 		WriteTimeout:      30 * time.Second,
