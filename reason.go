@@ -90,6 +90,7 @@ type Code string
 
 // The codes.
 const (
+	CodeNoDescriptors   Code = "no_descriptors" // of ours, so that it says nothing of an upstream
 	CodeDNS             Code = "dns"
 	CodeConnRefused     Code = "conn_refused"
 	CodeConnTimeout     Code = "conn_timeout"

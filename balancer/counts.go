@@ -84,6 +84,7 @@ func OutcomeOf(err error) string {
 
 // outcomeByCode has the codes that say more than their Reason.
 var outcomeByCode = map[pullchain.Code]string{
+	pullchain.CodeNoDescriptors:  OutcomeConnectError,
 	pullchain.CodeDNS:            OutcomeConnectError,
 	pullchain.CodeConnRefused:    OutcomeConnectError,
 	pullchain.CodeConnTimeout:    OutcomeConnectError,

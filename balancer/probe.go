@@ -81,6 +81,9 @@ func (l *Lane) Probe(ctx context.Context) error {
 		case pullchain.Denied: // it is there, and wants a login that pulls have or have not
 			err = nil
 		}
+		if e.Code == pullchain.CodeNoDescriptors {
+			return errNotProbed{} // it is we that could not ask
+		}
 	}
 	if err != nil {
 		return err

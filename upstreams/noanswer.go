@@ -12,6 +12,7 @@ import (
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/egress"
+	"github.com/pullchain/pullchain/internal/openfiles"
 )
 
 // reachOf says how much it means that a host cannot be connected to: the upstream's own
@@ -30,6 +31,9 @@ func reachOf(offOrigin bool) pullchain.Reach {
 func classifyTransport(err error, offOrigin bool) *pullchain.Error {
 	if e, ok := errors.AsType[*pullchain.Error](err); ok {
 		return e
+	}
+	if openfiles.Short(err) { // before a proxy is blamed, or a resolver
+		return &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeNoDescriptors, Reach: pullchain.ReachRequest, Err: err}
 	}
 	code, ok := egress.ProxyFailure(err)
 	if ok {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -50,6 +51,10 @@ func TestClassifyTransport(t *testing.T) {
 		"no such host":          {dial(&net.DNSError{Err: "no such host", Name: "x", IsNotFound: true}), false, down(pullchain.CodeDNS, all)},
 		"resolver silent":       {dial(&net.DNSError{Err: "i/o timeout", Name: "x", IsTimeout: true}), false, down(pullchain.CodeDNS, all)},
 		"a CDN's name unknown":  {dial(&net.DNSError{Err: "no such host", Name: "cdn", IsNotFound: true}), true, down(pullchain.CodeDNS, class)},
+		"no descriptors":        {dial(&os.SyscallError{Syscall: "socket", Err: syscall.EMFILE}), false, down(pullchain.CodeNoDescriptors, pullchain.ReachRequest)},
+		"none on the machine":   {dial(&os.SyscallError{Syscall: "socket", Err: syscall.ENFILE}), false, down(pullchain.CodeNoDescriptors, pullchain.ReachRequest)},
+		"none for the resolver": {dial(&net.DNSError{Err: "dial udp: socket: too many open files", Name: "x"}), false, down(pullchain.CodeNoDescriptors, pullchain.ReachRequest)},
+		"none for the proxy":    {&net.OpError{Op: "proxyconnect", Net: "tcp", Err: dial(&os.SyscallError{Syscall: "socket", Err: syscall.EMFILE})}, false, down(pullchain.CodeNoDescriptors, pullchain.ReachRequest)},
 		"refused":               {dial(syscall.ECONNREFUSED), false, down(pullchain.CodeConnRefused, all)},
 		"refused by a CDN":      {dial(syscall.ECONNREFUSED), true, down(pullchain.CodeConnRefused, class)},
 		"dial time-out":         {dial(slow{"i/o timeout"}), false, down(pullchain.CodeConnTimeout, all)},

@@ -7,6 +7,7 @@ import (
 	"github.com/pullchain/pullchain/healthcheck"
 	"github.com/pullchain/pullchain/internal/cache"
 	"github.com/pullchain/pullchain/internal/diagnose"
+	"github.com/pullchain/pullchain/internal/openfiles"
 	"github.com/pullchain/pullchain/internal/traffic"
 )
 
@@ -33,6 +34,8 @@ type Snapshot struct {
 	Overrides  []Override  `json:"overrides"`  // what operators want for a while, the oldest first
 	Notifiers  []Notifier  `json:"notifiers"`  // in the configured order
 	Traces     *Traces     `json:"traces"`     // null unless they are sent to a collector
+
+	OpenFiles openfiles.State `json:"open_files"` // the descriptors of this process
 
 	Warnings []diagnose.Warning `json:"warnings"` // causes that want a look, the most severe first
 	Egresses []diagnose.Egress  `json:"egresses"` // the proxies that upstreams dial through, by name

@@ -7,6 +7,7 @@ import (
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/blobstore"
+	"github.com/pullchain/pullchain/internal/openfiles"
 )
 
 // blob answers a request for a blob: from the store when its bytes have been
@@ -18,7 +19,7 @@ func (h *chain) blob(ctx context.Context, req pullchain.Request) (pullchain.Resp
 	c, r := h.cache, h.registry
 	object, err := c.store.Open(req.Digest)
 	if err != nil {
-		if !errors.Is(err, blobstore.ErrNotFound) {
+		if !errors.Is(err, blobstore.ErrNotFound) && !openfiles.Short(err) {
 			c.log.Warn("stored blob cannot be opened", "digest", req.Digest, "error", err)
 		}
 		return c.fills.Fetch(ctx, r, req, func(private bool) error { return h.join(ctx, req, private) })

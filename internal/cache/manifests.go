@@ -14,6 +14,7 @@ import (
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/blobstore"
 	"github.com/pullchain/pullchain/internal/fill"
+	"github.com/pullchain/pullchain/internal/openfiles"
 	"github.com/pullchain/pullchain/internal/wire"
 )
 
@@ -231,11 +232,11 @@ func (ms *manifests) amend(d digest.Digest, change func(*blobstore.Meta)) {
 }
 
 // unkept logs why something could not be stored. What the store says of itself, in
-// its Stats, is not repeated for every object.
+// its Stats, is not repeated for every object, nor that there are no descriptors left.
 func unkept(log *slog.Logger, message string, err error, args ...any) {
 	switch {
 	case err == nil:
-	case errors.Is(err, blobstore.ErrFull), errors.Is(err, blobstore.ErrReadOnly):
+	case errors.Is(err, blobstore.ErrFull), errors.Is(err, blobstore.ErrReadOnly), openfiles.Short(err):
 		log.Debug(message, append(args, "error", err)...)
 	default:
 		log.Warn(message, append(args, "error", err)...)

@@ -16,6 +16,7 @@ import (
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/blobstore"
 	"github.com/pullchain/pullchain/internal/fill"
+	"github.com/pullchain/pullchain/internal/openfiles"
 	"github.com/pullchain/pullchain/internal/wire"
 )
 
@@ -192,7 +193,7 @@ func (tt *tagTable) write(key tagKey) {
 	if err == nil {
 		err = tt.store.PutRecord(tt.life.ctx, tagKind, key.record(), content)
 	}
-	if err != nil && !errors.Is(err, blobstore.ErrFull) && !errors.Is(err, blobstore.ErrReadOnly) {
+	if err != nil && !errors.Is(err, blobstore.ErrFull) && !errors.Is(err, blobstore.ErrReadOnly) && !openfiles.Short(err) {
 		tt.log.Warn("tag is not recorded", "image", key.image(), "error", err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -53,6 +54,7 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 		}
 		return err
 	}
+	log.Info("limits", limits(d)...)
 	if a.textLog(cfg.Log) {
 		a.banner(cfg, d.Addr(), d.AdminAddr())
 	} else {
@@ -61,9 +63,21 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 	return serve(ctx, d, &again, hangups)
 }
 
+// limits are what this process may take of its machine, for the log. The runtime has raised
+// the soft limit of descriptors to the hard one, and keeps to GOMEMLIMIT.
+func limits(d *daemon.Daemon) []any {
+	files := d.Snapshot().OpenFiles
+	out := []any{"open_files", files.Limit, "reserved", files.Reserved}
+	if memory := debug.SetMemoryLimit(-1); memory != math.MaxInt64 {
+		out = append(out, "memory", admin.Amount(memory))
+	}
+	return out
+}
+
 // lazyCollector lets garbage grow to four times of what is in use: that is a few
 // MiB here, since blobs live in files, and collecting it at every doubling costs
-// a tenth of the time of a cached manifest. GOGC has the last word.
+// a tenth of the time of a cached manifest. GOGC has the last word, and near GOMEMLIMIT
+// the collector works as often as it has to.
 func lazyCollector(getenv func(string) string) {
 	if getenv("GOGC") == "" {
 		debug.SetGCPercent(400)

@@ -40,9 +40,12 @@ var (
 // is the configuration file.
 const killedEnv = "PULLCHAIN_TEST_KILLED"
 
-// runKilled is the process that TestKill9 kills. It prints its address, and ends
+// runKilled is the process that TestKill9 kills. It prints its addresses, and ends
 // when its parent is gone.
 func runKilled(path string) error {
+	if err := fewDescriptors(); err != nil {
+		return err
+	}
 	cfg, err := config.Load(path)
 	if err != nil {
 		return err
@@ -61,7 +64,7 @@ func runKilled(path string) error {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		os.Exit(1)
 	}()
-	fmt.Println(d.Addr())
+	fmt.Println(d.Addr(), d.AdminAddr())
 	return d.Run(ctx)
 }
 
@@ -166,7 +169,7 @@ func (s *slayer) start() *victim {
 		defer close(v.addr)
 		lines := bufio.NewScanner(out)
 		if lines.Scan() {
-			v.addr <- lines.Text()
+			v.addr <- strings.Fields(lines.Text())[0]
 		}
 		v.ended <- v.cmd.Wait()
 	}()

@@ -25,6 +25,7 @@ import (
 	"github.com/pullchain/pullchain/internal/guard"
 	"github.com/pullchain/pullchain/internal/metrics"
 	"github.com/pullchain/pullchain/internal/notify"
+	"github.com/pullchain/pullchain/internal/openfiles"
 	"github.com/pullchain/pullchain/internal/otlp"
 	"github.com/pullchain/pullchain/internal/warm"
 )
@@ -52,7 +53,7 @@ type Daemon struct {
 	started time.Time
 	tellers
 
-	listeners // from Listen on
+	listeners // from Listen on, but for files
 	guard     *guard.Guard
 	storage   *storage        // from Listen on
 	sampler   *sampler        // from Listen on
@@ -74,8 +75,9 @@ type tellers struct {
 	traces *otlp.Exporter
 }
 
-// listeners are those of the two planes.
+// listeners are those of the two planes, and the descriptors that they share.
 type listeners struct {
+	files    *openfiles.Keeper // from New on
 	data     net.Listener
 	operator []net.Listener // TCP, and then the socket if there is one
 }
@@ -122,6 +124,7 @@ func New(cfg *config.Config, opts Options) (*Daemon, error) {
 	}
 	d.traces = newTraces(opts, d.guard)
 	d.traces.Use(collector)
+	d.files = openfiles.Keep(opts.Log)
 	for _, warning := range cfg.Warnings {
 		d.log.Warn("configuration", "warning", warning)
 	}
@@ -234,6 +237,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	var sampling sync.WaitGroup
 	sampling.Go(func() { d.sampler.run(probing, d.chain.Load) })
 	sampling.Go(func() { d.endOverrides(probing) })
+	sampling.Go(func() { d.files.Run(probing) })
 	sampling.Go(func() { d.traces.Run(probing, d.handler.Traffic()) })
 	sampling.Go(func() { d.watchForAlarms(probing) })
 	sampling.Go(func() { d.watchForSilence(probing) })
@@ -245,10 +249,10 @@ func (d *Daemon) Run(ctx context.Context) error {
 	serving.Go(func() { d.notify.Run(watching) })
 	var warming sync.WaitGroup
 	warming.Go(func() { d.warmth.Run(watching) })
-	serving.Go(func() { failed <- d.servers.data.Serve(d.data) })
+	serving.Go(func() { failed <- d.servers.data.Serve(d.files.Clients(d.data)) })
 	for _, l := range d.operator {
 		serving.Go(func() {
-			if err := d.servers.admin.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			if err := d.servers.admin.Serve(d.files.Operators(l)); !errors.Is(err, http.ErrServerClosed) {
 				failed <- err
 			}
 		})

@@ -53,6 +53,7 @@ func (d *Daemon) Snapshot() admin.Snapshot {
 		s.Registries = append(s.Registries, admin.Registry{Snapshot: b, Standing: admin.Standing(b), Probes: r.checker.Snapshot(), Served: d.served(r.name), Failures: d.failures(r.name, now)})
 	}
 	s.Overrides = d.overrides.all(now)
+	s.OpenFiles = d.files.State()
 	s.Cache = d.storage.snapshot()
 	s.Egresses = chain.egressSnapshots()
 	s.Warnings = d.diagnose(&s)
@@ -82,7 +83,7 @@ func (d *Daemon) failures(registry string, now time.Time) *traffic.Failures {
 
 // diagnose returns what is wrong with the daemon as s tells of it.
 func (d *Daemon) diagnose(s *admin.Snapshot) []diagnose.Warning {
-	in := diagnose.Input{Now: s.Now, Started: s.Started, Egresses: s.Egresses, Cache: s.Cache, ReloadError: s.Config.LastReloadError, ConfigFile: d.cfg.File, State: d.overrides.state.trouble}
+	in := diagnose.Input{Now: s.Now, Started: s.Started, Egresses: s.Egresses, Cache: s.Cache, ReloadError: s.Config.LastReloadError, ConfigFile: d.cfg.File, OpenFiles: s.OpenFiles, State: d.overrides.state.trouble}
 	if s.Config.LastReloadAt != nil {
 		in.ReloadFailed = *s.Config.LastReloadAt
 	}

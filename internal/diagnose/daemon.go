@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -20,6 +21,27 @@ func cacheTrouble(f *findings) []Warning {
 		}
 	} else if c.Dir != "" {
 		w.Fix = "ls -ld " + shellWord(c.Dir)
+	}
+	return []Warning{w}
+}
+
+// noDescriptors tells that nothing more can be opened: new clients wait, and no upstream
+// can be asked.
+func noDescriptors(f *findings) []Warning {
+	o := f.OpenFiles
+	if !o.Short {
+		return nil
+	}
+	w := Warning{
+		ID: NoDescriptors, Code: NoDescriptors, Severity: Critical, Since: f.Now, Affects: []string{},
+		Values: map[string]string{"limit": strconv.FormatUint(o.Limit-o.Reserved, 10)},
+		Fix:    "prlimit --nofile=65536 --pid $(pidof pullchain)",
+	}
+	if o.Since != nil {
+		w.Since = *o.Since
+	}
+	if o.Machine {
+		w.Code, w.Fix = NoDescriptorsHere, "sysctl fs.file-nr fs.file-max"
 	}
 	return []Warning{w}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/healthcheck"
 	"github.com/pullchain/pullchain/internal/cache"
+	"github.com/pullchain/pullchain/internal/openfiles"
 	"github.com/pullchain/pullchain/internal/traffic"
 )
 
@@ -26,31 +27,33 @@ const (
 
 // The codes of warnings. The texts for them are in internal/messages.
 const (
-	EgressDown        = "egress_down"        // a proxy lets nothing through
-	EgressLogin       = "egress_login"       // a proxy refuses our login
-	NoNetwork         = "no_network"         // nothing can be connected to
-	DNSDown           = "dns_down"           // no name can be resolved here
-	ClockWrong        = "clock_wrong"        // this machine's clock differs from that of several registries
-	ClockCerts        = "clock_certs"        // certificates of several hosts are out of date at once: ours is the clock to look at
-	CaptivePortal     = "captive_portal"     // web pages come where several registries should be
-	FakeIP            = "fake_ip"            // a TUN proxy makes up addresses, and they lead nowhere
-	CDNDown           = "cdn_down"           // several registries keep their blobs at one host that fails
-	QuotaSpent        = "quota_spent"        // no pulls are left
-	QuotaLow          = "quota_low"          // few pulls are left
-	AbuseLimited      = "abuse_limited"      // the registry refuses this address for a while
-	CertExpiring      = "cert_expiring"      // an upstream's certificate is soon out of date
-	WrongBytes        = "wrong_bytes"        // an upstream sent what its digest proved wrong
-	PrivateRefused    = "private_refused"    // an upstream leads to a private address, which its settings forbid
-	CacheFull         = "cache_full"         // the cache keeps nothing more
-	CacheUnusable     = "cache_unusable"     // the cache cannot be used
-	StateInUse        = "state_in_use"       // another pullchain has the directory of what is kept over a restart
-	StateUnusable     = "state_unusable"     // the directory of what is kept over a restart cannot be used
-	ReloadFailed      = "reload_failed"      // the configuration in force is not that of the file
-	OverrideLeft      = "override_left"      // an override is past half of its time
-	OverrideForgotten = "override_forgotten" // an override has been there for a day
-	Unproved          = "unproved"           // nothing has worked since the start
-	ConnectionsBusy   = "connections_busy"   // requests wait, since all connections to an upstream are busy
-	PullsFailing      = "pulls_failing"      // the last that clients asked of a registry all failed, though it has a path
+	EgressDown        = "egress_down"            // a proxy lets nothing through
+	EgressLogin       = "egress_login"           // a proxy refuses our login
+	NoNetwork         = "no_network"             // nothing can be connected to
+	DNSDown           = "dns_down"               // no name can be resolved here
+	ClockWrong        = "clock_wrong"            // this machine's clock differs from that of several registries
+	ClockCerts        = "clock_certs"            // certificates of several hosts are out of date at once: ours is the clock to look at
+	CaptivePortal     = "captive_portal"         // web pages come where several registries should be
+	FakeIP            = "fake_ip"                // a TUN proxy makes up addresses, and they lead nowhere
+	CDNDown           = "cdn_down"               // several registries keep their blobs at one host that fails
+	QuotaSpent        = "quota_spent"            // no pulls are left
+	QuotaLow          = "quota_low"              // few pulls are left
+	AbuseLimited      = "abuse_limited"          // the registry refuses this address for a while
+	CertExpiring      = "cert_expiring"          // an upstream's certificate is soon out of date
+	WrongBytes        = "wrong_bytes"            // an upstream sent what its digest proved wrong
+	PrivateRefused    = "private_refused"        // an upstream leads to a private address, which its settings forbid
+	CacheFull         = "cache_full"             // the cache keeps nothing more
+	CacheUnusable     = "cache_unusable"         // the cache cannot be used
+	StateInUse        = "state_in_use"           // another pullchain has the directory of what is kept over a restart
+	StateUnusable     = "state_unusable"         // the directory of what is kept over a restart cannot be used
+	ReloadFailed      = "reload_failed"          // the configuration in force is not that of the file
+	OverrideLeft      = "override_left"          // an override is past half of its time
+	OverrideForgotten = "override_forgotten"     // an override has been there for a day
+	NoDescriptors     = "no_descriptors"         // no connection and no file can be opened by this process
+	NoDescriptorsHere = "no_descriptors_machine" // nor by any other of this machine
+	Unproved          = "unproved"               // nothing has worked since the start
+	ConnectionsBusy   = "connections_busy"       // requests wait, since all connections to an upstream are busy
+	PullsFailing      = "pulls_failing"          // the last that clients asked of a registry all failed, though it has a path
 )
 
 // A Warning is one cause, and what follows from it.
@@ -109,6 +112,7 @@ type Input struct {
 	Egresses     []Egress
 	Cache        *cache.Snapshot
 	State        State
+	OpenFiles    openfiles.State
 	ReloadError  string    // why the last reload failed; empty if it did not
 	ReloadFailed time.Time // when
 	ConfigFile   string
@@ -122,6 +126,7 @@ type rule func(*findings) []Warning
 // rules are in the order in which they may claim: what is nearest to this machine comes
 // first, since all that lies behind it fails with it.
 var rules = []rule{
+	noDescriptors,
 	egressDown, clockCerts, clockWrong, fakeIP, captivePortal, dnsDown, noNetwork, silence, cdnDown, unproved, pullsFailing,
 	limited, quotaLow, connectionsBusy, wrongBytes, privateRefused, certExpiring,
 	cacheTrouble, stateTrouble, reloadFailed, overridden,

@@ -12,6 +12,7 @@ import (
 	"github.com/pullchain/pullchain/internal/cache"
 	"github.com/pullchain/pullchain/internal/diagnose"
 	"github.com/pullchain/pullchain/internal/messages"
+	"github.com/pullchain/pullchain/internal/openfiles"
 )
 
 // now is when everything in these tests happens.
@@ -249,6 +250,15 @@ func TestTheDaemonsOwnTroubles(t *testing.T) {
 	if got[0].Fix != `ls -ld '/var/cache/it'\''s'` {
 		t.Errorf("the command is %s", got[0].Fix)
 	}
+	short := openfiles.State{Limit: 1024, Reserved: 32, Short: true, Since: ago(time.Minute)}
+	got = want(t, diagnose.Input{OpenFiles: short},
+		"critical no_descriptors No file descriptors are left here: all 992 are in use. New connections and files wait, pulls under way go on: ")
+	if !got[0].Since.Equal(*ago(time.Minute)) || !strings.HasPrefix(got[0].Fix, "prlimit --nofile=") {
+		t.Errorf("got %+v", got[0])
+	}
+	short.Machine = true
+	want(t, diagnose.Input{OpenFiles: short},
+		"critical no_descriptors No file descriptors are left on this machine. New connections and files wait, pulls under way go on: ")
 	want(t, diagnose.Input{Started: *ago(time.Hour), State: diagnose.State{Dir: "/var/lib/x", Trouble: "permission denied"}},
 		"info state_unusable Nothing is kept over a restart: permission denied: ")
 	got = want(t, diagnose.Input{Started: *ago(time.Hour), State: diagnose.State{Dir: "/var/lib/my x", Trouble: "in use", InUse: true}},

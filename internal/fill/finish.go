@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pullchain/pullchain/internal/blobstore"
+	"github.com/pullchain/pullchain/internal/openfiles"
 )
 
 // abandonedLocked reports whether what is missing is not wanted any more.
@@ -101,10 +102,11 @@ func (f *fill) putAway() error {
 var errAbandoned = errors.New("the rest was not wanted")
 
 // unkept tells of a blob that could not be stored. Of a disk that is full or may
-// not be written the store has told already (docs/faults.md F33).
+// not be written the store has told already (docs/faults.md F33), and of descriptors the
+// listener (F53).
 func (f *fill) unkept(err error) {
 	level := slog.LevelWarn
-	if errors.Is(err, blobstore.ErrFull) || errors.Is(err, blobstore.ErrReadOnly) {
+	if errors.Is(err, blobstore.ErrFull) || errors.Is(err, blobstore.ErrReadOnly) || openfiles.Short(err) {
 		level = slog.LevelDebug
 	}
 	f.fills.log.Log(f.ctx, level, "blob could not be kept", "digest", f.digest, "error", err)
