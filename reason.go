@@ -123,6 +123,7 @@ const (
 	CodeDigestMismatch  Code = "digest_mismatch"
 	CodeTruncated       Code = "truncated"
 	CodeStall           Code = "stall"
+	CodeTooSlow         Code = "too_slow" // others were much faster
 	CodeRedirectBlocked Code = "redirect_blocked"
 	CodeRedirectLoop    Code = "redirect_loop"
 	CodeSignedURL       Code = "signed_url" // a CDN refused a presigned URL

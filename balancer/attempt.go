@@ -21,13 +21,17 @@ type attempt struct {
 	ctx       context.Context
 	cancel    context.CancelCauseFunc
 	start     time.Time
-	hedge     bool // started beside another
-	tardy     bool // it has kept us waiting
-	watch     *connectWatch
-	timer     *time.Timer // nudges when a hedge is due
-	last      *time.Timer // nudges when it has had its share of the budget
-	resp      pullchain.Response
-	err       error
+
+	hedgeAfter time.Duration
+
+	hedge  bool // started beside another
+	tardy  bool // it has kept us waiting
+	watch  *connectWatch
+	hedged *time.Timer // nudges when a hedge is due, after hedgeAfter; nil where none is made
+	slow   *time.Timer // and when it is, whatever it costs
+	last   *time.Timer // nudges when it has had its share of the budget
+	resp   pullchain.Response
+	err    error
 }
 
 // run makes the attempt and reports it. A success that comes after another
@@ -67,8 +71,9 @@ func (a *attempt) fetch() (pullchain.Response, error) {
 func (a *attempt) stopTimers() {
 	a.watch.stop()
 	a.last.Stop()
-	if a.timer != nil {
-		a.timer.Stop()
+	if a.hedged != nil {
+		a.hedged.Stop()
+		a.slow.Stop()
 	}
 }
 

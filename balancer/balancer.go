@@ -269,6 +269,7 @@ func candidateOf(l *Lane, index int, class pullchain.Class, now time.Time) candi
 		weight:     l.cfg.Weight,
 		metered:    l.cfg.Metered,
 		held:       l.gates.failback.holds(now),
+		slow:       now.Before(l.gates.slow[class].until),
 		quotaLow:   quota.Low() && now.Sub(quota.At) < quotaFresh,
 		noRange:    l.gates.ignoresRange,
 		backingOff: now.Before(l.backoff),

@@ -59,7 +59,7 @@ func (v *chainView) first(t time.Time) *Lane {
 		}
 		candidates = append(candidates, candidate{
 			name: l.lane.Name(), index: i, place: v.preference.place(l.lane.Name(), i, t), pinned: v.preference.pins(l.lane.Name(), t), wait: l.wait, weight: cfg.Weight, metered: cfg.Metered,
-			held: l.gates.failback.holds(t), noRange: l.gates.ignoresRange,
+			held: l.gates.failback.holds(t), slow: t.Before(l.gates.slow[pullchain.ClassManifest]), noRange: l.gates.ignoresRange,
 		})
 	}
 	for _, c := range order(v.preference.strategy(v.strategy, t), tagRequest, candidates, v.leader) {
@@ -97,13 +97,18 @@ func (v *laneView) at(t time.Time, first bool) laneState {
 	if gate != nil {
 		s = laneState{until: stamp(gate.until), code: gate.err(t).Code, class: class.String()}
 	}
+	slowClass, slow := g.isSlow(t)
 	switch {
 	case gate != nil && (class == pullchain.ClassManifest || !first):
 		s.word = v.word(gate.gate, t)
-	case gate != nil || g.flapping(t) || g.falling() || g.ignoresRange && first:
+	case gate != nil || slow || g.flapping(t) || g.falling() || g.ignoresRange && first:
 		s.word = StateDegraded
-		if gate == nil && g.falling() {
+		switch {
+		case gate != nil:
+		case g.falling():
 			s.code = pullchain.CodeOf(g.probe.err)
+		case slow:
+			s.code, s.class, s.until = pullchain.CodeTooSlow, slowClass.String(), stamp(g.slow[slowClass])
 		}
 	case g.probe == nil && !g.asked:
 		s.word = StateUnknown
@@ -165,7 +170,7 @@ func (v *gateView) turns(turns []time.Time) []time.Time {
 	turns = append(turns, v.admin.until, v.quarantine.until, v.egress.until, v.dialBackoff.until, v.grace, v.failback.until)
 	for class := range v.cooldowns {
 		cool, b := &v.cooldowns[class], &v.breakers[class]
-		turns = append(turns, cool.until, b.until, b.flapping)
+		turns = append(turns, cool.until, b.until, b.flapping, v.slow[class])
 		if cool.trial {
 			turns = append(turns, cool.until.Add(trialGrace))
 		}

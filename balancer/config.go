@@ -62,6 +62,11 @@ func (c BreakerConfig) withDefaults() BreakerConfig {
 type Patience struct {
 	Connect  time.Duration `toml:"connect"`  // for a connection; 0: 1s
 	Manifest time.Duration `toml:"manifest"` // for a manifest, at least; 0: 250ms
+
+	// A lane that sends a blob with less than Rate while a client waits gets company
+	// from another, and so does one that others have outdone Ratio times lately.
+	Rate  Rate `toml:"rate"`  // 0: 64KiB/s
+	Ratio int  `toml:"ratio"` // 0: 8
 }
 
 // The kernel would wait minutes for a connection, and our own limit is five
@@ -71,6 +76,8 @@ type Patience struct {
 const (
 	defaultConnectPatience  = time.Second
 	defaultManifestPatience = 250 * time.Millisecond
+	defaultRate             = 64 << 10
+	defaultRatio            = 8
 )
 
 // Validate reports every field that cannot be used, by its TOML name.
@@ -82,12 +89,18 @@ func (p Patience) Validate() error {
 	if p.Manifest < 0 {
 		errs = append(errs, errors.New("manifest: must not be negative"))
 	}
+	if p.Ratio < 0 || p.Ratio == 1 {
+		errs = append(errs, errors.New("ratio: must be 2 or more"))
+	}
 	return errors.Join(errs...)
 }
 
 // WithDefaults returns p with every zero field filled in.
 func (p Patience) WithDefaults() Patience {
-	return Patience{Connect: cmp.Or(p.Connect, defaultConnectPatience), Manifest: cmp.Or(p.Manifest, defaultManifestPatience)}
+	return Patience{
+		Connect: cmp.Or(p.Connect, defaultConnectPatience), Manifest: cmp.Or(p.Manifest, defaultManifestPatience),
+		Rate: cmp.Or(p.Rate, defaultRate), Ratio: cmp.Or(p.Ratio, defaultRatio),
+	}
 }
 
 // LaneConfig is what the balancer has to know of an upstream that the upstream

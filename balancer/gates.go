@@ -43,6 +43,7 @@ type gates struct {
 	corruptions  spread    // of bytes that a digest proved wrong
 	corrupted    time.Time // when such bytes came last
 	limits       spread    // of pauses that were asked for single subjects
+	slow         [pullchain.NumClasses]slowness
 }
 
 // forget opens all gates.
@@ -90,6 +91,7 @@ type gateView struct {
 	canary       [pullchain.NumClasses]bool // there is a request by which the prober can try the class
 	grace        time.Time
 	failback     failbackView
+	slow         [pullchain.NumClasses]time.Time // it comes after others before that
 	ignoresRange bool
 	asked        bool
 }
@@ -113,6 +115,7 @@ func (l *Lane) view() gateView {
 	v.failback = g.failback.view()
 	for class := range g.cooldowns {
 		v.cooldowns[class] = g.cooldowns[class].view()
+		v.slow[class] = g.slow[class].until
 		_, v.canary[class] = l.canary.of(pullchain.Class(class))
 	}
 	l.mu.Unlock()

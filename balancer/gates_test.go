@@ -456,7 +456,7 @@ func TestASilentLaneCostsASecondOnce(t *testing.T) {
 func TestManifestsAreHedged(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(after(2*time.Second, serve), serve)
+		r := newRig(after(1200*time.Millisecond, serve), serve)
 		start := time.Now()
 		r.mustGet(t, tag)
 		if took := time.Since(start); took != 250*time.Millisecond {
@@ -473,6 +473,19 @@ func TestManifestsAreHedged(t *testing.T) {
 		}
 		if hedged > 4 {
 			t.Errorf("%d of 40 requests were hedged, past the budget", hedged)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) { // where a client would wait for a second more, it is whatever it costs
+		r := newRig(after(20*time.Second, serve), serve)
+		for range 10 {
+			start := time.Now()
+			r.mustGet(t, tag)
+			if took := time.Since(start); took > 1250*time.Millisecond {
+				t.Errorf("took %v", took)
+			}
+		}
+		if got := r.counts(); got[0] != 6 || got[1] != 10 {
+			t.Errorf("asked %v: three within the budget and three in a row that were late make it come second", got)
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {

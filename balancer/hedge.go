@@ -58,7 +58,8 @@ func (h *hedgeBudget) spend() bool {
 // had its share of the time, it always may: that is failover. Beside a slow one it
 // is a hedge, which costs the next lane a request that may not be needed, so not
 // where requests cost money or the last of a quota (Dean and Barroso, The Tail at
-// Scale, 2013: hedge beyond the 95th percentile, and a few per cent of requests).
+// Scale, 2013: hedge beyond the 95th percentile, and a few per cent of requests), unless
+// a client has waited for a second more (docs/faults.md F53).
 func (r *race) mayJoin(a *attempt, next *Lane) bool {
 	if !slices.Contains(r.running, a) || r.req.Options.Speculative {
 		return false
@@ -72,7 +73,7 @@ func (r *race) mayJoin(a *attempt, next *Lane) bool {
 	if counted(r.req) && next.up.Facts().Quota.Low() {
 		return false
 	}
-	return r.b.hedges.spend()
+	return time.Since(a.start) >= a.hedgeAfter+slowManifest || r.b.hedges.spend()
 }
 
 // mayTakeExtra reports whether one more request may be added that no client waits

@@ -53,6 +53,9 @@ func (l *Lane) learnSuccess(a *admission, now time.Time) {
 		g.grace = now.Add(graceTime)
 	}
 	g.failback.success(now)
+	if class == pullchain.ClassManifest {
+		g.slow[class].outrun = 0 // it was the first
+	}
 	if !a.req.Head { // headers prove no bytes
 		delete(g.contents, subjectOf(a.req))
 	}

@@ -18,14 +18,12 @@ type pace struct {
 	giveUp      bool
 }
 
-const (
-	paceWindow = 20 * time.Second
-	paceFloor  = 32 << 10 // bytes/s
-	paceBetter = 4        // times as fast another lane must be to change over
-)
+// paceWindow is what is looked at before a lane is left for being slow: a client that
+// reads past the cache has no company beside it, and a change costs a round trip.
+const paceWindow = 2 * time.Second
 
-// add counts n bytes that took d, and reports whether a window has just ended
-// that was too slow.
+// add counts n bytes that took d, and reports whether a window has just ended, of which
+// rate is known.
 func (p *pace) add(n int, d time.Duration) bool {
 	p.bytes += int64(n)
 	p.waited += d
@@ -36,18 +34,21 @@ func (p *pace) add(n int, d time.Duration) bool {
 	}
 	p.rate = float64(p.windowBytes) / p.window.Seconds()
 	p.windowBytes, p.window = 0, 0
-	return p.rate < paceFloor
+	return true
 }
 
-// fasterThan reports whether another lane that may be asked for req is known to
-// be much faster than rate. Where none is, slow is what there is: our own line may be
-// the narrow place, and changing over would only cost a round trip.
-func (b *Balancer) fasterThan(rate float64, than *Lane, req pullchain.Request) bool {
-	now := time.Now()
-	for _, l := range b.lanes {
-		if l != than && l.ledger.throughput() > paceBetter*rate && l.closed(req, now) == nil {
-			return true
-		}
+// A slowLane is a lane that a stream has left for its pace.
+type slowLane struct {
+	lane *Lane // nil: none
+	rate float64
+	n    int // how many have been left
+}
+
+// judge tells the lane how the one that came after it has fared, with p.
+func (s *slowLane) judge(p *pace) {
+	if s.lane == nil || p.bytes < rateSample {
+		return
 	}
-	return false
+	outrun(s.lane, pullchain.ClassBlob, float64(p.bytes) >= slowRatio*s.rate*p.waited.Seconds())
+	s.lane = nil
 }

@@ -52,10 +52,10 @@ func (b *Balancer) race(ctx context.Context, req pullchain.Request, lanes []*Lan
 }
 
 // newRace returns a race with room for n attempts. It must be finished. An attempt
-// nudges at most three times: it has no connection, it may be hedged, it has had its
-// share of the budget.
+// nudges at most four times: it has no connection, it may be hedged, it is to be, it has
+// had its share of the budget.
 func newRace(ctx context.Context, b *Balancer, req pullchain.Request, log *attemptLog, n int) *race {
-	r := &race{b: b, req: req, log: log, results: make(chan *attempt, n), nudges: make(chan *attempt, 3*n)}
+	r := &race{b: b, req: req, log: log, results: make(chan *attempt, n), nudges: make(chan *attempt, 4*n)}
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
 	r.limit = time.NewTimer(budget(req) + log.granted - time.Since(log.began))
 	return r
@@ -82,6 +82,7 @@ func (r *race) run(lanes []*Lane) *attempt {
 		case a := <-r.results:
 			r.ended(a)
 			if a.err == nil {
+				r.noteOutrun(a)
 				r.endLosers()
 				return a
 			}
@@ -203,7 +204,9 @@ func (r *race) launch(l *Lane, admitted *admission, beside bool) {
 	})
 	a.last = time.AfterFunc(share(r.req), func() { r.nudges <- a })
 	if r.req.Class() == pullchain.ClassManifest {
-		a.timer = time.AfterFunc(l.hedgeDelay(), func() { r.nudges <- a })
+		a.hedgeAfter = l.hedgeDelay()
+		a.hedged = time.AfterFunc(a.hedgeAfter, func() { r.nudges <- a })
+		a.slow = time.AfterFunc(a.hedgeAfter+slowManifest, func() { r.nudges <- a })
 	}
 	r.running = append(r.running, a)
 	go a.run()

@@ -44,8 +44,9 @@ type dripping struct {
 }
 
 func (d dripping) Read(p []byte) (int, error) {
-	time.Sleep(time.Second)
-	return d.r.Read(p[:min(len(p), d.n)])
+	p = p[:min(len(p), d.n)]
+	time.Sleep(time.Duration(len(p)) * time.Second / time.Duration(d.n))
+	return d.r.Read(p)
 }
 
 // at serves everything at n bytes a second.
@@ -72,11 +73,35 @@ func TestAMuchSlowerLaneIsLeft(t *testing.T) {
 			t.Error("the second lane was not asked for the rest alone")
 		}
 	})
-	synctest.Test(t, func(t *testing.T) { // but where no lane is known to be faster, slow is what there is
-		r := newRig(at(20_000), serve)
-		r.mustGet(t, blob)
-		if got := r.counts(); !slices.Equal(got, []int{1, 0}) {
+	synctest.Test(t, func(t *testing.T) { // but where no lane is faster, slow is what there is: that is found out once
+		r := newRig(at(20_000), at(20_000))
+		for i := range 3 {
+			r.mustGet(t, of(i, blob))
+		}
+		if got := r.counts(); !slices.Equal(got, []int{3, 1}) {
 			t.Errorf("asked %v", got)
+		}
+		for i := range 2 {
+			if s := r.state(i); s.State == balancer.StateDegraded {
+				t.Errorf("%s is held to be slow: %+v", s.Upstream, s)
+			}
+		}
+	})
+	synctest.Test(t, func(t *testing.T) { // and one that is so again and again comes after the others for a while
+		r := newRig(at(1000), at(512<<10))
+		for i := range 4 {
+			r.mustGet(t, of(i, blob))
+		}
+		if got := r.counts(); !slices.Equal(got, []int{2, 4}) {
+			t.Errorf("asked %v", got)
+		}
+		if s := r.state(0); s.State != balancer.StateDegraded || s.Code != pullchain.CodeTooSlow || s.Until == nil || len(s.Gates) != 0 {
+			t.Errorf("%+v", s)
+		}
+		time.Sleep(6 * time.Minute)
+		r.mustGet(t, of(5, blob))
+		if got := r.counts(); !slices.Equal(got, []int{3, 5}) {
+			t.Errorf("asked %v: after a while it is tried again", got)
 		}
 	})
 }
@@ -256,7 +281,8 @@ func TestTheBudgetIsShared(t *testing.T) {
 func TestLateCutsCount(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(func(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
+		lane := balancer.LaneConfig{Resolve: true, Patience: balancer.Patience{Rate: 1}} // its pace is not what this is about
+		r := newRigOf([]balancer.LaneConfig{lane, lane}, func(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
 			resp, err := cutAt(100<<10)(ctx, req)
 			resp.Body = pullchain.PlainBody(io.NopCloser(&pausing{resp.Body, 40 * time.Second}))
 			return resp, err

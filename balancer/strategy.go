@@ -50,6 +50,7 @@ type candidate struct {
 	weight     float64
 	metered    bool
 	held       bool // has yet to prove itself since it was last in trouble
+	slow       bool // was outrun by others for such requests, again and again
 	quotaLow   bool
 	noRange    bool // cannot do what a ranged request needs
 	backingOff bool // has lately failed a speculative request
@@ -93,6 +94,7 @@ func order(strategy Strategy, req pullchain.Request, lanes []candidate, leader s
 			compareBool(!a.comesFirst(), !b.comesFirst()),
 			compareBool(!a.gave || a.full, !b.gave || b.full),
 			compareBool(a.held, b.held),
+			compareBool(a.slow, b.slow),
 			compareBool(a.quotaLow && counted(req), b.quotaLow && counted(req)),
 			compareBool(a.metered, b.metered),
 			compareBool(a.full, b.full),

@@ -28,6 +28,7 @@ type stream struct {
 	senders senders
 	resumes resumes
 	pace    pace
+	left    slowLane
 	err     error // final
 }
 
@@ -94,7 +95,8 @@ func (s *stream) Read(p []byte) (int, error) {
 // slow is left with the next read: the bytes at hand are good, and go out first.
 func (s *stream) readOnce(p []byte) (int, error) {
 	if s.pace.giveUp {
-		return 0, &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeStall, Upstream: s.won.lane.Name(), Err: errSlow}
+		s.left = slowLane{s.won.lane, s.pace.rate, s.left.n + 1}
+		return 0, &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeTooSlow, Reach: pullchain.ReachRequest, Upstream: s.won.lane.Name(), Err: errSlow}
 	}
 	if s.end >= 0 {
 		p = p[:min(int64(len(p)), s.end-s.pos)]
@@ -107,7 +109,7 @@ func (s *stream) readOnce(p []byte) (int, error) {
 	if n > 0 {
 		s.won.lane.load.hearing.hear(now)
 	}
-	if slow := s.pace.add(n, now.Sub(began)); slow && err == nil && s.b.fasterThan(s.pace.rate, s.won.lane, s.remaining()) {
+	if s.pace.add(n, now.Sub(began)) && err == nil && s.mayLeave() && s.b.TooSlow(s.won.lane.Name(), s.remaining(), s.pace.rate) {
 		s.pace.giveUp = true
 	}
 	if s.pos >= s.resumes.mark {
@@ -116,6 +118,10 @@ func (s *stream) readOnce(p []byte) (int, error) {
 	return n, err
 }
 
+// mayLeave reports whether the lane at hand may be left for its pace: a caller that
+// verifies the blob has company of its own for it, and no lane is left twice.
+func (s *stream) mayLeave() bool { return !s.req.Options.Unverified && s.left.n+1 < len(s.b.lanes) }
+
 // finish ends the stream's business with its lane: all is read, or the rest is not
 // wanted.
 func (s *stream) finish(err error) {
@@ -123,6 +129,7 @@ func (s *stream) finish(err error) {
 		return
 	}
 	s.won.lane.ledger.flowed(s.pace.bytes, s.pace.waited)
+	s.left.judge(&s.pace)
 	s.won.close(err)
 	s.won = nil
 }

@@ -73,7 +73,7 @@ func full() *config.Config {
 					Interval: 30 * time.Second, IdleInterval: 5 * time.Minute, UrgentInterval: 10 * time.Second,
 					Timeout: 4 * time.Second, Rise: 3, Fall: 4, History: 50,
 				},
-				Patience: balancer.Patience{Connect: 2 * time.Second, Manifest: 400 * time.Millisecond},
+				Patience: balancer.Patience{Connect: 2 * time.Second, Manifest: 400 * time.Millisecond, Rate: 32 << 10, Ratio: 4},
 				Breaker:  balancer.BreakerConfig{Failures: 7, Ratio: 0.25, MinRequests: 20, Open: time.Minute, OpenMax: 10 * time.Minute},
 			}, {
 				Config: upstreams.Config{

@@ -78,7 +78,7 @@ func (s *storage) behindCache(name string, b *balancer.Balancer) pullchain.Fetch
 	if s == nil || s.cache == nil {
 		return b
 	}
-	return s.cache.Chain(cache.Registry{Name: name, Next: b, Blame: b.Blame, Holds: b.Holds, Knows: b.Knows, Waits: b.Waits})
+	return s.cache.Chain(cache.Registry{Name: name, Next: b, Blame: b.Blame, Holds: b.Holds, Knows: b.Knows, Waits: b.Waits, TooSlow: b.TooSlow, Outrun: b.Outrun})
 }
 
 // forOperators is the cache as operators see it; nil when there is none.

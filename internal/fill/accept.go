@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/pullchain/pullchain"
 )
@@ -112,6 +113,10 @@ func (w *worker) accept(req pullchain.Request, resp pullchain.Response) error {
 		return errNotNeeded
 	}
 	w.lane = pullchain.ServedBy(resp.Attempts)
+	w.answered(time.Now())
+	if w.company.of != nil && resp.Status != http.StatusPartialContent && w.done > 0 {
+		return errNotNeeded
+	}
 	f.admitLocked(resp)
 	partial := resp.Status == http.StatusPartialContent
 	if blank {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"time"
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/wire"
@@ -91,7 +92,8 @@ func (r *reader) await() (private bool, err error) {
 	f := r.f
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	held := false
+	held, late := false, lateness{f: f}
+	defer late.stop()
 	for {
 		switch {
 		case r.ctx.Err() != nil:
@@ -102,13 +104,53 @@ func (r *reader) await() (private bool, err error) {
 			return false, f.err
 		case f.phase == failed:
 			return false, errRetryFill
-		case r.heldLocked():
+		case r.heldLocked() && !(late.is && f.repairs.copies == 0):
 			held = true
+			late.begin(f.req.Size > 0)
 		case f.phase != opening && f.phase != replacing && f.copy.described() && (f.copy.size >= 0 || r.whole):
 			r.trusting = !f.access.private && r.by != f.by
 			return f.access.private, nil
 		}
 		f.changes.wait(&f.mu, r.ctx.Done())
+	}
+}
+
+// How long an answer waits for the bytes of a small blob, of which none has proved wrong:
+// longer where no manifest has told its size. A client has 30 s for headers
+// (docs/protocol.md 4.3), and a lane may trickle.
+const (
+	sureAnswer   = 2 * time.Second
+	unsureAnswer = 10 * time.Second
+)
+
+// A lateness is set once an answer has waited long enough. It is guarded by the fill's
+// mutex.
+type lateness struct {
+	f     *fill
+	is    bool
+	timer *time.Timer
+}
+
+// begin begins the time, if it has not begun; sure says that the size is known.
+func (l *lateness) begin(sure bool) {
+	if l.timer != nil {
+		return
+	}
+	after := unsureAnswer
+	if sure {
+		after = sureAnswer
+	}
+	l.timer = time.AfterFunc(after, func() {
+		l.f.mu.Lock()
+		defer l.f.mu.Unlock()
+		l.is = true
+		l.f.changes.notify()
+	})
+}
+
+func (l *lateness) stop() {
+	if l.timer != nil {
+		l.timer.Stop()
 	}
 }
 

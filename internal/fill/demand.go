@@ -72,7 +72,7 @@ func (p *plan) demand(at, end int64) {
 func (p *plan) holderOf(at int64) *worker {
 	var holder *worker
 	for _, w := range p.workers {
-		if w.done <= at && at < w.end {
+		if w.company.of == nil && w.done <= at && at < w.end {
 			holder = w
 		}
 	}

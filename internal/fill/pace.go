@@ -9,6 +9,25 @@ type pace struct {
 	since  time.Time     // since when it is waited for; zero while bytes are written
 	waited time.Duration // for its body, after the first byte
 	bytes  int64         // of its body
+
+	// The last slowTime that was looked at, or a little more.
+	sampled   int64     // bytes by its end
+	sampledAt time.Time // its end; zero before there was an answer
+	recent    float64   // bytes/s in it
+	measured  bool      // there was one
+}
+
+// answered begins what is looked at: headers have come.
+func (p *pace) answered(now time.Time) { p.sampledAt = now }
+
+// sample measures the pace of late. It returns false as long as it is too new to tell.
+func (p *pace) sample(now time.Time) bool {
+	took := now.Sub(p.sampledAt)
+	if !p.sampledAt.IsZero() && took >= slowTime {
+		p.recent, p.measured = float64(p.bytes-p.sampled)/took.Seconds(), true
+		p.sampled, p.sampledAt = p.bytes, now
+	}
+	return p.measured
 }
 
 // rate returns the pace in bytes/s; 0 if it is too new to tell.

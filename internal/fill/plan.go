@@ -53,6 +53,8 @@ type plan struct {
 	backoff time.Time // until then no other range is asked for beside those that flow
 	rampUp  rampUp
 	toEnd   bool // a client has asked for the blob to its end
+
+	companions companions
 }
 
 // goesOn reports whether the whole blob is to be fetched: a reader reads all of it,
@@ -88,6 +90,7 @@ search:
 		}
 		for _, w := range p.workers {
 			switch {
+			case w.company.of != nil: // its claim is another's
 			case w.done <= from && from < w.end:
 				at = w.end
 				continue search
@@ -246,7 +249,7 @@ func (p *plan) next(w *worker) bool {
 // after it, if that is wanted and no other worker has taken it: the bytes are on
 // their way already, and a new request costs a round trip.
 func (p *plan) extend(w *worker) {
-	if w.pos >= w.reach || p.f.phase.halted() || !p.wanted(w.pos, w.reach) {
+	if w.company.of != nil || w.pos >= w.reach || p.f.phase.halted() || !p.wanted(w.pos, w.reach) {
 		return
 	}
 	if w.serial { // it passes over what is there

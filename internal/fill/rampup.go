@@ -75,6 +75,7 @@ func (f *fill) speedUpNow(now time.Time) (over bool) {
 	}
 	f.abandonment.look(now)
 	if len(f.readers) > 0 { // what no reader waits for is worth no more connections
+		f.plan.accompany(now)
 		f.plan.grow(now)
 	}
 	return false
@@ -131,6 +132,9 @@ func (g *rampUp) paid(rate float64, flowing int) bool {
 // the others has just asked.
 func (p *plan) flowing(now time.Time) (n int, connected bool) {
 	for _, w := range p.workers {
+		if w.company.of != nil {
+			continue
+		}
 		if !w.first.IsZero() {
 			n++
 		} else if now.Sub(w.asked) < rampConnect {
@@ -180,7 +184,7 @@ func (p *plan) steal(w *worker, worth time.Duration) bool {
 	}
 	var victim *worker
 	for _, other := range p.workers {
-		if other == w || other.serial || victim != nil && other.end-other.pos <= victim.end-victim.pos {
+		if other == w || other.serial || other.company.of != nil || victim != nil && other.end-other.pos <= victim.end-victim.pos {
 			continue
 		}
 		if other.end-other.pos >= 2*minPiece && other.slow(now, worth) {

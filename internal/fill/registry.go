@@ -27,6 +27,12 @@ type Registry struct {
 	// no other can be asked. Nil: all could.
 	Knows func(upstream string) bool
 
+	// TooSlow reports whether the named upstream, which sends a blob with so many bytes/s
+	// to a reader that waits, is to get company from another, and Outrun tells whether
+	// that was much faster. Nil: none gets company.
+	TooSlow func(upstream string, req pullchain.Request, rate float64) bool
+	Outrun  func(upstream string, faster bool)
+
 	// Waits reports whether a request waits for one of the named upstream's connections
 	// to come free: a download that no client waits for ends for it. Nil: none does.
 	Waits func(upstream string) bool

@@ -4,8 +4,8 @@ import "sync/atomic"
 
 // counts count since the start.
 type counts struct {
-	begun, coalesced, bypassed, suspended, mismatches, repaired, unkept, helpers atomic.Uint64
-	bytes                                                                        atomic.Int64
+	begun, coalesced, bypassed, suspended, mismatches, repaired, unkept, helpers, company atomic.Uint64
+	bytes                                                                                 atomic.Int64
 }
 
 // A Snapshot is the Fills as they stand, as plain values. Counts are of the time
@@ -21,6 +21,7 @@ type Snapshot struct {
 	Repaired   uint64 `json:"repaired"`      // blobs that were right after such a copy
 	Unkept     uint64 `json:"unkept"`        // right, and could not be stored
 	Helpers    uint64 `json:"helpers"`       // connections begun to make a fill faster
+	Company    uint64 `json:"company"`       // requests beside an upstream that sent too slowly
 	Fetched    int64  `json:"fetched_bytes"` // from upstreams
 }
 
@@ -40,6 +41,7 @@ func (s *Fills) Snapshot() Snapshot {
 		Repaired:   s.counts.repaired.Load(),
 		Unkept:     s.counts.unkept.Load(),
 		Helpers:    s.counts.helpers.Load(),
+		Company:    s.counts.company.Load(),
 		Fetched:    s.counts.bytes.Load(),
 	}
 }

@@ -21,6 +21,7 @@ type worker struct {
 	claim
 	pace
 	written
+	company company
 
 	lane   string   // the upstream that answered last; empty before the first answer
 	helper bool     // only there to make the fill faster
@@ -61,6 +62,7 @@ func (w *worker) run() {
 	}()
 	for {
 		err := w.fetch()
+		w.settle()
 		if w.ctx.Err() != nil || err == errNotNeeded {
 			return
 		}
@@ -120,7 +122,7 @@ func (w *worker) requestLocked() pullchain.Request {
 	f := w.f
 	limit := f.copy.limit()
 	req := f.req
-	req.Options = pullchain.FetchOptions{Unverified: true, Speculative: w.helper, NoForce: w.helper, Avoid: slices.Concat(f.repairs.avoid, w.others)}
+	req.Options = pullchain.FetchOptions{Unverified: true, Speculative: w.helper && w.company.of == nil, NoForce: w.helper, Avoid: slices.Concat(f.repairs.avoid, w.others)}
 	switch {
 	case f.copy.size < 0 && w.done == 0:
 		req.Range = f.copy.ask
@@ -225,9 +227,12 @@ func (w *worker) reserve(pending []run, n int64) (_ []run, awaited bool) {
 		w.reach = min(w.reach, off+n)
 	}
 	w.pos += n
-	if w.serial {
+	switch {
+	case w.company.of != nil:
+		pending = w.reserveBeside(pending, off)
+	case w.serial:
 		pending = w.missingLocked(pending, off)
-	} else {
+	default:
 		pending = join(pending, off, w.pos)
 	}
 	if len(pending) == 0 {

@@ -228,12 +228,19 @@ func (a answer) stream() {
 	}
 }
 
+// mayBeLate reports whether the first byte may be long in coming although the headers are
+// known: of a blob that is being fetched, from an upstream that trickles, or that is proved
+// right before it is shown.
+func (a answer) mayBeLate() bool {
+	return a.resp.Unproved || a.req.Op == pullchain.Blob && (a.resp.Cache == pullchain.CacheMiss || a.resp.Cache == pullchain.CacheCoalesced)
+}
+
 // sendBody sends the body of the response, and before its first byte what header
 // sends.
 func (a answer) sendBody(header func()) error {
 	size := length(&a.resp)
 	if sections := a.resp.Body.Sections(); sections != nil {
-		s := sectionSender{dst: &a.rec, src: sections, left: size, direct: a.rec.takesFiles(a.r), header: header, late: a.resp.Unproved}
+		s := sectionSender{dst: &a.rec, src: sections, left: size, direct: a.rec.takesFiles(a.r), header: header, late: a.mayBeLate()}
 		if asked := a.req.Range; a.req.Op == pullchain.Blob && a.ranged && asked.From >= 0 && asked.To == 0 {
 			s.end = &chunkEnd{starts: &a.h.starts, time: a.h.hangUp, key: startsKey{a.flight.Addr, a.resp.Digest}, gone: a.r.Context().Done()}
 			defer a.h.starts.enter(s.end.key, asked.From)()

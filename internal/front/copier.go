@@ -14,6 +14,10 @@ import (
 // and each stream holds one of these.
 const copySize = 64 << 10
 
+// trickle is below what does not wait in net/http's buffer for more to come, which is as
+// large: from an upstream that trickles, not even the headers would reach the client.
+const trickle = 4 << 10
+
 var buffers = sync.Pool{New: func() any { return new([copySize]byte) }}
 
 // errClient marks an error of writing to the client.
@@ -46,6 +50,9 @@ func (c *copier) run() error {
 		if n > 0 {
 			if _, werr := c.dst.writePaced(buf[:n]); werr != nil {
 				return werr
+			}
+			if n < trickle && err == nil {
+				c.dst.flush()
 			}
 		}
 		switch {

@@ -95,3 +95,6 @@ func (w *recorder) sendFile(file *os.File, n int64) (int64, error) {
 	}
 	return sent, err
 }
+
+// flush sends what net/http holds back. That it cannot is seen by the next write.
+func (r *recorder) flush() { _ = http.NewResponseController(r.ResponseWriter).Flush() }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"time"
 
@@ -52,7 +51,7 @@ func (s *sectionSender) run() error {
 			case left > 0:
 				section.Size = min(section.Size, left)
 			case left == 0 && s.end.sent > 0:
-				_ = http.NewResponseController(s.dst.ResponseWriter).Flush() // the client waits for the last of its chunk
+				s.dst.flush() // the client waits for the last of its chunk
 				if s.end.wait() {
 					return fmt.Errorf("%w: it has hung up", errClient)
 				}
@@ -68,6 +67,9 @@ func (s *sectionSender) run() error {
 		}
 		if err != nil {
 			return err
+		}
+		if sent < trickle && s.left != 0 {
+			s.dst.flush()
 		}
 	}
 }
@@ -98,7 +100,7 @@ func (s *sectionSender) nextOrHeader(early bool) (pullchain.Section, error) {
 		return r.section, r.err
 	case <-patience.C:
 		s.sendHeader()
-		_ = http.NewResponseController(s.dst.ResponseWriter).Flush()
+		s.dst.flush()
 	}
 	r := <-ready
 	return r.section, r.err
