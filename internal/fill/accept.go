@@ -118,6 +118,7 @@ func (w *worker) accept(req pullchain.Request, resp pullchain.Response) error {
 		return errNotNeeded
 	}
 	f.admitLocked(resp)
+	w.took = LoginOf(resp)
 	partial := resp.Status == http.StatusPartialContent
 	if blank {
 		w.take(from, f.copy.limit())
@@ -182,9 +183,9 @@ func (f *fill) learn(resp pullchain.Response) (blank bool, err error) {
 		size = f.req.Size
 	}
 	f.mu.Lock()
-	blank = f.copy.have.total == 0 || size != f.copy.size
+	blank = f.copy.have.total == 0 || size != f.copy.size || !f.copy.continues(LoginOf(resp))
 	f.mu.Unlock()
-	if blank { // what an earlier attempt left, if anything, is of something else
+	if blank { // what an earlier attempt left, if anything, is of something else, or not for this upstream's clients
 		if err := f.forget(); err != nil {
 			return false, err
 		}
@@ -200,7 +201,7 @@ func (f *fill) learn(resp pullchain.Response) (blank bool, err error) {
 	defer f.mu.Unlock()
 	c := f.copy
 	c.size, c.confirmed, c.sizedBy = size, true, pullchain.ServedBy(resp.Attempts)
-	f.access.restart(c.resumed)
+	f.access.restart(c.tookLogin())
 	f.access.add(resp.Private)
 	return blank, nil
 }

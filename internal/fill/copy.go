@@ -2,6 +2,8 @@ package fill
 
 import (
 	"math"
+	"slices"
+	"strings"
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/blobstore"
@@ -23,7 +25,7 @@ type blobCopy struct {
 	oneStream bool               // one stream brings it all, so that one lane answers for it
 	noRange   bool               // a lane has answered with the whole where a range was wanted
 	unproved  bool               // an upstream that has sent a part is not trusted: no byte is shown before all are right
-	resumed   bool               // a part of it is what an earlier attempt left: it may have taken a login
+	left      []string           // the logins that took what an earlier attempt left of it; "" for one that is not known
 }
 
 // described reports whether it is known what the copy takes: its size, and a login or
@@ -87,8 +89,9 @@ func (c *blobCopy) resume() bool {
 	if size < 0 {
 		return false
 	}
-	c.size, c.resumed = size, true
+	c.size = size
 	for _, e := range extents {
+		c.left = append(c.left, loginOfSource(e.Source))
 		from := c.have.reach(max(e.From, 0))
 		c.have.add(from, min(e.To, c.size), "")
 	}
@@ -98,6 +101,32 @@ func (c *blobCopy) resume() bool {
 		c.have.trim(c.size - min(holdBack, c.size))
 	}
 	return true
+}
+
+// continues reports whether an upstream that answers by a login may go on with what an
+// earlier attempt left. Clients read that before a digest can tell anything, and an
+// upstream that only says that it has the blob is not to show them what took the login
+// of another (docs/faults.md F52).
+func (c *blobCopy) continues(login string) bool {
+	return !slices.ContainsFunc(c.left, func(took string) bool { return took != Anonymous && (took == "" || took != login) })
+}
+
+// tookLogin reports whether what an earlier attempt left took a login.
+func (c *blobCopy) tookLogin() bool {
+	return slices.ContainsFunc(c.left, func(took string) bool { return took != Anonymous })
+}
+
+// sourceOf is what the journal keeps of where bytes came from: the upstream, and the
+// login that they took.
+func sourceOf(upstream, login string) string { return upstream + " " + login }
+
+// loginOfSource returns the login of a journal's source; "" if that is not known.
+func loginOfSource(source string) string {
+	i := strings.LastIndexByte(source, ' ')
+	if i < 0 {
+		return ""
+	}
+	return source[i+1:]
 }
 
 // resize takes the size that another upstream names, where none but an upstream has told
@@ -117,7 +146,7 @@ func (c *blobCopy) resize(size int64, by string) bool {
 // there is something in its file to be thrown away.
 func (c *blobCopy) forget() (had bool) {
 	had = c.have.total > 0
-	c.have, c.size, c.resumed = ranges{}, -1, false
+	c.have, c.size, c.left = ranges{}, -1, nil
 	return had
 }
 
@@ -140,9 +169,9 @@ type access struct {
 	login   string // the last one that it took
 }
 
-// restart is for another copy: of an earlier one nothing is left, but for what a
-// resumed part took, which is not known.
-func (a *access) restart(resumed bool) { a.private = resumed && !a.public }
+// restart is for another copy: of an earlier one nothing is left, but for a part that
+// may have taken a login.
+func (a *access) restart(tookLogin bool) { a.private = tookLogin && !a.public }
 
 // add notes whether what comes took a login. One part that did makes the copy
 // private: an anonymous answer that brought nothing, or junk, proves nothing.

@@ -1,6 +1,7 @@
 package fill
 
 import (
+	"cmp"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -125,6 +126,7 @@ func (g *gather) take(n int) error {
 	}
 	g.source = from.Upstream
 	g.origin.Private, g.origin.Unproved = g.origin.Private || from.Private, g.origin.Unproved || from.Unproved
+	g.origin.Login = cmp.Or(from.Login, g.origin.Login)
 	fresh := len(g.pending) == 0
 	var awaited bool
 	g.pending, awaited = g.w.reserve(g.pending, int64(n))

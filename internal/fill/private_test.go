@@ -2,6 +2,7 @@ package fill
 
 import (
 	"context"
+	"io"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -78,16 +79,63 @@ func TestJoinAfterWrongAnonymousCopyIsTold(t *testing.T) {
 	})
 }
 
-// TestResumedPartOfALoginIsNotPublished is about a partial blob that was fetched with a login; after a restart an
-// anonymous answer to the rest must not publish it.
-func TestResumedPartOfALoginIsNotPublished(t *testing.T) {
+// What is left of a blob that a login was fetching goes on with that login, after a restart
+// too, and what is left of one that took none goes on as it will, and is public. Of what a
+// login has left, no byte is shown on the word of an upstream that has not got that login: it
+// begins anew.
+func TestF52PartOfALogin(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		first, then reply
+		continues   bool
+		public      bool
+	}{
+		"the same login":             {reply{lane: "origin", private: true, login: "ann"}, reply{lane: "origin", private: true, login: "ann"}, true, false},
+		"another login":              {reply{lane: "origin", private: true, login: "ann"}, reply{lane: "origin", private: true, login: "bob"}, false, false},
+		"without the login":          {reply{lane: "origin", private: true, login: "ann"}, reply{lane: "mirror"}, false, true},
+		"a login that was not known": {reply{lane: "origin", private: true}, reply{lane: "origin", private: true}, false, false},
+		"none before, a login now":   {reply{lane: "mirror"}, reply{lane: "origin", private: true, login: "ann"}, true, false},
+		"none":                       {reply{lane: "mirror"}, reply{lane: "other"}, true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			fillBubble(t, noise(90*mib, 1), func(t *testing.T, r *fillRig) {
+				how := tt.first
+				r.chain.pipe = 4 * mib
+				r.chain.answer = func(int, pullchain.Request) reply { return how }
+				ctx, cancel := context.WithCancel(t.Context())
+				resp, err := r.fetch(ctx, whole)
+				if err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(3 * time.Second)
+				cancel()
+				resp.Body.Close()
+				synctest.Wait()
+				r.restart()
+				how = tt.then
+				before := r.chain.sent.Load()
+				r.mustGet(whole)
+				r.settled(true)
+				if rest := r.chain.sent.Load() - before; (rest < 85*mib) != tt.continues {
+					t.Errorf("%d MiB were fetched then, of 90", rest/mib)
+				}
+				if info, _ := r.store.Stat(r.chain.digest); info.Public != tt.public {
+					t.Errorf("Meta %+v", info.Meta)
+				}
+			})
+		})
+	}
+}
+
+// A mirror that answers as if it had the rest, and has not got a byte, brings nothing to light
+// of what a login has left.
+func TestF52LiarBringsNoPartToLight(t *testing.T) {
 	t.Parallel()
 	fillBubble(t, noise(90*mib, 1), func(t *testing.T, r *fillRig) {
-		login := true
+		how := reply{lane: "origin", private: true, login: "ann"}
 		r.chain.pipe = 4 * mib
-		r.chain.answer = func(n int, req pullchain.Request) reply {
-			return reply{lane: "origin", private: login}
-		}
+		r.chain.answer = func(int, pullchain.Request) reply { return how }
 		ctx, cancel := context.WithCancel(t.Context())
 		resp, err := r.fetch(ctx, whole)
 		if err != nil {
@@ -97,14 +145,16 @@ func TestResumedPartOfALoginIsNotPublished(t *testing.T) {
 		cancel()
 		resp.Body.Close()
 		synctest.Wait()
-		r.restart()
-		login = false
-		r.mustGet(whole)
-		r.settled(true)
-		if info, _ := r.store.Stat(r.chain.digest); info.Public {
-			t.Errorf("Meta %+v: what a login fetched became public", info.Meta)
-		} else if info.Logins["docker.io/library/app"] != Anonymous {
-			t.Errorf("Meta %+v: the repository has been let in without a login", info.Meta)
+		how = reply{lane: "liar", rate: 16} // bytes a second, so that what else comes is not its own
+		late, leave := context.WithTimeout(t.Context(), 5*time.Second)
+		defer leave()
+		resp, err = r.fills.Fetch(late, r.reg, r.request("intruder/app", whole), func(bool) error { return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if got, err := io.ReadAll(resp.Body); err == nil || len(got) > 100 {
+			t.Errorf("%d bytes, %v", len(got), err)
 		}
 	})
 }

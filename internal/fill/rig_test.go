@@ -58,6 +58,7 @@ type reply struct {
 	empty   bool          // it has no bytes, and says so
 	most    int64         // of a range it sends no more than this at once; 0: all
 	private bool
+	login   string // which, if private
 
 	unproved bool // its upstream is not trusted with unproved bytes
 }
@@ -127,7 +128,7 @@ func (c *chainFake) Fetch(ctx context.Context, req pullchain.Request) (pullchain
 func (c *chainFake) respond(ctx context.Context, req pullchain.Request, how reply) (pullchain.Response, error) {
 	size := int64(len(c.content))
 	resp := pullchain.Response{
-		Status: 200, Digest: req.Digest, Size: size, Private: how.private, Unproved: how.unproved,
+		Status: 200, Digest: req.Digest, Size: size, Private: how.private, Login: how.login, Unproved: how.unproved,
 		Attempts: []pullchain.Attempt{{Upstream: how.lane, Start: time.Now()}},
 	}
 	b := &bodyFake{c: c, ctx: ctx, how: how, end: size}
@@ -171,7 +172,7 @@ type bodyFake struct {
 }
 
 func (b *bodyFake) Source() pullchain.Source {
-	return pullchain.Source{Upstream: b.how.lane, Unproved: b.how.unproved}
+	return pullchain.Source{Upstream: b.how.lane, Private: b.how.private, Login: b.how.login, Unproved: b.how.unproved}
 }
 
 func (b *bodyFake) Sections() pullchain.Sections { return nil }
@@ -391,5 +392,5 @@ const (
 )
 
 func extent(from, to int64) blobstore.Extent {
-	return blobstore.Extent{From: from, To: to, Source: "old"}
+	return blobstore.Extent{From: from, To: to, Source: "old -"}
 }

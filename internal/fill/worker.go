@@ -24,6 +24,7 @@ type worker struct {
 	company company
 
 	lane   string   // the upstream that answered last; empty before the first answer
+	took   string   // the login that the answer at hand took; see [LoginOf]
 	helper bool     // only there to make the fill faster
 	others []string // upstreams to ask last, besides those of wrong copies
 }
@@ -50,6 +51,7 @@ func (c *claim) take(from, to int64) { *c = claim{done: from, pos: from, end: to
 type written struct {
 	mark, wrote int64
 	source      string
+	login       string // that they took; "" if that is not known
 }
 
 // run fetches claim after claim until nothing is left to do.
@@ -275,7 +277,7 @@ func (w *worker) brought(pieces []run, source string, origin pullchain.Source) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, piece := range pieces {
-		w.journalLocked(piece.from, piece.to, source)
+		w.journalLocked(piece.from, piece.to, source, w.loginOf(origin))
 		f.copy.have.add(piece.from, piece.to, source)
 	}
 	w.done = w.pos
@@ -289,18 +291,29 @@ const recordEvery = 1 << 20
 
 // journalLocked notes that [from, to) is written. What is noted is recorded by
 // the goroutine of the fill.
-func (w *worker) journalLocked(from, to int64, source string) {
-	if w.wrote-w.mark >= recordEvery || source != w.source || from != w.wrote {
+func (w *worker) journalLocked(from, to int64, source, login string) {
+	if w.wrote-w.mark >= recordEvery || source != w.source || login != w.login || from != w.wrote {
 		w.flushLocked()
 		w.mark = from
 	}
-	w.wrote, w.source = to, source
+	w.wrote, w.source, w.login = to, source, login
+}
+
+// loginOf returns the login that bytes of origin took, which the answer at hand began.
+func (w *worker) loginOf(origin pullchain.Source) string {
+	switch {
+	case origin.Login != "":
+		return origin.Login
+	case origin.Private && w.took == Anonymous: // the body has gone on from a lane whose login is not known
+		return ""
+	}
+	return w.took
 }
 
 func (w *worker) flushLocked() {
 	if w.mark < w.wrote {
 		c := w.f.copy
-		c.journal = append(c.journal, blobstore.Extent{From: w.mark, To: w.wrote, Source: w.source})
+		c.journal = append(c.journal, blobstore.Extent{From: w.mark, To: w.wrote, Source: sourceOf(w.source, w.login)})
 		w.mark = w.wrote
 	}
 }
