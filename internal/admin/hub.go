@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pullchain/pullchain/internal/guard"
+	"github.com/pullchain/pullchain/internal/snooze"
 )
 
 const (
@@ -124,7 +125,7 @@ func (b *hub) await(ctx context.Context, seq uint64, happened chan<- struct{}) {
 		case happened <- struct{}{}:
 		default: // the last one is not yet looked at
 		}
-		return pause(ctx, wakeGap)
+		return snooze.For(ctx, wakeGap)
 	})
 }
 
@@ -141,7 +142,7 @@ func (b *hub) awaitPulls(ctx context.Context) {
 		b.pulls = n
 		b.mu.Unlock()
 		b.signal()
-		return pause(ctx, lookGap)
+		return snooze.For(ctx, lookGap)
 	})
 }
 
@@ -149,7 +150,7 @@ func (b *hub) awaitPulls(ctx context.Context) {
 func (b *hub) look(ctx context.Context, happened <-chan struct{}) {
 	b.from.Guard.Loop(ctx, guard.Stream, func() bool {
 		b.judge()
-		if !pause(ctx, lookGap) {
+		if !snooze.For(ctx, lookGap) {
 			return false
 		}
 		select {
@@ -197,14 +198,4 @@ func (b *hub) news() news {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return news{b.wake, b.verdict, b.changes, b.pulls}
-}
-
-// pause waits, and reports whether it was not interrupted.
-func pause(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-time.After(d):
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -22,7 +22,7 @@ var rows = [][]string{
 	{"internal/fill"},
 	{"internal/regauth"},
 	{"internal/egress", "internal/blobstore", "internal/logsink", "internal/holdback", "internal/messages", "internal/openfiles", "internal/terminal", "internal/history", "internal/traffic", "internal/warm"},
-	{"internal/wire", "internal/safefile", "internal/guard"},
+	{"internal/wire", "internal/safefile", "internal/guard", "internal/snooze"},
 	{"."}, // package pullchain
 }
 
@@ -39,7 +39,7 @@ var beside = map[string][]string{
 var testsOnly = []string{"internal/archtest", "internal/e2e", "examples"}
 
 // onlyStd are rooms that know nothing of ours although a lower row has something.
-var onlyStd = []string{"healthcheck", "internal/logsink", "internal/holdback", "internal/messages", "internal/openfiles", "internal/terminal", "internal/safefile", "internal/guard"}
+var onlyStd = []string{"healthcheck", "internal/logsink", "internal/holdback", "internal/messages", "internal/openfiles", "internal/terminal", "internal/safefile", "internal/guard", "internal/snooze"}
 
 func TestImportsGoDown(t *testing.T) {
 	t.Parallel()

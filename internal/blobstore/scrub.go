@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/pullchain/pullchain/internal/snooze"
 )
 
 // The pace of a scrub: slow, and only while the rest of the program is idle. A
@@ -45,7 +47,7 @@ func (s *Store) Scrub(ctx context.Context, cfg ScrubConfig) {
 		cfg.Report = func(Finding) {}
 	}
 	b := &scrubber{store: s, cfg: cfg, quiet: time.Now()}
-	for pause := scrubPause; sleep(ctx, pause); {
+	for pause := scrubPause; snooze.For(ctx, pause); {
 		pause = max(scrubPause, scrubRest*b.one(ctx))
 	}
 }
@@ -70,7 +72,7 @@ func (b *scrubber) one(ctx context.Context) (took time.Duration) {
 	err := b.store.verify(untilDone{ctx: ctx, slow: func(n int64) {
 		read := time.Duration(n) * time.Second / scrubRate
 		took += read
-		sleep(ctx, read)
+		snooze.For(ctx, read)
 		busy := time.AfterFunc(scrubHold, letGo)
 		b.wait(ctx)
 		busy.Stop()
@@ -94,21 +96,9 @@ func (b *scrubber) wait(ctx context.Context) {
 		if working || requests != b.requests {
 			b.requests, b.quiet = requests, now
 		}
-		if now.Sub(b.quiet) >= scrubQuiet || !sleep(ctx, time.Second) {
+		if now.Sub(b.quiet) >= scrubQuiet || !snooze.For(ctx, time.Second) {
 			return
 		}
-	}
-}
-
-// sleep reports whether d has passed before ctx was done.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 )
 
 // demoCmd is `demo`: the daemon between a simulated registry and its mirrors, on
@@ -56,14 +55,4 @@ func (a *app) introduce(w *world) {
 		fmt.Fprintf(a.Stdout, "  %d %-14s %s\n", i+1, u.name, a.messages.Text("demo.about."+u.name))
 	}
 	a.say("demo.look", "dashboard", w.dashboard(), "admin", w.daemon.AdminAddr())
-}
-
-// pause waits for d, or until ctx is done.
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
 }

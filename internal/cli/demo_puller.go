@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/snooze"
 )
 
 // A puller pulls images from a registry as a container engine does: the
@@ -99,7 +100,7 @@ func (p *puller) get(ctx context.Context, path string, want digest.Digest) ([]by
 		if len(broken) == pullTries || ctx.Err() != nil {
 			return nil, answer{}, errors.Join(broken...)
 		}
-		pause(ctx, p.wait)
+		snooze.For(ctx, p.wait)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/internal/simnet"
+	"github.com/pullchain/pullchain/internal/snooze"
 )
 
 // A story is one round of the demo under way.
@@ -59,7 +60,7 @@ func (s *story) stay(ctx context.Context) {
 			s.tell.failure(img.Repo+":"+img.Tags[0], err)
 		}
 		s.tell.changes()
-		pause(ctx, s.scaled(2*time.Second))
+		snooze.For(ctx, s.scaled(2*time.Second))
 	}
 }
 
@@ -78,7 +79,7 @@ func (s *story) pull(ctx context.Context, which int) {
 		s.tell.pull(got)
 	}
 	s.tell.changes()
-	pause(ctx, s.scaled(time.Second))
+	snooze.For(ctx, s.scaled(time.Second))
 }
 
 // ourAddress is whose quota the registry counts.
@@ -184,6 +185,6 @@ func (s *story) waitFor(ctx context.Context, ready func(map[string]balancer.Lane
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for ctx.Err() == nil && !ready(s.tell.lanes()) {
-		pause(ctx, 50*time.Millisecond)
+		snooze.For(ctx, 50*time.Millisecond)
 	}
 }

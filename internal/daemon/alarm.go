@@ -7,6 +7,7 @@ import (
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/balancer"
+	"github.com/pullchain/pullchain/internal/snooze"
 )
 
 // alarming are the codes of failures that may be everyone's: a network that is gone, a
@@ -34,7 +35,7 @@ func (d *Daemon) watchForAlarms(ctx context.Context) {
 	var last time.Time
 	gap := alarmEvery
 	for events.Wait(ctx, seq) == nil {
-		if !pause(ctx, time.Until(last.Add(gap))) {
+		if !snooze.For(ctx, time.Until(last.Add(gap))) {
 			return
 		}
 		var news []balancer.Event
@@ -70,7 +71,7 @@ const silentFor = time.Second
 func (d *Daemon) watchForSilence(ctx context.Context) {
 	var last time.Time
 	gap := alarmEvery
-	for pause(ctx, silentFor/2) {
+	for snooze.For(ctx, silentFor/2) {
 		now := time.Now()
 		if now.Sub(last) < gap {
 			continue
@@ -94,21 +95,6 @@ func (d *Daemon) watchForSilence(ctx context.Context) {
 				r.checker.Hurry()
 			}
 		}
-	}
-}
-
-// pause waits for d, which may be none. It reports false if ctx ended first.
-func pause(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return ctx.Err() == nil
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
 	}
 }
 

@@ -2,28 +2,12 @@ package fill
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"net/http"
 	"time"
 
 	"github.com/pullchain/pullchain"
 )
-
-// sleep waits for d, or less if ctx ends, and then returns false.
-func sleep(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return ctx.Err() == nil
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
 
 // maxFails is how many fetches in a row may bring nothing to speak of before the
 // fill fails. The balancer has tried every lane in each.

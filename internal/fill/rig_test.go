@@ -18,6 +18,7 @@ import (
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/blobstore"
+	"github.com/pullchain/pullchain/internal/snooze"
 	"github.com/pullchain/pullchain/internal/wire"
 )
 
@@ -116,7 +117,7 @@ func (c *chainFake) Fetch(ctx context.Context, req pullchain.Request) (pullchain
 	c.asked = append(c.asked, req)
 	c.mu.Unlock()
 	how := c.choose(n, req)
-	if !sleep(ctx, how.wait) {
+	if !snooze.For(ctx, how.wait) {
 		return pullchain.Response{}, &pullchain.Error{Reason: pullchain.Canceled, Err: ctx.Err()}
 	}
 	if how.err != nil {
@@ -203,7 +204,7 @@ func (b *bodyFake) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, b.fault()
 	}
-	if wait := b.c.queue(&p); !sleep(b.ctx, wait) {
+	if wait := b.c.queue(&p); !snooze.For(b.ctx, wait) {
 		return 0, &pullchain.Error{Reason: pullchain.Canceled, Err: b.ctx.Err()}
 	}
 	if b.how.rate > 0 {
@@ -212,7 +213,7 @@ func (b *bodyFake) Read(p []byte) (int, error) {
 			chunk = max(b.how.rate/16, 1)
 		}
 		p = p[:min(len(p), chunk)]
-		if !sleep(b.ctx, time.Second*time.Duration(len(p))/time.Duration(b.how.rate)) {
+		if !snooze.For(b.ctx, time.Second*time.Duration(len(p))/time.Duration(b.how.rate)) {
 			return 0, &pullchain.Error{Reason: pullchain.Canceled, Err: b.ctx.Err()}
 		}
 	}
@@ -248,7 +249,7 @@ func (c *chainFake) queue(p *[]byte) time.Duration {
 
 func (b *bodyFake) fault() error {
 	if b.pos == b.how.stall && b.how.stall > 0 {
-		sleep(b.ctx, 10*time.Second)
+		snooze.For(b.ctx, 10*time.Second)
 		return &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeStall, Upstream: b.how.lane}
 	}
 	return &pullchain.Error{Reason: pullchain.Unavailable, Code: pullchain.CodeTruncated, Upstream: b.how.lane}

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/snooze"
 )
 
 // A burstBody trickles, and when a helper has been asked for while a Read was
@@ -29,7 +30,7 @@ func (b *burstBody) Read(p []byte) (int, error) {
 		return b.bodyFake.Read(p)
 	}
 	before := b.asked.Load()
-	if !sleep(b.ctx, 160*time.Millisecond) {
+	if !snooze.For(b.ctx, 160*time.Millisecond) {
 		return 0, b.ctx.Err()
 	}
 	if !before && b.asked.Load() {

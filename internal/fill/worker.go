@@ -10,6 +10,7 @@ import (
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/blobstore"
+	"github.com/pullchain/pullchain/internal/snooze"
 )
 
 // A worker brings missing bytes of a fill, one request after another. What is not
@@ -70,7 +71,7 @@ func (w *worker) run() {
 		}
 		if err != nil {
 			pause, again := w.failed(err)
-			if !again || !sleep(w.ctx, pause) {
+			if !again || !snooze.For(w.ctx, pause) {
 				return
 			}
 		}

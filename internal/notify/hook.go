@@ -12,6 +12,7 @@ import (
 
 	"github.com/pullchain/pullchain/internal/admin"
 	"github.com/pullchain/pullchain/internal/guard"
+	"github.com/pullchain/pullchain/internal/snooze"
 )
 
 const (
@@ -127,7 +128,7 @@ func (h *hook) deliver(ctx context.Context) {
 			h.drop(changes)
 			return
 		}
-		if !sleep(ctx, pause) {
+		if !snooze.For(ctx, pause) {
 			return
 		}
 	}
@@ -162,16 +163,4 @@ func (h *hook) snapshot() admin.Notifier {
 		out.LastSent = &at
 	}
 	return out
-}
-
-// sleep waits for d and returns true, or false once ctx is done.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }

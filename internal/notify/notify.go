@@ -18,6 +18,7 @@ import (
 
 	"github.com/pullchain/pullchain/internal/admin"
 	"github.com/pullchain/pullchain/internal/guard"
+	"github.com/pullchain/pullchain/internal/snooze"
 )
 
 const (
@@ -178,7 +179,7 @@ func (n *Notifier) watch(ctx context.Context) {
 		return
 	}
 	next := n.observe(n.opts.Look())
-	if !sleep(ctx, shortestLook) {
+	if !snooze.For(ctx, shortestLook) {
 		return
 	}
 	wait := longestLook - shortestLook

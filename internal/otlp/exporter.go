@@ -24,6 +24,7 @@ import (
 
 	"github.com/pullchain/pullchain/internal/admin"
 	"github.com/pullchain/pullchain/internal/guard"
+	"github.com/pullchain/pullchain/internal/snooze"
 	"github.com/pullchain/pullchain/internal/traffic"
 )
 
@@ -188,7 +189,7 @@ func (e *Exporter) send(ctx context.Context, client *Client) {
 		case <-e.wake:
 		}
 		for {
-			if e.waiting() < maxBatch && !sleep(ctx, gather) {
+			if e.waiting() < maxBatch && !snooze.For(ctx, gather) {
 				return
 			}
 			batch := e.next()
@@ -233,7 +234,7 @@ func (e *Exporter) deliver(ctx context.Context, client *Client, batch []traffic.
 			e.lose(len(batch), err.Error())
 			return
 		}
-		if !sleep(ctx, pause) {
+		if !snooze.For(ctx, pause) {
 			e.back(batch)
 			return
 		}
@@ -356,16 +357,4 @@ func (e *Exporter) Snapshot() *admin.Traces {
 	out := e.counts
 	out.Endpoint, out.Queued = e.client.cfg.Endpoint, len(e.queue)
 	return &out
-}
-
-// sleep waits for d and returns true, or false once ctx is done.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }

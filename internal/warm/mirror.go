@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/snooze"
 	"github.com/pullchain/pullchain/internal/wire"
 )
 
@@ -166,7 +167,7 @@ func (m *Mirror) again(ctx context.Context, try func() (int64, error)) error {
 		if ctx.Err() != nil || final || tries == mirrorTries || wait > maxWait {
 			return cmp.Or(ctx.Err(), err)
 		}
-		pause(ctx, wait)
+		snooze.For(ctx, wait)
 	}
 }
 
@@ -249,16 +250,6 @@ func (m *Mirror) kept(ctx context.Context, img Image, d digest.Digest) error {
 		if ctx.Err() != nil || misses == 2 || time.Now().After(deadline) {
 			return cmp.Or(ctx.Err(), ErrNotKept)
 		}
-		pause(ctx, wait)
-	}
-}
-
-// pause waits for d, or until ctx is done.
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
+		snooze.For(ctx, wait)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/pullchain/pullchain/internal/snooze"
 )
 
 // work is what a Scheduler did: the images that were pulled, and when.
@@ -40,7 +42,7 @@ func (w *work) options(t *testing.T) Options {
 			}
 			took := w.took
 			w.mu.Unlock()
-			pause(ctx, took)
+			snooze.For(ctx, took)
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.busy--
