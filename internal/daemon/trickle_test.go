@@ -9,11 +9,6 @@ import (
 	"github.com/pullchain/pullchain/internal/simnet"
 )
 
-// bytesOf is what server has sent of blobs.
-func (k *kept) bytesOf(server string) int64 {
-	return k.net.Ledger().Bytes(simnet.Filter{Server: server, Class: simnet.Blobs})
-}
-
 // newAidedKept is a pair with a cache, of which b may be asked beside a.
 func newAidedKept(t *testing.T) *kept {
 	t.Helper()

@@ -124,6 +124,9 @@ func (w *worker) reserveBeside(pending []run, off int64) []run {
 		w.reach = min(w.reach, w.pos)
 	}
 	w.done = from
+	if w.serial = slow.serial; w.serial { // the claim has holes that are there, or another's
+		return w.missingLocked(pending, from)
+	}
 	return join(pending, from, w.pos)
 }
 

@@ -67,6 +67,7 @@ type scenario struct {
 	disk    bool
 	restart time.Duration // 0: never
 	rotten  bool
+	trickle bool // answers may trickle, and get company
 
 	mu    sync.Mutex // guards rng and fills
 	ended bool
@@ -81,8 +82,8 @@ func runSchedule(t *testing.T, seed uint64) {
 		p.prepare()
 		p.run()
 		if t.Failed() {
-			t.Logf("seed %d: %d bytes, clean %t, liars %v, proving %v, whole %v, disk %t, restart %v, rotten %t, %d requests, %d bytes sent",
-				seed, len(content), p.clean, p.liars, p.proving, p.whole, p.disk, p.restart, p.rotten, len(r.chain.requests()), r.chain.sent.Load())
+			t.Logf("seed %d: %d bytes, clean %t, liars %v, proving %v, whole %v, disk %t, restart %v, rotten %t, trickle %t, %d requests, %d bytes sent",
+				seed, len(content), p.clean, p.liars, p.proving, p.whole, p.disk, p.restart, p.rotten, p.trickle, len(r.chain.requests()), r.chain.sent.Load())
 		}
 	})
 }
@@ -125,6 +126,10 @@ func (p *scenario) prepare() {
 		p.disk = true
 		p.tighten(p.rng.Int64N(int64(len(p.chain.content)) + 1))
 	}
+	if p.trickle = p.rng.IntN(3) == 0; p.trickle {
+		p.reg.TooSlow = func(_ string, _ pullchain.Request, rate float64) bool { return rate < 64*kib }
+		p.reg.Outrun = func(string, bool) {}
+	}
 	if p.rng.IntN(4) == 0 {
 		p.restart = time.Duration(p.rng.IntN(4000)) * time.Millisecond
 	}
@@ -157,6 +162,9 @@ func (p *scenario) answer(_ int, req pullchain.Request) reply {
 		} else if p.rng.IntN(2) == 0 { // short ones, which are gathered
 			how.rate, how.chunk = 64*kib+p.rng.IntN(2*mib), 1+p.rng.IntN(8*kib)
 		}
+	}
+	if p.trickle && p.rng.IntN(3) == 0 {
+		how.rate, how.chunk = 100+int(size/1000)+p.rng.IntN(8*kib), 1+p.rng.IntN(4*kib) // not for longer than the watch
 	}
 	how.unproved, how.ignores = slices.Contains(p.proving, lane), slices.Contains(p.whole, lane)
 	if req.Options.Speculative && (how.ignores || p.rng.IntN(3) == 0) { // no lane is asked to help that knows no ranges
@@ -307,6 +315,9 @@ func (p *scenario) checkMap(f *fill) {
 	}
 	for i, a := range f.plan.workers {
 		for _, b := range f.plan.workers[i+1:] {
+			if a.company.of != nil || b.company.of != nil { // what another brings too
+				continue
+			}
 			if !a.serial && !b.serial && max(a.done, b.done) < min(a.end, b.end) {
 				p.t.Errorf("seed %d: two workers for [%d, %d) and [%d, %d)", p.seed, a.done, a.end, b.done, b.end)
 			}
