@@ -35,6 +35,7 @@ func full() *config.Config {
 			Drain:             front.DrainServe,
 			DrainTimeout:      20 * time.Second,
 			MaxInFlight:       500,
+			ReserveInFlight:   200,
 			MaxConnsPerClient: 100,
 		},
 		Admin: admin.Config{

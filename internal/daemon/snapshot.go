@@ -87,6 +87,9 @@ func (d *Daemon) diagnose(s *admin.Snapshot) []diagnose.Warning {
 	if s.Config.LastReloadAt != nil {
 		in.ReloadFailed = *s.Config.LastReloadAt
 	}
+	if d.handler != nil { // after Listen
+		in.Refused = d.handler.Traffic().Refusals.Last(s.Now)
+	}
 	for _, o := range s.Overrides {
 		in.Overrides = append(in.Overrides, diagnose.Override{Kind: string(o.Kind), Registry: o.Registry, Upstream: o.Upstream, Actor: o.Actor, At: o.At, ExpiresAt: o.ExpiresAt})
 	}

@@ -46,6 +46,20 @@ func noDescriptors(f *findings) []Warning {
 	return []Warning{w}
 }
 
+// requestsRefused tells that clients are sent away, since as many are served as may be.
+func requestsRefused(f *findings) []Warning {
+	r := f.Refused
+	if r == nil {
+		return nil
+	}
+	return []Warning{{
+		ID: RequestsRefused, Code: RequestsRefused, Severity: Degraded, Since: r.At, Affects: []string{},
+		Values: map[string]string{
+			"requests": strconv.Itoa(r.Lately), "client": r.Client.String(), "held": strconv.Itoa(r.Held), "taken": strconv.Itoa(r.Taken), "max": strconv.Itoa(r.Max),
+		},
+	}}
+}
+
 // stateTrouble tells that a restart will forget what operators did. No pull suffers from it.
 func stateTrouble(f *findings) []Warning {
 	s := f.State

@@ -53,6 +53,7 @@ const (
 	NoDescriptorsHere = "no_descriptors_machine" // nor by any other of this machine
 	Unproved          = "unproved"               // nothing has worked since the start
 	ConnectionsBusy   = "connections_busy"       // requests wait, since all connections to an upstream are busy
+	RequestsRefused   = "requests_refused"       // as many requests of clients are served as may be
 	PullsFailing      = "pulls_failing"          // the last that clients asked of a registry all failed, though it has a path
 )
 
@@ -113,8 +114,9 @@ type Input struct {
 	Cache        *cache.Snapshot
 	State        State
 	OpenFiles    openfiles.State
-	ReloadError  string    // why the last reload failed; empty if it did not
-	ReloadFailed time.Time // when
+	Refused      *traffic.Refusal // nil: no request was refused lately
+	ReloadError  string           // why the last reload failed; empty if it did not
+	ReloadFailed time.Time        // when
 	ConfigFile   string
 	Overrides    []Override
 }
@@ -129,7 +131,7 @@ var rules = []rule{
 	noDescriptors,
 	egressDown, clockCerts, clockWrong, fakeIP, captivePortal, dnsDown, noNetwork, silence, cdnDown, unproved, pullsFailing,
 	limited, quotaLow, connectionsBusy, wrongBytes, privateRefused, certExpiring,
-	cacheTrouble, stateTrouble, reloadFailed, overridden,
+	requestsRefused, cacheTrouble, stateTrouble, reloadFailed, overridden,
 }
 
 // Diagnose returns what is wrong, the most severe first. Since is as early as the

@@ -1,6 +1,7 @@
 package diagnose_test
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/pullchain/pullchain/internal/diagnose"
 	"github.com/pullchain/pullchain/internal/messages"
 	"github.com/pullchain/pullchain/internal/openfiles"
+	"github.com/pullchain/pullchain/internal/traffic"
 )
 
 // now is when everything in these tests happens.
@@ -217,6 +219,13 @@ func TestConnectionsBusy(t *testing.T) {
 	busy := with(well("hub"), func(l *balancer.LaneSnapshot) { l.InFlight, l.Queued, l.Connections = 76, 12, 64 })
 	want(t, diagnose.Input{Registries: []diagnose.Registry{registry("docker.io", busy, well("worker"))}},
 		"warning connections_busy:docker.io/hub 64 of 64 connections to hub for docker.io are busy, 12 requests wait: docker.io/hub")
+}
+
+func TestRequestsRefused(t *testing.T) {
+	t.Parallel()
+	refused := &traffic.Refusal{Why: traffic.ClientHasMany, Client: netip.MustParseAddr("192.0.2.7"), Held: 512, Taken: 600, Max: 1024, At: *ago(time.Second), Lately: 12}
+	want(t, diagnose.Input{Registries: []diagnose.Registry{registry("docker.io", well("hub"))}, Refused: refused},
+		"warning requests_refused 12 requests were refused: 600 of the 1024 that are served at once were under way, 512 of them of 192.0.2.7: ")
 }
 
 func TestUpstreamsOwnTroubles(t *testing.T) {

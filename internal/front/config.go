@@ -15,6 +15,9 @@ const (
 	DefaultDrainTimeout      = 25 * time.Second // F36: under the 30 s that Kubernetes grants
 	DefaultMaxInFlight       = 1024
 	DefaultMaxConnsPerClient = 256
+
+	// reservePart is what part of MaxInFlight is kept where ReserveInFlight is not set.
+	reservePart = 2
 )
 
 // Drain is what a drain does with new requests.
@@ -50,8 +53,9 @@ type Config struct {
 	// everything on any other.
 	AllowedHosts []string `toml:"allowed_hosts"`
 
-	// TrustedProxies are the addresses whose X-Forwarded-For is believed, and
-	// whose connections are not counted against MaxConnsPerClient.
+	// TrustedProxies are the addresses whose X-Forwarded-For is believed, by which
+	// requests are a client's, and whose connections are not counted against
+	// MaxConnsPerClient.
 	TrustedProxies []netip.Prefix `toml:"trusted_proxies"`
 
 	// DrainTimeout is how long a drain lets answers finish before it cuts
@@ -65,6 +69,11 @@ type Config struct {
 	// MaxInFlight is how many requests are served at once; more get 503. 0 is
 	// DefaultMaxInFlight.
 	MaxInFlight int `toml:"max_in_flight"`
+
+	// ReserveInFlight is how many of them no client gets that holds many already,
+	// so that one client alone cannot take all: an address, or a /64 of IPv6. 0 is
+	// half.
+	ReserveInFlight int `toml:"reserve_in_flight"`
 
 	// MaxConnsPerClient is how many connections one address may hold; more are
 	// closed. 0 is DefaultMaxConnsPerClient.
@@ -111,6 +120,12 @@ func (c Config) Validate() error {
 	if c.MaxInFlight < 0 {
 		add("max_in_flight: %d is negative", c.MaxInFlight)
 	}
+	if c.ReserveInFlight < 0 {
+		add("reserve_in_flight: %d is negative", c.ReserveInFlight)
+	}
+	if limit := c.maxInFlight(); c.MaxInFlight >= 0 && int64(c.ReserveInFlight) >= limit {
+		add("reserve_in_flight: %d is not less than max_in_flight, %d", c.ReserveInFlight, limit)
+	}
 	if c.MaxConnsPerClient < 0 {
 		add("max_conns_per_client: %d is negative", c.MaxConnsPerClient)
 	}
@@ -125,7 +140,7 @@ func (c Config) ListenAddr() string {
 	return c.Listen
 }
 
-// The three below fill in a default where the file says nothing. Validate lets no
+// The four below fill in a default where the file says nothing. Validate lets no
 // negative value through.
 func (c Config) drainTimeout() time.Duration {
 	if c.DrainTimeout == 0 {
@@ -139,6 +154,13 @@ func (c Config) maxInFlight() int64 {
 		return DefaultMaxInFlight
 	}
 	return int64(c.MaxInFlight)
+}
+
+func (c Config) reserveInFlight() int {
+	if c.ReserveInFlight == 0 {
+		return int(c.maxInFlight()) / reservePart
+	}
+	return c.ReserveInFlight
 }
 
 func (c Config) maxConnsPerClient() int {

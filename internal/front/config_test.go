@@ -25,6 +25,7 @@ trusted_proxies = ["10.0.0.0/8", "fd00::/8"]
 drain = "refuse"
 drain_timeout = "1m30s"
 max_in_flight = 64
+reserve_in_flight = 8
 max_conns_per_client = 32
 `, &c)
 	if err != nil || len(meta.Undecoded()) != 0 {
@@ -34,7 +35,7 @@ max_conns_per_client = 32
 		Listen: "0.0.0.0:5151", TLSCert: "/etc/pullchain/cert.pem", TLSKey: "/etc/pullchain/key.pem", HTTP2: true,
 		AllowedHosts:   []string{"mirror.example.com", "*.cluster.local"},
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")},
-		Drain:          DrainRefuse, DrainTimeout: 90 * time.Second, MaxInFlight: 64, MaxConnsPerClient: 32,
+		Drain:          DrainRefuse, DrainTimeout: 90 * time.Second, MaxInFlight: 64, ReserveInFlight: 8, MaxConnsPerClient: 32,
 	}
 	if diff := cmp.Diff(want, c, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 		t.Errorf("config (-want +got):\n%s", diff)
@@ -60,8 +61,9 @@ func TestConfigValidate(t *testing.T) {
 		{"a star inside", Config{AllowedHosts: []string{"a.*.example"}}, []string{"allowed_hosts"}},
 		{"a prefix that is none", Config{TrustedProxies: []netip.Prefix{{}}}, []string{"trusted_proxies"}},
 		{"a way to drain that is none", Config{Drain: "wait"}, []string{"drain"}},
-		{"everything at once", Config{Listen: "x", DrainTimeout: -1, MaxInFlight: -1, MaxConnsPerClient: -1},
-			[]string{"listen", "drain_timeout", "max_in_flight", "max_conns_per_client"}},
+		{"everything at once", Config{Listen: "x", DrainTimeout: -1, MaxInFlight: -1, ReserveInFlight: -1, MaxConnsPerClient: -1},
+			[]string{"listen", "drain_timeout", "max_in_flight", "reserve_in_flight", "max_conns_per_client"}},
+		{"all of it in reserve", Config{MaxInFlight: 8, ReserveInFlight: 8}, []string{"reserve_in_flight"}},
 	}
 	for _, tt := range tests {
 		err := tt.config.Validate()

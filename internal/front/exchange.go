@@ -44,6 +44,7 @@ func (x *exchange) end() {
 	if x.taken != nil {
 		x.taken.close()
 	}
+	x.noteReset()
 	flights.Put(x.flight)
 }
 

@@ -3,6 +3,7 @@ package front
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"sync/atomic"
@@ -16,13 +17,13 @@ import (
 // A Handler is the data plane. Make one with [New]; it is safe for concurrent
 // use.
 type Handler struct {
-	log         *slog.Logger
-	adminURL    string
-	hosts       hostPolicy
-	proxies     trustedProxies
-	maxInFlight int64
-	pace        time.Duration // paceTime but in tests
-	hangUp      time.Duration // hangUpTime but in tests
+	log      *slog.Logger
+	adminURL string
+	hosts    hostPolicy
+	proxies  trustedProxies
+	slots    *slots
+	pace     time.Duration // paceTime but in tests
+	hangUp   time.Duration // hangUpTime but in tests
 
 	inFlight atomic.Int64
 	born     time.Time
@@ -36,16 +37,17 @@ type Handler struct {
 // New returns a Handler that serves no registry until [Handler.SetRoutes]. The
 // config has to be valid.
 func New(c Config, log *slog.Logger) *Handler {
+	journal := traffic.New()
 	return &Handler{
-		log:         log,
-		adminURL:    c.AdminURL,
-		hosts:       newHostPolicy(c),
-		proxies:     trustedProxies(c.TrustedProxies),
-		maxInFlight: c.maxInFlight(),
-		pace:        paceTime,
-		hangUp:      hangUpTime,
-		born:        time.Now(),
-		journal:     traffic.New(),
+		log:      log,
+		adminURL: c.AdminURL,
+		hosts:    newHostPolicy(c),
+		proxies:  trustedProxies(c.TrustedProxies),
+		slots:    newSlots(c, &journal.Refusals, log),
+		pace:     paceTime,
+		hangUp:   hangUpTime,
+		born:     time.Now(),
+		journal:  journal,
 	}
 }
 
@@ -83,31 +85,47 @@ func (h *Handler) busyWithin(d time.Duration) bool {
 
 // ServeHTTP answers one request and logs one line for it.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if isReset(r) {
+		panic(http.ErrAbortHandler)
+	}
 	x := newExchange(h, w, r)
 	// In this order at the end: the line is logged, then a connection that was
 	// taken over is closed. A panic of http.ErrAbortHandler passes through both.
 	defer x.end()
 	defer x.log()
 
-	n := h.inFlight.Add(1)
+	h.inFlight.Add(1)
 	defer func() {
 		h.ended.Store(int64(time.Since(h.born)))
 		h.inFlight.Add(-1)
 	}()
-	if n > h.maxInFlight {
-		x.refuse(problem{
-			status:     http.StatusServiceUnavailable,
-			code:       wire.CodeUnavailable,
-			message:    "pullchain is serving as many requests as it may; try again",
-			retryAfter: time.Second,
-		})
+	client := clientKey(x.flight.Addr)
+	if refused, ok := h.slots.enter(client, x.flight.At); !ok {
+		x.refuse(noSlot(refused))
 		return
 	}
+	defer h.slots.leave(client)
 	if p, ok := h.admit(r); !ok {
 		x.refuse(p)
 		return
 	}
 	x.serve()
+}
+
+// noSlot answers a request beyond what is served at once. It is 503 and not 429, at which
+// containerd asks five times without a pause (docs/protocol.md 4.3).
+func noSlot(r traffic.Refusal) problem {
+	p := problem{
+		status:     http.StatusServiceUnavailable,
+		code:       wire.CodeUnavailable,
+		message:    "pullchain is serving as many requests as it may (max_in_flight); try again",
+		retryAfter: time.Second,
+	}
+	if r.Why == traffic.ClientHasMany {
+		p.retryAfter = defaultRetryAfter // it is served next by its own doing
+		p.message = fmt.Sprintf("%d of the %d requests that pullchain serves at once are this client's, and what is left is kept for others (reserve_in_flight); try again", r.Held, r.Max)
+	}
+	return p
 }
 
 // admit checks what has nothing to do with the registry asked for: which clients

@@ -26,7 +26,7 @@ import (
 
 // writeCert writes a new self-signed pair for 127.0.0.1 into dir and returns the
 // config that serves it.
-func writeCert(t *testing.T, dir, name string) Config {
+func writeCert(t testing.TB, dir, name string) Config {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -179,6 +179,7 @@ func sources(n, lanes int) Sources {
 		return traffic.Histogram{Bounds: []float64{0.1, 1}, Counts: []uint64{n, 1, 2}, Sum: 10.5, Count: n + 3}
 	}
 	c.InFlight = map[string]int{"manifest": 1, "blob": 2}
+	c.Refused = map[traffic.Why]uint64{traffic.AllTaken: 0, traffic.ClientHasMany: 3}
 	c.Clients = []traffic.ClientCount{{Family: "docker", Form: "mirror", N: 7, Last: at}, {Family: "other", N: 1, Last: at}}
 	for i := range n {
 		r := registryOf(fmt.Sprintf("registry%d.example", i), lanes, at)

@@ -13,6 +13,7 @@ var (
 	httpDuration = histogram("http_request_duration_seconds", "Until an answer was over.", "registry", "kind", "cache")
 	httpBytes    = counter("http_response_bytes_total", "Bytes of bodies that went to clients, by where they came from: cache, or upstream.", "registry", "kind", "source")
 	httpInFlight = gauge("http_in_flight_requests", "Requests of clients that are under way.", "kind")
+	httpRefused  = counter("http_refused_total", "Requests that were answered 503 since as many were served as may be: client, as this one had many, or all.", "reason")
 	clientCount  = counter("client_requests_total", "Requests by the family of clients and how they named the registry.", "client", "form")
 	clientSeen   = gauge("client_last_seen_timestamp_seconds", "When such a request came last.", "client", "form")
 	pullsActive  = gauge("pulls_active", "Images that are being pulled.", "registry")
@@ -41,6 +42,9 @@ func (out series) traffic(c *traffic.Counts, s *admin.Snapshot) {
 	}
 	for kind, n := range c.InFlight {
 		out.number(httpInFlight, float64(n), kind)
+	}
+	for why, n := range c.Refused {
+		out.number(httpRefused, float64(n), string(why))
 	}
 	for _, f := range c.Clients {
 		out.number(clientCount, float64(f.N), f.Family, formWord(f.Form))

@@ -17,6 +17,7 @@ type Counts struct {
 	Bytes    []ByteCount
 	Timings  []Timing
 	InFlight map[string]int // by kind; every kind of answer that may take long is there
+	Refused  map[Why]uint64 // since as many were served as may be; every reason is there
 	Clients  []ClientCount
 	Resumes  []ResumeCount
 	Pulls    []PullCount // registries of which nothing was pulled are not there
@@ -237,7 +238,7 @@ func (r *registry) count(l labels, o *Outcome) {
 func (j *Journal) Counts() Counts {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	c := Counts{InFlight: map[string]int{}}
+	c := Counts{InFlight: map[string]int{}, Refused: j.Refusals.counts()}
 	for k := kind(pullchain.Manifest); k <= kind(pullchain.Referrers); k++ {
 		c.InFlight[k.String()] = j.inFlight[k]
 	}

@@ -23,6 +23,8 @@ import (
 
 // A Journal is what is remembered. Make one with [New]; it is safe for concurrent use.
 type Journal struct {
+	Refusals Refusals // of requests that got no slot
+
 	mu         sync.Mutex
 	registries map[string]*registry
 	inFlight   [numKinds]int
