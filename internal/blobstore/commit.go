@@ -29,7 +29,7 @@ func (sp *Spool) Reset() error {
 	journal, err := s.startJournal(sp.place.log, sp.size, nil)
 	if err != nil {
 		_ = f.Close()
-		_ = os.Remove(temp)
+		_ = s.disk.rooted.remove(temp)
 		return s.health.failed(err)
 	}
 	_ = sp.journal.file.Close()
@@ -39,7 +39,7 @@ func (sp *Spool) Reset() error {
 	defer sp.mu.Unlock()
 	if err := s.disk.rename(temp, sp.place.part); err != nil {
 		_ = f.Close()
-		_ = os.Remove(temp)
+		_ = s.disk.rooted.remove(temp)
 		return s.health.failed(err)
 	}
 	_ = sp.file.Close()

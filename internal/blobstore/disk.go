@@ -13,6 +13,7 @@ import (
 // A disk is how the store writes. It is the one place where tests make writes
 // fail the way disks do.
 type disk struct {
+	*rooted
 	space func(dir string) (free, total int64, ok bool) // of the file system
 	files func(dir string) (free, total int64, ok bool) // how many there can be; nil: no limit
 	fault func(op, path string) error                   // nil: nothing fails; asked before each op
@@ -38,14 +39,14 @@ func (d disk) create(path string, flags int) (*os.File, error) {
 	if err := d.check("create", path); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|flags, fileMode)
+	f, err := d.openFile(path, os.O_RDWR|os.O_CREATE|flags)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return f, err
 	}
 	if err := d.mkdir(filepath.Dir(path)); err != nil {
 		return nil, err
 	}
-	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|flags, fileMode)
+	return d.openFile(path, os.O_RDWR|os.O_CREATE|flags)
 }
 
 // mkdir makes a folder and those above it. A new folder's name is synced, or the
@@ -54,19 +55,22 @@ func (d disk) mkdir(path string) error {
 	if err := d.check("mkdir", path); err != nil {
 		return err
 	}
-	err := os.Mkdir(path, dirMode)
+	if path == d.dir {
+		return d.mkdirTop()
+	}
+	err := d.rooted.mkdir(path)
 	switch {
 	case err == nil:
 		return safefile.SyncDir(filepath.Dir(path))
 	case errors.Is(err, fs.ErrExist):
 		return nil
-	case !errors.Is(err, fs.ErrNotExist) || filepath.Dir(path) == path:
+	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
 	if err := d.mkdir(filepath.Dir(path)); err != nil {
 		return err
 	}
-	return d.mkdir(path)
+	return d.rooted.mkdir(path)
 }
 
 // writeAt writes p to f at off.
@@ -97,14 +101,14 @@ func (d disk) rename(from, to string) error {
 	if err := d.check("rename", to); err != nil {
 		return err
 	}
-	err := os.Rename(from, to)
+	err := d.rooted.rename(from, to)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if err := d.mkdir(filepath.Dir(to)); err != nil {
 		return err
 	}
-	return os.Rename(from, to)
+	return d.rooted.rename(from, to)
 }
 
 // syncDir makes the names in a folder durable, when it is its turn.
@@ -121,7 +125,7 @@ func (d disk) remove(path string) error {
 	if err := d.check("remove", path); err != nil {
 		return err
 	}
-	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+	if err := d.rooted.remove(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil
@@ -135,7 +139,7 @@ func (t *tree) replace(path string, content []byte, durable bool) error {
 		return err
 	}
 	if err := t.disk.rename(temp, path); err != nil {
-		_ = os.Remove(temp)
+		_ = t.disk.rooted.remove(temp)
 		return err
 	}
 	if durable {
@@ -158,7 +162,7 @@ func (t *tree) writeTemp(path string, content []byte, durable bool) error {
 		err = closed
 	}
 	if err != nil {
-		_ = os.Remove(path)
+		_ = t.disk.rooted.remove(path)
 	}
 	return err
 }

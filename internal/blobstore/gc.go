@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -76,10 +75,10 @@ func (s sweeper) sweepOld(now time.Time) (freed int64) {
 // sweepRecords removes records that are too old.
 func (s sweeper) sweepRecords(now time.Time) (freed int64) {
 	root := filepath.Join(s.dir, recordsDir)
-	kinds, _ := os.ReadDir(root)
+	kinds, _ := s.disk.readDir(root)
 	for _, kind := range kinds {
 		folder := filepath.Join(root, kind.Name())
-		files, _ := os.ReadDir(folder)
+		files, _ := s.disk.readDir(folder)
 		for _, f := range files {
 			info, err := f.Info()
 			if err != nil {
@@ -101,12 +100,12 @@ func (s sweeper) sweepStray(ctx context.Context) (freed int64) {
 		if ctx.Err() != nil {
 			return freed
 		}
-		found, _ := os.ReadDir(folder)
+		found, _ := s.disk.readDir(folder)
 		freed += s.sweepTemps(folder, found)
 		s.sweepMetas(folder, found)
 	}
 	for _, e := range s.entries() {
-		if _, err := os.Lstat(s.blobPath(e.Digest)); errors.Is(err, fs.ErrNotExist) {
+		if _, err := s.disk.lstat(s.blobPath(e.Digest)); errors.Is(err, fs.ErrNotExist) {
 			s.forget(e)
 		}
 	}
@@ -149,7 +148,7 @@ func (s sweeper) sweepMeta(d digest.Digest) {
 	name.Lock()
 	defer name.Unlock()
 	path := s.blobPath(d)
-	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+	if _, err := s.disk.lstat(path); errors.Is(err, fs.ErrNotExist) {
 		_ = s.disk.remove(path + metaSuffix)
 	}
 }

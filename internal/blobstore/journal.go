@@ -86,8 +86,8 @@ func fit(extents []Extent, size int64) []Extent {
 
 // readJournal reads the journal at path; one that is not there, or is none, is
 // empty.
-func readJournal(path string) (size int64, extents []Extent) {
-	f, err := os.Open(path)
+func (r *rooted) readJournal(path string) (size int64, extents []Extent) {
+	f, err := r.open(path)
 	if err != nil {
 		return -1, nil
 	}
@@ -117,7 +117,7 @@ func (t *tree) startJournal(path string, size int64, extents []Extent) (*journal
 	}
 	if err != nil {
 		_ = f.Close()
-		_ = os.Remove(temp)
+		_ = t.disk.rooted.remove(temp)
 		return nil, err
 	}
 	return &journal{t.disk, f, int64(len(text))}, nil

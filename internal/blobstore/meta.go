@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"time"
 )
 
@@ -137,8 +136,8 @@ func decodeSidecar(text []byte) (meta Meta, size int64, err error) {
 
 // readSidecar reads the file beside a blob into buf when it fits; size is -1 when
 // it is not known.
-func readSidecar(path string, buf []byte) (meta Meta, size int64, err error) {
-	f, err := os.Open(path)
+func (r *rooted) readSidecar(path string, buf []byte) (meta Meta, size int64, err error) {
+	f, err := r.open(path)
 	if err != nil {
 		return Meta{}, -1, err
 	}

@@ -73,7 +73,7 @@ func (s *Store) openObject(d digest.Digest, use bool) (*Object, error) {
 	if e == nil {
 		return nil, ErrNotFound
 	}
-	f, err := os.Open(s.blobPath(d))
+	f, err := s.disk.open(s.blobPath(d))
 	if err != nil {
 		s.release(e)
 		if errors.Is(err, fs.ErrNotExist) { // removed behind our back: the files are the truth

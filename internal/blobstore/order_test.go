@@ -102,14 +102,14 @@ func TestJournalSpeaksOfWhatIsWritten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	size, extents := readJournal(place.log) // as the next process finds it
+	size, extents := s.disk.readJournal(place.log) // as the next process finds it
 	if diff := cmp.Diff([]Extent{{0, 60, ""}}, extents); diff != "" || size != -1 {
 		t.Errorf("size %d (-want +got):\n%s", size, diff)
 	}
 	if err := sp.Reset(); err != nil {
 		t.Fatal(err)
 	}
-	if _, extents := readJournal(place.log); len(extents) != 0 {
+	if _, extents := s.disk.readJournal(place.log); len(extents) != 0 {
 		t.Errorf("after Reset the journal speaks of %v", extents)
 	}
 	if err := sp.Discard(); err != nil {

@@ -48,7 +48,7 @@ func (s *Store) Put(ctx context.Context, d digest.Digest, content []byte, meta M
 		err = s.retry(ctx, 0, func() error { return s.publish(d, place, temp, size, meta, come) })
 	}
 	if err != nil {
-		_ = os.Remove(temp)
+		_ = s.disk.rooted.remove(temp)
 		s.mu.Lock()
 		come()
 		s.mu.Unlock()
@@ -63,7 +63,7 @@ func (h *holdings) intact(d digest.Digest, size int64) bool {
 	if !ok || !info.Verified || info.Size != size {
 		return false
 	}
-	st, err := os.Lstat(h.blobPath(d))
+	st, err := h.disk.lstat(h.blobPath(d))
 	return err == nil && st.Mode().IsRegular() && st.Size() == size
 }
 
@@ -105,7 +105,7 @@ func (s *Store) publish(d digest.Digest, at place, from string, size int64, meta
 	}
 	if err != nil {
 		if old == nil {
-			_ = os.Remove(at.meta)
+			_ = s.disk.rooted.remove(at.meta)
 		}
 		return err
 	}
@@ -194,7 +194,7 @@ func (s *Store) writeMeta(d digest.Digest, meta Meta, size int64) error {
 // syncMeta makes what is known of d durable.
 func (h *holdings) syncMeta(d digest.Digest) error {
 	path := h.blobPath(d) + metaSuffix
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	f, err := h.disk.openFile(path, os.O_RDWR)
 	if errors.Is(err, fs.ErrNotExist) {
 		return ErrNotFound // evicted meanwhile
 	}

@@ -3,7 +3,6 @@ package blobstore
 import (
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -74,7 +73,7 @@ func (h *holdings) moveToQuarantine(d digest.Digest, pinned bool, why error) err
 		return h.gone(d, h.disk.remove(place.blob))
 	}
 	now := time.Now()
-	_ = os.Chtimes(place.corrupt, now, now)
+	_ = h.disk.chtimes(place.corrupt, now, now)
 	h.dropQuarantined(keepQuarantined, limit/4)
 	return nil
 }
@@ -95,7 +94,7 @@ func (h *holdings) gone(d digest.Digest, err error) error {
 // than count of them, and no more than size bytes, are left.
 func (t *tree) dropQuarantined(count int, size int64) (freed int64) {
 	folder := filepath.Join(t.dir, corruptDir)
-	found, _ := os.ReadDir(folder)
+	found, _ := t.disk.readDir(folder)
 	var files []fs.FileInfo
 	for _, f := range found {
 		_, ours := unflatten(f.Name())

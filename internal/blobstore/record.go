@@ -11,7 +11,6 @@ import (
 	"hash/crc32"
 	"io/fs"
 	"iter"
-	"os"
 	"path/filepath"
 	"strings"
 )
@@ -42,7 +41,7 @@ func (s *Store) Record(kind, name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	text, err := os.ReadFile(path)
+	text, err := s.disk.readFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ErrNotFound
 	}
@@ -92,13 +91,13 @@ func (s *Store) Records(kind string) iter.Seq2[string, []byte] {
 		if err != nil {
 			return
 		}
-		files, _ := os.ReadDir(filepath.Dir(any))
+		files, _ := s.disk.readDir(filepath.Dir(any))
 		for _, f := range files {
 			path := filepath.Join(filepath.Dir(any), f.Name())
 			if !isRecord(f) {
 				continue
 			}
-			text, err := os.ReadFile(path)
+			text, err := s.disk.readFile(path)
 			if err != nil {
 				continue
 			}

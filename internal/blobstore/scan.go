@@ -3,7 +3,6 @@ package blobstore
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -49,7 +48,7 @@ func (s scanner) scan(ctx context.Context) {
 	s.evictOverLimit()
 	sweep := sweeper(s)
 	sweep.sweepOld(begun)
-	top, _ := os.ReadDir(s.dir)
+	top, _ := s.disk.readDir(s.dir)
 	s.sweepTemps(s.dir, top)
 	sweep.sweepLater()
 	s.log.Debug("cache directory read", "dir", s.dir, "took", time.Since(begun))
@@ -59,7 +58,7 @@ func (s scanner) scan(ctx context.Context) {
 func (t *tree) shards() (folders []string) {
 	for _, a := range algorithms {
 		folder := filepath.Join(t.dir, blobsDir, a.name)
-		found, _ := os.ReadDir(folder)
+		found, _ := t.disk.readDir(folder)
 		for _, f := range found {
 			if f.IsDir() && len(f.Name()) == 2 && isHex(f.Name()) {
 				folders = append(folders, filepath.Join(folder, f.Name()))
@@ -72,7 +71,7 @@ func (t *tree) shards() (folders []string) {
 // scanShard reads blobs/sha256/ab.
 func (s scanner) scanShard(ctx context.Context, folder string, buf []byte) {
 	algorithm := filepath.Base(filepath.Dir(folder))
-	found, _ := os.ReadDir(folder)
+	found, _ := s.disk.readDir(folder)
 	for _, f := range found {
 		if ctx.Err() != nil {
 			return
@@ -109,11 +108,11 @@ func (h *holdings) loadFrom(d digest.Digest, buf []byte) bool {
 		return known
 	}
 	path := h.blobPath(d)
-	st, err := os.Lstat(path)
+	st, err := h.disk.lstat(path)
 	if err != nil || !st.Mode().IsRegular() {
 		return false
 	}
-	meta, size, _ := readSidecar(path+metaSuffix, buf)
+	meta, size, _ := h.disk.readSidecar(path+metaSuffix, buf)
 	if size >= 0 && size != st.Size() {
 		_ = h.moveToQuarantine(d, meta.Pinned, fmt.Errorf("it has %d bytes instead of %d", st.Size(), size))
 		return false
@@ -136,7 +135,7 @@ func (h *holdings) loadFrom(d digest.Digest, buf []byte) bool {
 // or with nothing in it, is of no use.
 func (s scanner) scanPartials(ctx context.Context) {
 	folder := filepath.Join(s.dir, partialDir)
-	found, _ := os.ReadDir(folder)
+	found, _ := s.disk.readDir(folder)
 	for _, f := range found {
 		if ctx.Err() != nil {
 			return
@@ -165,10 +164,10 @@ func (s scanner) loadPartial(d digest.Digest) {
 		return
 	}
 	var left, size int64
-	st, err := os.Lstat(place.part)
+	st, err := s.disk.lstat(place.part)
 	if err == nil && st.Mode().IsRegular() {
 		var extents []Extent
-		size, extents = readJournal(place.log)
+		size, extents = s.disk.readJournal(place.log)
 		left = covered(clip(extents, st.Size()))
 	}
 	if left == 0 {

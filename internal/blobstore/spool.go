@@ -99,7 +99,7 @@ func (sp *Spool) resume(f *os.File) error {
 	if err != nil {
 		return err
 	}
-	sp.size, sp.extents = readJournal(sp.place.log)
+	sp.size, sp.extents = sp.store.disk.readJournal(sp.place.log)
 	sp.extents = clip(sp.extents, st.Size())
 	if len(sp.extents) == 0 {
 		if err := f.Truncate(0); err != nil {
@@ -224,5 +224,5 @@ func (sp *Spool) Reader() (*os.File, error) {
 	if sp.file == nil {
 		return nil, os.ErrClosed
 	}
-	return os.Open(sp.place.part)
+	return sp.store.disk.open(sp.place.part)
 }

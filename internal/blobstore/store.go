@@ -87,6 +87,7 @@ func prepared(cfg Config, d disk) (*Store, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	d.syncs = make(chan struct{}, maxSyncs)
+	d.rooted = &rooted{dir: dir}
 	s := &Store{
 		log: cfg.Log, maxSize: cfg.MaxSize,
 		stop: func() {},
@@ -100,6 +101,7 @@ func prepared(cfg Config, d disk) (*Store, error) {
 		_ = s.health.failed(err) // Stats say so, and a later write tries again
 	case err != nil:
 		_ = s.unlock()
+		s.disk.leave()
 		return nil, err
 	}
 	return s, nil
@@ -154,10 +156,17 @@ func (s *Store) prepare() error {
 	if s.prepared {
 		return nil
 	}
+	_ = s.disk.enter() // one that is not there yet is made below
 	if err := s.checkVersion(); err != nil {
 		return err
 	}
 	err := s.disk.mkdir(s.dir)
+	if isReadOnly(err) && s.disk.enter() == nil {
+		err = s.disk.inspect() // it is what is above that may not be written, and it is there
+	}
+	if err == nil {
+		tellOpen(s.dir, s.log)
+	}
 	if err == nil && s.locked == nil {
 		s.locked, err = safefile.Lock(filepath.Join(s.dir, lockName))
 		if errors.Is(err, safefile.ErrLocked) {
@@ -183,9 +192,16 @@ func (s *Store) prepare() error {
 	return nil
 }
 
+// tellOpen tells of a directory that is ours, and that others may write into.
+func tellOpen(dir string, log *slog.Logger) {
+	if top, err := os.Stat(dir); err == nil && openToAll(top) {
+		log.Warn("every user of this machine can write into the cache directory", "dir", dir, "fix", "chmod o-w "+dir)
+	}
+}
+
 // checkVersion refuses a directory that a later version has written.
 func (t *tree) checkVersion() error {
-	text, err := os.ReadFile(filepath.Join(t.dir, versionName))
+	text, err := t.disk.readFile(filepath.Join(t.dir, versionName))
 	if err != nil {
 		return nil // new, or unreadable like all the rest
 	}
@@ -199,7 +215,7 @@ func (t *tree) checkVersion() error {
 // tryWriting writes the version, which shows whether anything can be written.
 func (t *tree) tryWriting() error {
 	path := filepath.Join(t.dir, versionName)
-	if text, err := os.ReadFile(path); err == nil && strings.TrimSpace(string(text)) == strconv.Itoa(format) {
+	if text, err := t.disk.readFile(path); err == nil && strings.TrimSpace(string(text)) == strconv.Itoa(format) {
 		probe := t.temp(path)
 		if err := t.writeTemp(probe, nil, false); err != nil {
 			return err
@@ -231,6 +247,7 @@ func (s *Store) Close() error {
 	s.stop()
 	s.work.Wait()
 	usage{s}.saveAllUses()
+	defer s.disk.leave()
 	return s.unlock()
 }
 

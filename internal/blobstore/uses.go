@@ -1,7 +1,6 @@
 package blobstore
 
 import (
-	"os"
 	"time"
 )
 
@@ -76,6 +75,6 @@ func (u usage) saveUse(e *entry) {
 	e.saved, e.dirty = e.Used, false
 	u.mu.Unlock()
 	if behind {
-		_ = os.Chtimes(u.blobPath(e.Digest), time.Time{}, used)
+		_ = u.disk.chtimes(u.blobPath(e.Digest), time.Time{}, used)
 	}
 }

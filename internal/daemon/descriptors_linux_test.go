@@ -108,7 +108,7 @@ func (p *poor) hoard(n int) (let func()) {
 // Clients take all descriptors of a daemon: its operator's plane answers and says so, with
 // the number, a pull under way goes on, what has waited is served once there are some
 // again, and no upstream is blamed.
-func TestF53_NoDescriptors(t *testing.T) {
+func TestF57_NoDescriptors(t *testing.T) {
 	t.Parallel()
 	const descriptors = 120
 	n := newNet(t)

@@ -103,7 +103,7 @@ var errAbandoned = errors.New("the rest was not wanted")
 
 // unkept tells of a blob that could not be stored. Of a disk that is full or may
 // not be written the store has told already (docs/faults.md F33), and of descriptors the
-// listener (F53).
+// listener (F57).
 func (f *fill) unkept(err error) {
 	level := slog.LevelWarn
 	if errors.Is(err, blobstore.ErrFull) || errors.Is(err, blobstore.ErrReadOnly) || openfiles.Short(err) {
