@@ -27,7 +27,8 @@ const queueSettled = 50 * time.Millisecond
 // length returns how many requests wait.
 func (q *queue) length(now time.Time) int64 {
 	n := q.n.Load()
-	if n <= 0 || now.Sub(time.Unix(0, q.since.Load())) < queueSettled {
+	age := now.Sub(time.Unix(0, q.since.Load()))
+	if n <= 0 || age >= 0 && age < queueSettled { // less than 0: the clock has been set back
 		return 0
 	}
 	return n

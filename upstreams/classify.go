@@ -26,6 +26,7 @@ type answer struct {
 	redirected bool      // it came from where a redirect led, be it to the same host
 	offOrigin  bool      // and that is another origin
 	now        time.Time // zero: time.Now
+	sent       time.Time // by the sender's clock
 }
 
 // optional reports whether the endpoint is one that registries need not have, or have
@@ -45,9 +46,10 @@ func classifyStatus(a answer) *pullchain.Error {
 	if a.now.IsZero() {
 		a.now = time.Now()
 	}
+	a.sent = wire.SentAt(a.header, a.now)
 	e := &pullchain.Error{
 		Status:     a.status,
-		RetryAfter: wire.ClampRetryAfter(wire.ParseRetryAfter(a.header.Get("Retry-After"), a.now)),
+		RetryAfter: wire.ClampRetryAfter(wire.ParseRetryAfter(a.header.Get("Retry-After"), a.sent)),
 		Quota:      wire.ParseQuota(a.header, a.now),
 	}
 	if code, message := wire.ParseError(a.body); message != "" || code != "" {
@@ -94,7 +96,7 @@ func classifyLater(a answer, e *pullchain.Error) {
 	switch {
 	case workerQuotaSpent(a): // of the relay's account, whatever it is asked for
 		e.Reason, e.Code, e.Reach = pullchain.Limited, pullchain.CodeWorkerQuota, pullchain.ReachLane
-		e.RetryAfter = untilMidnightUTC(a.now)
+		e.RetryAfter = untilMidnightUTC(a.sent)
 	case a.status == http.StatusTooManyRequests:
 		classifyLimit(a, e)
 	case a.status == http.StatusServiceUnavailable && e.RetryAfter > 0:
@@ -213,7 +215,7 @@ func untilReset(a answer) time.Duration {
 		case n < 1e9:
 			return time.Duration(n) * time.Second
 		default:
-			return max(time.Unix(n, 0).Sub(a.now), 0)
+			return max(time.Unix(n, 0).Sub(a.sent), 0)
 		}
 	}
 	return 0

@@ -343,3 +343,41 @@ func TestUntilMidnightUTC(t *testing.T) {
 		}
 	}
 }
+
+// TestTimesAreTheSenders: a clock of ours that is a day off, in either direction, makes no
+// pause longer or shorter than it was meant: the answer's own Date counts.
+func TestTimesAreTheSenders(t *testing.T) {
+	t.Parallel()
+	for name, off := range map[string]time.Duration{"ours is right": 0, "a day late": -24 * time.Hour, "a day early": 24 * time.Hour} {
+		for what, header := range map[string]http.Header{
+			"Retry-After":       {"Retry-After": {statusNow.Add(90 * time.Second).Format(http.TimeFormat)}},
+			"X-RateLimit-Reset": {"X-Ratelimit-Reset": {strconv.FormatInt(statusNow.Add(90*time.Second).Unix(), 10)}},
+		} {
+			header = with(header, "Date", statusNow.Format(http.TimeFormat))
+			e := classifyStatus(answer{status: http.StatusTooManyRequests, header: header, op: pullchain.Manifest, now: statusNow.Add(off)})
+			if e.RetryAfter != 90*time.Second {
+				t.Errorf("%s, %s: %v, want 1m30s", name, what, e.RetryAfter)
+			}
+		}
+		e := classifyStatus(answer{status: http.StatusTooManyRequests, body: []byte("error code: 1027"), now: statusNow.Add(off + 3*time.Hour), op: pullchain.Manifest,
+			header: http.Header{"Cf-Ray": {"1"}, "Date": {statusNow.Format(http.TimeFormat)}}})
+		if e.Code != pullchain.CodeWorkerQuota || e.RetryAfter != 90*time.Minute {
+			t.Errorf("%s, 1027: %s for %v, want 1h30m", name, e.Code, e.RetryAfter)
+		}
+	}
+}
+
+// TestSeenInATimeToCome: an answer that a clock, set back since, has put into the future is
+// none of the last hour.
+func TestSeenInATimeToCome(t *testing.T) {
+	t.Parallel()
+	var s registrySeen
+	s.now()
+	if !s.lately() {
+		t.Error("an answer of just now is not seen")
+	}
+	s.at.Store(time.Now().Add(24 * time.Hour).UnixNano())
+	if s.lately() {
+		t.Error("an answer of tomorrow is")
+	}
+}

@@ -133,7 +133,11 @@ const seenFor = time.Hour
 
 func (s *registrySeen) now() { s.at.Store(time.Now().UnixNano()) }
 
-func (s *registrySeen) lately() bool { return time.Since(time.Unix(0, s.at.Load())) < seenFor }
+// lately is false for a time to come, too: the clock has been set back since.
+func (s *registrySeen) lately() bool {
+	age := time.Since(time.Unix(0, s.at.Load()))
+	return age >= 0 && age < seenFor
+}
 
 // isVersioned reports whether an answer has the mark of a registry that
 // distribution-spec names. Several send none.

@@ -87,7 +87,8 @@ const touchEvery = time.Second
 // has told are forgotten.
 func (ms *manifests) touch(m *manifest) {
 	now, last := time.Now().UnixNano(), m.touched.Load()
-	if now-last < int64(touchEvery) || !m.touched.CompareAndSwap(last, now) {
+	since := now - last // less than 0 where the clock has been set back
+	if since >= 0 && since < int64(touchEvery) || !m.touched.CompareAndSwap(last, now) {
 		return
 	}
 	ms.store.Touch(m.digest)

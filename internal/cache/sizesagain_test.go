@@ -3,6 +3,7 @@ package cache
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -13,9 +14,17 @@ import (
 )
 
 // A manifest in memory tells its sizes again when those of so many others have come
-// since that its own are forgotten.
+// since that its own are forgotten, be it that the clock was set back by a day since its
+// last use.
 func TestSizesAreLearntAgain(t *testing.T) {
 	t.Parallel()
+	for name, last := range map[string]int64{"long ago": 0, "tomorrow": time.Now().Add(24 * time.Hour).UnixNano()} {
+		t.Run(name, func(t *testing.T) { sizesAreLearntAgain(t, last) })
+	}
+}
+
+// sizesAreLearntAgain uses a manifest whose last use was at last, in Unix nanoseconds.
+func sizesAreLearntAgain(t *testing.T, last int64) {
 	c, _, _ := shelved(t)
 	by := fill.Repository{Registry: "docker.io", Name: "library/alpine"}
 	layer := digest.FromString("a layer")
@@ -33,7 +42,7 @@ func TestSizesAreLearntAgain(t *testing.T) {
 	if ms.sizes.of(by, layer) != 0 {
 		ms.sizes.known.Invalidate(proofKey{by, layer})
 	}
-	m.touched.Store(0) // the last use was long ago
+	m.touched.Store(last)
 	ms.touch(m)
 	ms.answer(by, m, false)
 	if got := ms.sizes.of(by, layer); got != 7 {

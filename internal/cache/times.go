@@ -24,9 +24,11 @@ func (t *times) set(tagTTL *time.Duration, staleIfError time.Duration) {
 }
 
 // fresh reports whether what was so at a moment needs no asking now. What seems
-// to be of the future was written by a clock that has been set back since.
+// to be of the future was written by a clock that has been set back since. The clock on
+// the wall counts: the other one stands still while a machine sleeps, and a clock that was
+// set costs no more than a question.
 func (t *times) fresh(at, now time.Time) bool {
-	age := now.Sub(at)
+	age := now.Round(0).Sub(at.Round(0))
 	return age >= 0 && age < time.Duration(t.tagTTL.Load())
 }
 

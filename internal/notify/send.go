@@ -150,7 +150,7 @@ func (c *client) request(ctx context.Context, msg message) (*http.Request, error
 func (c *client) judge(resp *http.Response, body []byte) *refusal {
 	no := &refusal{
 		said:  strings.TrimSpace(fmt.Sprintf("HTTP %d %s", resp.StatusCode, body)),
-		after: wire.ParseRetryAfter(resp.Header.Get("Retry-After"), time.Now()),
+		after: wire.ParseRetryAfter(resp.Header.Get("Retry-After"), wire.SentAt(resp.Header, time.Now())),
 	}
 	taken := services[c.cfg.Kind].taken
 	page, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))

@@ -141,7 +141,7 @@ func (c *Client) judge(resp *http.Response, body []byte) *refusal {
 	no := &refusal{said: c.safe(strings.TrimSpace(fmt.Sprintf("HTTP %d %s", resp.StatusCode, body)))}
 	switch resp.StatusCode {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		no.retry, no.after = true, wire.ParseRetryAfter(resp.Header.Get("Retry-After"), time.Now())
+		no.retry, no.after = true, wire.ParseRetryAfter(resp.Header.Get("Retry-After"), wire.SentAt(resp.Header, time.Now()))
 	}
 	return no
 }

@@ -98,7 +98,7 @@ func (s *Source) failTransport(at *url.URL, err error) error {
 func (s *Source) failStatus(resp *http.Response, at *url.URL, w way) error {
 	status := resp.StatusCode
 	err := fmt.Errorf("token server %s answered HTTP %d", at.Host, status)
-	wait := wire.ClampRetryAfter(wire.ParseRetryAfter(resp.Header.Get("Retry-After"), time.Now()))
+	wait := wire.ClampRetryAfter(wire.ParseRetryAfter(resp.Header.Get("Retry-After"), wire.SentAt(resp.Header, time.Now())))
 	switch {
 	case status == http.StatusTooManyRequests:
 		e := s.fail(pullchain.Limited, pullchain.CodeThrottle, status, err)

@@ -137,6 +137,7 @@ func TestFailuresOfTheTokenServer(t *testing.T) {
 		{"429", answering(429, "", "Retry-After", "90"), pullchain.Limited, pullchain.CodeThrottle, 429, 90 * time.Second},
 		{"429 without a time", answering(429, "<html>"), pullchain.Limited, pullchain.CodeThrottle, 429, 0},
 		{"429 for a week", answering(429, "", "Retry-After", "604800"), pullchain.Limited, pullchain.CodeThrottle, 429, 6 * time.Hour},
+		{"429 until a time by its own clock", answering(429, "", "Retry-After", "Fri, 31 Dec 1999 23:59:59 GMT", "Date", "Fri, 31 Dec 1999 23:59:29 GMT"), pullchain.Limited, pullchain.CodeThrottle, 429, 30 * time.Second},
 		{"429 until the past", answering(429, "", "Retry-After", "Fri, 31 Dec 1999 23:59:59 GMT"), pullchain.Limited, pullchain.CodeThrottle, 429, 0},
 		{"429 with garbage", answering(429, "", "Retry-After", "soon"), pullchain.Limited, pullchain.CodeThrottle, 429, 0},
 		{"503 with a time", answering(503, "", "Retry-After", "5"), pullchain.Limited, pullchain.CodeToken, 503, 5 * time.Second},

@@ -138,7 +138,7 @@ func (m *Mirror) ask(ctx context.Context, method string, img Image, kind, ref st
 	defer resp.Body.Close()
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, wire.MaxError))
 	_, text := wire.ParseError(body)
-	return nil, &refusal{resp.StatusCode, cmp.Or(text, http.StatusText(resp.StatusCode)), wire.ParseRetryAfter(resp.Header.Get("Retry-After"), time.Now())}
+	return nil, &refusal{resp.StatusCode, cmp.Or(text, http.StatusText(resp.StatusCode)), wire.ParseRetryAfter(resp.Header.Get("Retry-After"), wire.SentAt(resp.Header, time.Now()))}
 }
 
 // again runs try until it succeeds, fails for good or has brought nothing too

@@ -15,8 +15,7 @@ const (
 
 // ParseRetryAfter reads a Retry-After header, seconds or an HTTP-date (RFC 9110
 // 10.2.3), as a wait from now. A date in the past and garbage are 0: nothing was
-// said. The answer's own Date makes the better now, where there is one: then the
-// peer's clock may be wrong.
+// said. Now is the answer's own, see [SentAt].
 func ParseRetryAfter(value string, now time.Time) time.Duration {
 	value = strings.Trim(value, " \t")
 	if seconds, ok := parseSize(value); ok {
@@ -27,6 +26,17 @@ func ParseRetryAfter(value string, now time.Time) time.Duration {
 		return 0
 	}
 	return max(0, at.Sub(now))
+}
+
+// SentAt returns when an answer was sent by the clock of its sender, which is the one
+// that the times in it mean: by its Date, or now where that says nothing. Our own clock may
+// be a day off, or have been set between two answers, and a lane must not be shut for hours
+// because of that (docs/faults.md F29).
+func SentAt(h http.Header, now time.Time) time.Time {
+	if at, err := http.ParseTime(h.Get("Date")); err == nil {
+		return at
+	}
+	return now
 }
 
 // inSeconds saturates instead of wrapping round into the past.
