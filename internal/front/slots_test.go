@@ -439,23 +439,23 @@ func BenchmarkSlowReaders(b *testing.B) {
 		all.Wait()
 		return float64(200*n) / time.Since(began).Seconds(), bad.Load()
 	}
-	const asks = 300
+	const asks, rounds = 300, 6
 	measure(asks) // connections are made
 	for b.Loop() {
 		var alone, beside float64
 		var failed int64
-		for range 3 { // in turns: the machine is not the same all the time
-			rate, _ := measure(asks)
-			alone += rate
+		for range rounds { // in turns: the machine is not the same all the time
+			one, _ := measure(asks)
+			alone += one
 			stop := slowReaders(b, addr, 20, 100)
 			rate, bad := measure(asks)
 			beside, failed = beside+rate, failed+bad
-			b.Logf("%d slots are taken, the ordinary clients among them", h.slots.now())
+			b.Logf("alone %.0f/s, beside %.0f/s; %d slots are taken", one, rate, h.slots.now())
 			stop()
 			until(b, "all is free", func() bool { return h.slots.now() == 0 })
 		}
-		b.ReportMetric(alone/3, "alone/s")
-		b.ReportMetric(beside/3, "beside/s")
+		b.ReportMetric(alone/rounds, "alone/s")
+		b.ReportMetric(beside/rounds, "beside/s")
 		b.ReportMetric(beside/alone, "beside/alone")
 		b.ReportMetric(float64(failed), "failed")
 		b.ReportMetric(0, "ns/op")
