@@ -320,6 +320,31 @@ func TestF33_NoDirectory(t *testing.T) {
 	}
 }
 
+// A cache directory with a link in it that leads elsewhere is refused with its path, nothing
+// is written there, and pulls go on.
+func TestF58_LinkedShard(t *testing.T) {
+	t.Parallel()
+	dir, elsewhere := filepath.Join(t.TempDir(), "cache"), t.TempDir()
+	link := filepath.Join(dir, "blobs", "sha256", "ab")
+	if err := os.MkdirAll(filepath.Dir(link), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(elsewhere, link); err != nil {
+		t.Fatal(err)
+	}
+	p := newPair(t, func(c *rigConfig) { c.Cache = cacheIn(dir) })
+	p.probed("a", "b")
+	p.manifest()
+	p.blob(1)
+	s := p.Daemon.Snapshot()
+	if s.Cache == nil || !strings.Contains(s.Cache.Trouble, link+" should be a folder and is a symbolic link") || s.Summary.Level != admin.LevelDegraded {
+		t.Errorf("people are told %+v, %+v", s.Cache, s.Summary)
+	}
+	if found, err := os.ReadDir(elsewhere); err != nil || len(found) != 0 {
+		t.Errorf("elsewhere there is %v, %v", found, err)
+	}
+}
+
 // F35 A drain puts away what a fill has, and the next daemon goes on from there.
 func TestF35_DrainSuspends(t *testing.T) {
 	t.Parallel()
