@@ -33,7 +33,8 @@ type sizeKey struct {
 // same question: caches that are cold, and links that are signed for one method, say no
 // to the one and serve the other (docs/protocol.md 4.8). Nor are those of clients that
 // take different types: of an image that is there in another type alone, registries say
-// that it is not (distribution, registry/handlers/manifests.go).
+// that it is not (distribution, registry/handlers/manifests.go). Of a client that takes
+// none of the known types nothing is remembered: it may take any other.
 type absentKey struct {
 	lane *Lane
 	subject
@@ -100,6 +101,9 @@ func (k *knowledge) learnAbsent(l *Lane, req pullchain.Request, err error, ttl *
 		return
 	}
 	key, now := keyOf(l, req), time.Now()
+	if key.accept == 0 {
+		return
+	}
 	a, _ := k.absences.GetIfPresent(key)
 	if now.After(a.again) {
 		a.times = 0

@@ -262,11 +262,23 @@ func TestMemoryOfNoIsByWhatClientsTake(t *testing.T) {
 			req.Accept = []string{index}
 			r.mustGet(t, req)
 		}
-		before := r.ups[0].count()
+		// Other types that are not known are another question, and it is asked.
 		odd := tag
-		odd.Accept = []string{"text/plain"}
-		if _, err := r.Fetch(t.Context(), odd); err == nil || r.ups[0].count() != before {
-			t.Errorf("the same question is asked again: %d times, %v", r.ups[0].count()-before, err)
+		odd.Accept = []string{"application/vnd.wasm.config.v1+json"}
+		before := r.ups[0].count()
+		if _, err := r.Fetch(t.Context(), odd); err == nil || r.ups[0].count() != before+1 {
+			t.Errorf("asked %d times, want once: %v", r.ups[0].count()-before, err)
+		}
+		// The same types are the same question.
+		same := tag
+		same.Accept = []string{wire.TypeDockerManifest}
+		for range 2 {
+			if _, err := r.Fetch(t.Context(), same); err == nil {
+				t.Fatal("what it does not take was served")
+			}
+		}
+		if n := r.ups[0].count() - before; n != 2 {
+			t.Errorf("asked %d times, want twice", n)
 		}
 	})
 }
