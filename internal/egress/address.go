@@ -156,21 +156,20 @@ func isMetadataName(name string) bool {
 
 // isPrivateName reports whether name can only exist in a private network: one
 // label, or under a name reserved for that (RFC 6761, RFC 6762, RFC 8375, ICANN's
-// .internal), used so by routers and offices (ICANN does not delegate .home and .corp for
-// it; RFC 6762, appendix G), or by clusters.
+// .internal).
 func isPrivateName(name string) bool {
-	if !strings.Contains(name, ".") {
-		return true
-	}
-	for _, suffix := range []string{
-		".localhost", ".local", ".internal", ".home.arpa", // .cluster.local is below .local
-		".lan", ".home", ".corp", ".intranet", ".private", ".localdomain", ".svc",
-	} {
-		if strings.HasSuffix(name, suffix) {
-			return true
-		}
-	}
-	return false
+	return !strings.Contains(name, ".") || hasSuffix(name, ".localhost", ".local", ".internal", ".home.arpa") // .cluster.local is below .local
+}
+
+// mayBePrivateName reports whether name is under one that routers, offices (ICANN does not
+// delegate .home and .corp for it; RFC 6762, appendix G) or clusters use, and that no
+// standard reserves: at a public address it leads nowhere inward.
+func mayBePrivateName(name string) bool {
+	return hasSuffix(name, ".lan", ".home", ".corp", ".intranet", ".private", ".localdomain", ".svc")
+}
+
+func hasSuffix(name string, suffixes ...string) bool {
+	return slices.ContainsFunc(suffixes, func(suffix string) bool { return strings.HasSuffix(name, suffix) })
 }
 
 // anyAddress are the domains whose names stand for the address that is written in them,

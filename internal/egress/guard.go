@@ -180,7 +180,7 @@ func (g *Guard) checkHost(host string) error {
 	}
 	switch {
 	case g.private || g.names(name):
-	case isPrivateName(name):
+	case isPrivateName(name), g.unseen() && mayBePrivateName(name):
 		return fmt.Errorf("%s is a name of private networks%s", wire.Quote(host), g.nameHint())
 	case g.unseen() && standsForAny(name):
 		return fmt.Errorf("%s may be a private address, which the proxy finds out and pullchain does not%s", wire.Quote(host), g.nameHint())

@@ -3,6 +3,7 @@ package egress
 import (
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -91,8 +92,11 @@ func TestF23_InwardTargetsAreRefused(t *testing.T) {
 // name is all that is seen.
 var (
 	privateNames = []string{
-		"https://registry/", "https://minio.local/", "https://nas.lan/", "https://NAS.LAN./", "https://pi.home/", "https://nas.home.arpa/", "https://git.corp/",
-		"https://wiki.intranet/", "https://x.eu.internal/", "https://redis.default.svc/", "https://redis.default.svc.cluster.local/", "https://a.localhost/",
+		"https://registry/", "https://minio.local/", "https://nas.home.arpa/", "https://x.eu.internal/", "https://redis.default.svc.cluster.local/", "https://a.localhost/",
+	}
+	usedInside = []string{
+		"https://nas.lan/", "https://NAS.LAN./", "https://pi.home/", "https://git.corp/", "https://wiki.intranet/", "https://x.private/", "https://h.localdomain/",
+		"https://redis.default.svc/",
 	}
 	anyNames = []string{
 		"https://10-0-0-1.nip.io/", "https://app.10.0.0.1.nip.io/", "https://nip.io/", "https://169.254.169.254.sslip.io/", "https://A0000001.NIP.IO./",
@@ -105,17 +109,20 @@ func TestF54_NamesBehindAProxy(t *testing.T) {
 	t.Parallel()
 	proxied := mustGuard(t, GuardConfig{Proxied: true, Trusted: []string{"hub.corp:443", "10-0-0-9.nip.io:443"}})
 	checkAll(t, proxied, hub, false, privateNames...)
+	checkAll(t, proxied, hub, false, usedInside...)
 	checkAll(t, proxied, hub, false, anyNames...)
 	checkAll(t, proxied, hub, true, "https://hub.corp/", "https://10-0-0-9.nip.io/") // typed
 	checkAll(t, proxied, hub, true, "https://cdn.example/", "https://lan.example/", "https://nip.io.example/", "https://unip.io/", "https://corp.example/", "https://svc.example/")
 	// Where the address is seen, it is judged, and not a name that may well be public.
-	checkAll(t, nil, hub, false, privateNames...)
+	checkAll(t, nil, hub, false, privateNames...) // these cannot be
+	checkAll(t, nil, hub, true, usedInside...)
 	checkAll(t, nil, hub, true, anyNames...)
 	// A TUN proxy that has made up an address shows none either.
 	tun := mustGuard(t, GuardConfig{})
 	_ = tun.learn("tcp", "198.18.0.7:443", nil)
 	checkAll(t, tun, hub, false, anyNames...)
-	checkAll(t, mustGuard(t, GuardConfig{Proxied: true, AllowPrivate: true}), hub, true, append(privateNames, anyNames...)...)
+	checkAll(t, tun, hub, false, usedInside...)
+	checkAll(t, mustGuard(t, GuardConfig{Proxied: true, AllowPrivate: true}), hub, true, slices.Concat(privateNames, usedInside, anyNames)...)
 	checkAll(t, mustGuard(t, GuardConfig{Proxied: true, AllowPrivate: true}), hub, false, "https://metadata.google.internal/")
 
 	named := mustGuard(t, GuardConfig{Proxied: true, Named: []string{"*.LAN", "10-0-0-1.nip.io", "*", "metadata.google.internal"}})
