@@ -53,8 +53,20 @@ func (h *chain) admit(ctx context.Context, req pullchain.Request, meta blobstore
 	case lasting && err != errApart && excusable(err, judges(r, p.login)):
 		c.access.unanswered(key, p, err)
 		return grant{stale: true, attempts: attemptsOf(err)}, nil
+	case req.Op == pullchain.Blob && unproved(err):
+		return grant{}, errApart
 	}
 	return grant{}, err
+}
+
+// unproved reports whether err is no upstream's "no" but a proof that failed, as with a
+// lane that sends no ranges: the blob itself may be had all the same.
+func unproved(err error) bool {
+	switch pullchain.ReasonOf(err) {
+	case pullchain.NotFound, pullchain.Denied, pullchain.Canceled:
+		return false
+	}
+	return true
 }
 
 // A headKey is content at an endpoint of a repository, as one chain is told of it:

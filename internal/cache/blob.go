@@ -28,7 +28,7 @@ func (h *chain) blob(ctx context.Context, req pullchain.Request) (pullchain.Resp
 	if err != nil {
 		object.Close()
 		if err == errApart {
-			return c.fills.Fetch(ctx, r, req, func(bool) error { return errApart })
+			return c.fills.Bypass(ctx, r, req) // a fill would take the store for its source
 		}
 		return pullchain.Response{}, err
 	}

@@ -171,12 +171,82 @@ func TestMirrorThatShowsTheBytes(t *testing.T) {
 		if info, _ := r.store.Stat(large); info.Public {
 			t.Errorf("Meta %+v", info.Meta)
 		}
-		// Other bytes of the same length are no proof.
+		// Other bytes of the same length are no proof: the client gets what its upstreams send,
+		// which the balancer verifies, and none of what is here.
 		wrong := bytes.Repeat([]byte("0123456789abcdeF"), 4<<10)
 		mirror.set(func() { mirror.content = map[digest.Digest]document{large: {"", wrong}} })
 		time.Sleep(time.Hour)
-		if a := r.do(blob("team/other", large)); a.err == nil || a.body != "" {
-			t.Errorf("wrong bytes: %s %d bytes", a.result, len(a.body))
+		if a := r.do(blob("team/other", large)); a.err != nil || a.result != bypass || a.body != string(wrong) {
+			t.Errorf("wrong bytes: %s %d bytes, %v", a.result, len(a.body), a.err)
+		}
+	})
+}
+
+// Where an upstream cannot show a part, as one that sends no ranges, the client gets the
+// blob from it as it would without us, and what is here stays unread. What an upstream says
+// no to stays a no.
+func TestUpstreamThatShowsNoPart(t *testing.T) {
+	noRange := failed(pullchain.Corrupt, pullchain.CodeWrongRange, 200)
+	for name, tt := range map[string]struct {
+		err    error // of a part
+		served bool
+	}{
+		"no ranges": {noRange, true}, "breaks off": {errDown, true}, "403": {errDenied, false}, "404": {notFound, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig) {
+				body := bytes.Repeat([]byte("0123456789abcdef"), 4<<10)
+				large := r.up.add("", body)
+				r.up.set(func() { r.up.private, r.up.login = true, "ann" })
+				r.reload("ann")
+				r.do(blob(secret, large))
+				synctest.Wait()
+				r.reload() // without that login
+				r.up.set(func() {
+					r.up.private, r.up.login, r.up.requests = false, "", nil
+					r.up.fail = func(req pullchain.Request) error {
+						if !req.Head && !req.Range.Whole() {
+							return tt.err
+						}
+						return nil
+					}
+				})
+				a := r.do(blob(secret, large))
+				if !tt.served {
+					if a.err != tt.err {
+						t.Errorf("%s %d bytes, %v", a.result, len(a.body), a.err)
+					}
+					return
+				}
+				if a.err != nil || a.result != bypass || a.body != string(body) || len(r.up.requests) != 2 {
+					t.Errorf("%s %d bytes, %v, after %d requests", a.result, len(a.body), a.err, len(r.up.requests))
+				}
+				if a := r.do(head(blob(secret, large))); a.err != nil || a.result != bypass {
+					t.Errorf("HEAD: %s, %v", a.result, a.err)
+				}
+			})
+		})
+	}
+}
+
+// What is here and has not been hashed since the start cannot be held against what an
+// upstream shows. A client whose repository has it by a login that is gone gets what the
+// upstream sends, and not that.
+func TestUnhashedAndUnproved(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		large := r.up.add("", bytes.Repeat([]byte("0123456789abcdef"), 4<<10))
+		r.up.set(func() { r.up.private, r.up.login = true, "ann" })
+		r.reload("ann")
+		r.do(blob(secret, large))
+		r.restart()
+		other := bytes.Repeat([]byte("0123456789abcdeF"), 4<<10)
+		r.up.set(func() {
+			r.up.private, r.up.login = false, ""
+			r.up.content[large] = document{"", other}
+		})
+		r.reload()
+		if a := r.do(blob(secret, large)); a.err != nil || a.result != bypass || a.body != string(other) {
+			t.Errorf("%s %d bytes, %v", a.result, len(a.body), a.err)
 		}
 	})
 }

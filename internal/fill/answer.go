@@ -36,7 +36,7 @@ func (r *reader) open(admit func(private bool) error) (pullchain.Response, error
 	resp, err := r.answer(admit)
 	if err == errDetached || err == ErrApart {
 		r.Close()
-		return r.f.fills.direct(r.ctx, r.reg, r.req)
+		return r.f.fills.Bypass(r.ctx, r.reg, r.req)
 	}
 	if err != nil {
 		r.Close()

@@ -13,9 +13,10 @@ import (
 	"github.com/pullchain/pullchain/internal/holdback"
 )
 
-// direct answers past the cache, which cannot keep the blob: the balancer
-// verifies it, and bytes still flow (docs/faults.md F33).
-func (s *Fills) direct(ctx context.Context, reg *Registry, req pullchain.Request) (pullchain.Response, error) {
+// Bypass answers past the cache, which cannot keep the blob, or must not give it to this
+// client: the balancer verifies it, and bytes still flow (docs/faults.md F33). The Body
+// must be closed. Errors are *pullchain.Error.
+func (s *Fills) Bypass(ctx context.Context, reg *Registry, req pullchain.Request) (pullchain.Response, error) {
 	s.counts.bypassed.Add(1)
 	resp, err := reg.Next.Fetch(ctx, req)
 	if err != nil {
@@ -48,7 +49,7 @@ func (r *reader) leave() error {
 		req.Range.To = r.stop
 	}
 	ctx, cancel := context.WithCancel(r.ctx)
-	resp, err := r.f.fills.direct(ctx, r.reg, req)
+	resp, err := r.f.fills.Bypass(ctx, r.reg, req)
 	if err != nil {
 		cancel()
 		return err
