@@ -3,9 +3,13 @@
 package blobstore
 
 import (
+	"bytes"
+	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -26,15 +30,16 @@ func TestF58_PlantedDirectory(t *testing.T) {
 			must(t, os.Symlink(elsewhere, path))
 		}
 	}
-	other := func(mode os.FileMode) func(t *testing.T, dir, elsewhere string) {
+	of := func(uid, gid int, mode os.FileMode) func(t *testing.T, dir, elsewhere string) {
 		return func(t *testing.T, dir, _ string) {
 			if os.Geteuid() != 0 {
 				t.Skip("takes root")
 			}
-			must(t, os.Chown(dir, 65533, 65533))
+			must(t, os.Chown(dir, uid, gid))
 			must(t, os.Chmod(dir, mode))
 		}
 	}
+	other := func(mode os.FileMode) func(t *testing.T, dir, elsewhere string) { return of(65533, 65532, mode) }
 	for _, tt := range []struct {
 		name  string
 		plant func(t *testing.T, dir, elsewhere string)
@@ -45,6 +50,9 @@ func TestF58_PlantedDirectory(t *testing.T) {
 		{"0777 of another user", other(0o777), "", "belongs to another user (uid 65533, mode 0777)"},
 		{"of another user and a group", other(0o770), "", "belongs to another user"},
 		{"of a user who writes alone, for root", other(0o755), "", ""},
+		{"of a user with a group of its own, for root", of(65533, 65533, 0o775), "", ""},
+		{"of such a user, and open to all", of(65533, 65533, 0o777), "", "belongs to another user"},
+		{"of a user that cannot be named", of(65534, 65534, 0o700), "", ""},
 		{"a folder of another user's", func(t *testing.T, dir, _ string) {
 			if os.Geteuid() != 0 {
 				t.Skip("takes root")
@@ -160,5 +168,70 @@ func TestDirectoryIsMadeAnew(t *testing.T) {
 	}
 	if _, err := os.Stat(s.blobPath(d)); err != nil {
 		t.Error(err)
+	}
+}
+
+// What makes a directory doubtful, and does not have it refused, is a line of the log with
+// what to do.
+func TestF58_DoubtfulDirectory(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name      string
+		uid       int // -1: ours
+		mode      os.FileMode
+		why, done string
+	}{
+		{"ours alone", -1, 0o755, "", ""},
+		{"open to all", -1, 0o777, "every user of this machine", "chmod o-w "},
+		{"of a user that cannot be named", 65534, 0o700, "the owner of the cache directory cannot be told", "chown -R "},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if tt.uid >= 0 && os.Geteuid() != 0 {
+				t.Skip("takes root")
+			}
+			dir := t.TempDir()
+			if err := errors.Join(os.Chown(dir, tt.uid, -1), os.Chmod(dir, tt.mode)); err != nil {
+				t.Fatal(err)
+			}
+			var text bytes.Buffer
+			s, err := Open(Config{Dir: dir, Log: slog.New(slog.NewTextHandler(&text, nil))})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Close()
+			said := text.String()
+			if tt.why == "" && strings.Contains(said, "ours alone") || !strings.Contains(said, tt.why) || !strings.Contains(said, tt.done) {
+				t.Errorf("said %s", said)
+			}
+		})
+	}
+}
+
+// Where network file systems show our files as another user's, a file that we make tells.
+// That none can be made for want of room tells nothing; that we may not make one does.
+func TestF58_FilesShownAsAnothers(t *testing.T) {
+	t.Parallel()
+	r := &rooted{dir: t.TempDir()}
+	if err := r.enter(); err != nil {
+		t.Fatal(err)
+	}
+	defer r.leave()
+	if err := os.WriteFile(filepath.Join(r.dir, tempPrefix+"owner"), nil, 0o600); err != nil { // what a crash has left
+		t.Fatal(err)
+	}
+	me := uint32(os.Geteuid())
+	for range 2 {
+		if !r.mapped(me) || r.mapped(me+1) {
+			t.Error("files of ours are told wrongly")
+		}
+	}
+	if left, err := os.ReadDir(r.dir); err != nil || len(left) != 1 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+	for err, want := range map[error]bool{syscall.EROFS: true, syscall.ENOSPC: true, syscall.EDQUOT: true, syscall.EACCES: false, syscall.EPERM: false} {
+		if unmakable(&os.PathError{Op: "open", Path: r.dir, Err: err}) != want {
+			t.Errorf("%v: want %v", err, want)
+		}
 	}
 }

@@ -165,7 +165,7 @@ func (s *Store) prepare() error {
 		err = s.disk.inspect() // it is what is above that may not be written, and it is there
 	}
 	if err == nil {
-		tellOpen(s.dir, s.log)
+		tellDoubt(s.dir, s.log)
 	}
 	if err == nil && s.locked == nil {
 		s.locked, err = safefile.Lock(filepath.Join(s.dir, lockName))
@@ -192,10 +192,14 @@ func (s *Store) prepare() error {
 	return nil
 }
 
-// tellOpen tells of a directory that is ours, and that others may write into.
-func tellOpen(dir string, log *slog.Logger) {
-	if top, err := os.Stat(dir); err == nil && openToAll(top) {
-		log.Warn("every user of this machine can write into the cache directory", "dir", dir, "fix", "chmod o-w "+dir)
+// tellDoubt tells of a directory that is used, and that others may be able to write into.
+func tellDoubt(dir string, log *slog.Logger) {
+	top, err := os.Stat(dir)
+	if err != nil {
+		return
+	}
+	if why, fix := doubt(dir, top); why != "" {
+		log.Warn("the cache directory may not be ours alone", "dir", dir, "why", why, "fix", fix)
 	}
 }
 
