@@ -54,8 +54,8 @@ type Config struct {
 	AllowedHosts []string `toml:"allowed_hosts"`
 
 	// TrustedProxies are the addresses whose X-Forwarded-For is believed, by which
-	// requests are a client's, and whose connections are not counted against
-	// MaxConnsPerClient.
+	// requests are a client's. Their connections are not counted against
+	// MaxConnsPerClient, nor closed for what clients reset.
 	TrustedProxies []netip.Prefix `toml:"trusted_proxies"`
 
 	// DrainTimeout is how long a drain lets answers finish before it cuts

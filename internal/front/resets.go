@@ -18,7 +18,8 @@ const maxResets = 200
 
 // A resetLog is told of the resets of all connections of a listener.
 type resetLog struct {
-	log *slog.Logger
+	log     *slog.Logger
+	trusted trustedProxies // their connections carry the requests of many clients, and have no count
 
 	mu   sync.Mutex
 	told time.Time
@@ -35,8 +36,11 @@ type resetCount struct {
 
 type resetKey struct{}
 
-// count is the ConnContext hook: each connection has a count of its own.
+// count is the ConnContext hook: each connection of a client has a count of its own.
 func (l *resetLog) count(ctx context.Context, conn net.Conn) context.Context {
+	if addr := addrOf(conn.RemoteAddr().String()); addr.IsValid() && l.trusted.contains(addr) {
+		return ctx
+	}
 	return context.WithValue(ctx, resetKey{}, &resetCount{conn: conn, all: l})
 }
 

@@ -52,7 +52,7 @@ func NewServer(c Config, handler http.Handler, log *slog.Logger) (*Server, error
 		log:     log,
 		clients: make(map[string]*clientConns),
 	}
-	resets := &resetLog{log: log}
+	resets := &resetLog{log: log, trusted: caps.trusted}
 	s := &Server{drainTimeout: c.drainTimeout(), grace: cutGrace, cut: cut}
 	s.http = &http.Server{
 		Handler: handler,
