@@ -477,9 +477,9 @@ func TestManifestsAreHedged(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) { // where a client would wait for a second more, it is whatever it costs
 		r := newRig(after(20*time.Second, serve), serve)
-		for range 10 {
+		for i := range 10 {
 			start := time.Now()
-			r.mustGet(t, tag)
+			r.mustGet(t, of(i, tag))
 			if took := time.Since(start); took > 1250*time.Millisecond {
 				t.Errorf("took %v", took)
 			}

@@ -73,7 +73,8 @@ func (r *race) mayJoin(a *attempt, next *Lane) bool {
 	if counted(r.req) && next.up.Facts().Quota.Low() {
 		return false
 	}
-	return time.Since(a.start) >= a.hedgeAfter+slowManifest || r.b.hedges.spend()
+	late := len(r.running) == 1 && time.Since(a.start) >= a.hedgeAfter+slowManifest
+	return late || r.b.hedges.spend()
 }
 
 // mayTakeExtra reports whether one more request may be added that no client waits

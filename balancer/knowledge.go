@@ -147,3 +147,9 @@ func (k *knowledge) absent(l *Lane, req pullchain.Request, now time.Time) (err *
 func keyOf(l *Lane, req pullchain.Request) absentKey {
 	return absentKey{l, subjectOf(req), wire.AcceptsOf(req.Accept), req.Head}
 }
+
+// lacks reports whether l has said of late that it has not what req asks for.
+func (k *knowledge) lacks(l *Lane, req pullchain.Request, now time.Time) bool {
+	err, fresh := k.absent(l, req, now)
+	return err != nil && (fresh || !err.Final)
+}

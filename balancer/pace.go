@@ -44,11 +44,11 @@ type slowLane struct {
 	n    int // how many have been left
 }
 
-// judge tells the lane how the one that came after it has fared, with p.
-func (s *slowLane) judge(p *pace) {
+// judge tells the lane how the one that came after it has fared with req, as p has it.
+func (s *slowLane) judge(req pullchain.Request, p *pace) {
 	if s.lane == nil || p.bytes < rateSample {
 		return
 	}
-	outrun(s.lane, pullchain.ClassBlob, float64(p.bytes) >= slowRatio*s.rate*p.waited.Seconds())
+	outrun(s.lane, req, float64(p.bytes) >= slowRatio*s.rate*p.waited.Seconds())
 	s.lane = nil
 }

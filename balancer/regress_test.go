@@ -106,6 +106,46 @@ func TestAMuchSlowerLaneIsLeft(t *testing.T) {
 	})
 }
 
+// A lane that is left for its pace is come back to where the other is slower still, and
+// one that nothing else can stand in for is not left.
+func TestALaneThatIsSlowIsNotLeftForWorse(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		lanes []balancer.LaneConfig
+		size  int64 // what the first tells of the blob; 0: the truth
+		want  []int // requests of each
+	}{
+		"the other is slower still": {[]balancer.LaneConfig{{Resolve: true}, {Resolve: true}}, 0, []int{2, 1}},
+		"the other costs money":     {[]balancer.LaneConfig{{Resolve: true}, {Resolve: true, Metered: true}}, 0, []int{1, 0}},
+		"the size is not known":     {[]balancer.LaneConfig{{Resolve: true}, {Resolve: true}}, -1, []int{1, 0}},
+		"there is no other":         {[]balancer.LaneConfig{{Resolve: true}}, 0, []int{1}},
+		"the other has it not":      {[]balancer.LaneConfig{{Resolve: true}, {Resolve: true}}, 0, []int{2, 1}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			first := func(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
+				resp, err := at(40_000)(ctx, req)
+				if tt.size < 0 {
+					resp.Size = -1
+				}
+				return resp, err
+			}
+			fetches := []func(context.Context, pullchain.Request) (pullchain.Response, error){first, at(1000)}
+			if name == "the other has it not" {
+				fetches[1] = fail(missing)
+			}
+			r := newRigOf(tt.lanes, fetches[:len(tt.lanes)]...)
+			start := time.Now()
+			r.mustGet(t, blob)
+			if took := time.Since(start); took > 40*time.Second {
+				t.Errorf("%s: took %v of the 26 s that the first takes", name, took)
+			}
+			if got := r.counts(); !slices.Equal(got, tt.want) {
+				t.Errorf("%s: asked %v, want %v", name, got, tt.want)
+			}
+		})
+	}
+}
+
 func TestConfiguredFailures(t *testing.T) {
 	t.Parallel()
 	for _, want := range []int{2, 20} {

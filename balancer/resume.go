@@ -134,6 +134,9 @@ func (s *stream) open() bool {
 	s.b.recordFailover(req, s.log, won.lane)
 	s.b.totals.resumed(s.pos - max(s.req.Range.From, 0))
 	s.won, s.pace = won, pace{}
+	if won.lane == s.left.lane {
+		s.left.lane = nil // it is not judged by its own pace
+	}
 	s.senders.add(won)
 	s.setMark()
 	return true

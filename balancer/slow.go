@@ -40,16 +40,17 @@ const (
 type slowness struct {
 	outrun int
 	last   time.Time // when it was outrun last
+	of     subject   // for what
 	until  time.Time // it is asked after others before that
 	even   time.Time // another was no faster: before that none is tried for being unknown
 }
 
 // outran counts that another lane was much faster. most is how often that may be.
-func (s *slowness) outran(now time.Time, most int) {
+func (s *slowness) outran(of subject, now time.Time, most int) {
 	if now.Sub(latest(s.last, s.until)) > slowMemory {
 		s.outrun = 0
 	}
-	s.outrun, s.last = s.outrun+1, now
+	s.outrun, s.last, s.of = s.outrun+1, now, of
 	if over := s.outrun - most + 1; over > 0 {
 		s.until = now.Add(min(slowTime*time.Duration(over), slowMax))
 	}
@@ -70,67 +71,77 @@ func (v *gateView) isSlow(t time.Time) (class pullchain.Class, slow bool) {
 
 // TooSlow reports whether the named upstream, which sends the blob of req with so many
 // bytes/s, is to get company: it is below its floor and another, or another connection,
-// may be faster; or another was much faster lately.
-func (b *Balancer) TooSlow(upstream string, req pullchain.Request, rate float64) bool {
+// may be faster; or another was much faster lately. crawls says that it is so slow that
+// company may cost what a request of a client may: nothing else brings the bytes.
+func (b *Balancer) TooSlow(upstream string, req pullchain.Request, rate float64) (slow, crawls bool) {
 	l := b.lane(upstream)
 	if l == nil || rate >= fastEnough {
-		return false
+		return false, false
 	}
-	now := time.Now()
+	p := paceOf(l, rate)
+	return !p.even && p.rate < p.floor || p.isOutrun(b, l, req), p.crawls()
+}
+
+// A lanePace is how fast a lane sends, and what is known of that.
+type lanePace struct {
+	rate, floor, ratio float64
+	even               bool // others were no faster a while ago, and it does not crawl
+}
+
+func (p lanePace) crawls() bool { return p.rate*crawlShare < p.floor }
+
+func paceOf(l *Lane, rate float64) lanePace {
+	p := lanePace{rate: rate, floor: float64(l.cfg.Patience.Rate), ratio: float64(l.cfg.Patience.Ratio)}
 	l.mu.Lock()
-	even := now.Before(l.gates.slow[pullchain.ClassBlob].even)
-	l.mu.Unlock()
+	defer l.mu.Unlock()
+	p.even = time.Now().Before(l.gates.slow[pullchain.ClassBlob].even) && !p.crawls()
+	return p
+}
+
+// isOutrun reports whether another lane may bring what req asks for much faster than l.
+func (p lanePace) isOutrun(b *Balancer, l *Lane, req pullchain.Request) bool {
+	now := time.Now()
 	return slices.ContainsFunc(b.lanes, func(other *Lane) bool {
-		return mayBeOutrun(l, other, rate, even) && (other == l || other.closed(req, now) == nil && !b.lacks(other, req, now))
+		return other != l && p.mayBeOutrunBy(other) && other.closed(req, now) == nil && !b.known.lacks(other, req, now)
 	})
 }
 
-// mayBeOutrun reports whether other is worth a request beside l, which sends rate
-// bytes/s. even says that l was not slower than others a while ago.
-func mayBeOutrun(l, other *Lane, rate float64, even bool) bool {
-	floor, known := float64(l.cfg.Patience.Rate), other.ledger.throughput()
-	if other == l {
-		known = 0 // what one connection gives says little of the next
-	}
-	if other.cfg.Metered {
-		return rate*crawlShare < floor && (known > 2*rate || known == 0)
-	}
+// mayBeOutrunBy reports whether other is worth a request.
+func (p lanePace) mayBeOutrunBy(other *Lane) bool {
+	known := other.ledger.throughput()
 	switch {
-	case known == 0:
-		return rate < floor && (!even || rate*crawlShare < floor)
-	case rate < floor:
-		return known > 2*rate
+	case p.even, other.cfg.Metered && !p.crawls():
+		return false
+	case p.rate < p.floor:
+		return known == 0 || known > 2*p.rate
 	}
-	return known > float64(l.cfg.Patience.Ratio)*rate
+	return known > p.ratio*p.rate
 }
 
-// lacks reports whether other has said of late that it has not what req asks for.
-func (b *Balancer) lacks(other *Lane, req pullchain.Request, now time.Time) bool {
-	err, fresh := b.known.absent(other, req, now)
-	return err != nil && (fresh || !err.Final)
-}
-
-// Outrun tells of a blob for which the named upstream got company: whether the other
-// upstream was much faster. It is safe for concurrent use.
-func (b *Balancer) Outrun(upstream string, faster bool) {
+// Outrun tells of the blob of req, for which the named upstream got company: whether the
+// other upstream was much faster. It is safe for concurrent use.
+func (b *Balancer) Outrun(upstream string, req pullchain.Request, faster bool) {
 	if l := b.lane(upstream); l != nil {
-		outrun(l, pullchain.ClassBlob, faster)
+		outrun(l, req, faster)
 	}
 }
 
-// outrun notes whether another lane was much faster than l.
-func outrun(l *Lane, class pullchain.Class, faster bool) {
+// outrun notes whether another lane was much faster than l for req. One tag or digest tells
+// of it once.
+func outrun(l *Lane, req pullchain.Request, faster bool) {
 	defer l.changed()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now, s := time.Now(), &l.gates.slow[class]
+	now, class := time.Now(), req.Class()
+	s := &l.gates.slow[class]
 	switch {
 	case !faster:
 		s.even = now.Add(evenTime)
+	case s.of == subjectOf(req) && now.Sub(s.last) < slowMemory:
 	case class == pullchain.ClassManifest:
-		s.outran(now, slowManifests)
+		s.outran(subjectOf(req), now, slowManifests)
 	default:
-		s.outran(now, slowBlobs)
+		s.outran(subjectOf(req), now, slowBlobs)
 	}
 }
 
@@ -143,7 +154,7 @@ func (r *race) noteOutrun(winner *attempt) {
 	for _, a := range r.running {
 		took := now.Sub(a.start) - a.watch.queuedFor()
 		if late, _ := a.watch.late(); !a.hedge && !late && took >= slowManifest && took >= slowRatio*now.Sub(winner.start) {
-			outrun(a.lane, pullchain.ClassManifest, true)
+			outrun(a.lane, r.req, true)
 		}
 	}
 }

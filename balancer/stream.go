@@ -109,8 +109,8 @@ func (s *stream) readOnce(p []byte) (int, error) {
 	if n > 0 {
 		s.won.lane.load.hearing.hear(now)
 	}
-	if s.pace.add(n, now.Sub(began)) && err == nil && s.mayLeave() && s.b.TooSlow(s.won.lane.Name(), s.remaining(), s.pace.rate) {
-		s.pace.giveUp = true
+	if s.pace.add(n, now.Sub(began)) && err == nil {
+		s.pace.giveUp = s.isTooSlow()
 	}
 	if s.pos >= s.resumes.mark {
 		s.resumes.n = 0
@@ -118,9 +118,20 @@ func (s *stream) readOnce(p []byte) (int, error) {
 	return n, err
 }
 
-// mayLeave reports whether the lane at hand may be left for its pace: a caller that
-// verifies the blob has company of its own for it, and no lane is left twice.
-func (s *stream) mayLeave() bool { return !s.req.Options.Unverified && s.left.n+1 < len(s.b.lanes) }
+// isTooSlow reports whether the lane at hand is to be left for its pace, as another may be
+// faster, or the one that was left for it was. A caller that verifies the blob has company
+// of its own; no lane is left twice; and a body of unknown size cannot go on elsewhere.
+func (s *stream) isTooSlow() bool {
+	if s.req.Options.Unverified || s.size < 0 || s.left.n >= len(s.b.lanes) {
+		return false
+	}
+	if s.left.lane != nil && s.pace.rate < s.left.rate {
+		outrun(s.left.lane, s.req, false)
+		return true
+	}
+	l := s.won.lane
+	return s.left.n+1 < len(s.b.lanes) && s.pace.rate < fastEnough && paceOf(l, s.pace.rate).isOutrun(s.b, l, s.remaining())
+}
 
 // finish ends the stream's business with its lane: all is read, or the rest is not
 // wanted.
@@ -129,7 +140,7 @@ func (s *stream) finish(err error) {
 		return
 	}
 	s.won.lane.ledger.flowed(s.pace.bytes, s.pace.waited)
-	s.left.judge(&s.pace)
+	s.left.judge(s.req, &s.pace)
 	s.won.close(err)
 	s.won = nil
 }

@@ -103,7 +103,8 @@ const (
 	unverifiedBytes = 64 << 10
 )
 
-func newSlayer(t *testing.T) *slayer {
+// newSlayer returns one over two mirrors that have tables.
+func newSlayer(t *testing.T, tables ...string) *slayer {
 	n := newNet(t)
 	s := &slayer{t: t, net: n, rng: rand.New(rand.NewPCG(*killSeed, 9)), dir: filepath.Join(t.TempDir(), "cache")}
 	img := simnet.Image{Repo: "library/slain", Tags: []string{"1"}}
@@ -118,7 +119,7 @@ func newSlayer(t *testing.T) *slayer {
 	cfg := rigConfig{Net: n, Cache: cacheIn(s.dir)}
 	for _, name := range []string{"a", "b"} {
 		m := n.AddMirror(simnet.MirrorConfig{Origin: simnet.Origin{Name: name}, Images: []simnet.Image{img}})
-		cfg.Chain = append(cfg.Chain, lane{Name: name, URL: m.URL()})
+		cfg.Chain = append(cfg.Chain, lane{Name: name, URL: m.URL(), Tables: strings.Join(tables, "\n")})
 	}
 	s.image, s.config = n.Build(img), writeConfig(t, cfg)
 	t.Cleanup(func() {

@@ -49,16 +49,20 @@ func (a *abandonment) end() {
 }
 
 // look has a fill without a reader suspended that has spent its budget, or whose
-// connections a client waits for.
-func (a *abandonment) look(now time.Time) {
+// connections a client waits for. It returns what begin does.
+func (a *abandonment) look(now time.Time) (evicted []*fill) {
 	f := a.f
+	if a.since.IsZero() && len(f.readers) == 0 { // when the last one left it was not known that it would go on
+		evicted = a.begin()
+	}
 	if a.since.IsZero() || a.over {
-		return
+		return evicted
 	}
 	awaited := func(u upstreamOf) bool { return f.reg.Waits != nil && f.reg.Waits(u.name) }
 	if slices.ContainsFunc(f.plan.upstreams(), awaited) || a.spent(now, f.plan.rampUp.bytes, f.copy.missing()) {
 		a.suspend()
 	}
+	return evicted
 }
 
 // spent reports whether the budget is spent of a fill that has received so many bytes

@@ -14,7 +14,7 @@ const (
 	slowTime = time.Second
 
 	// companyTime is how long company may take to get ahead; companyPause is until there
-	// is company again, twice as long each time.
+	// is company again where it has not, twice as long each time.
 	companyTime  = 3 * time.Second
 	companyPause = 5 * time.Second
 
@@ -35,6 +35,8 @@ type company struct {
 	lane  string    // the upstream that it asked
 	rate  float64   // its pace in bytes/s
 	late  bool      // it has not got ahead in time
+
+	urgent bool // a client's request, and none that only makes it faster
 }
 
 // companions are what is known of a fill's company as a whole.
@@ -47,11 +49,15 @@ type companions struct {
 // not got ahead in time.
 func (p *plan) accompany(now time.Time) {
 	slow := p.slowest(now)
-	if slow == nil || now.Before(p.companions.until) || !p.f.copy.divisible() || p.f.phase != running {
+	if slow == nil || now.Before(p.companions.until) || !p.divides(now) {
 		return
 	}
 	reg := p.f.reg
-	if reg.TooSlow == nil || !reg.TooSlow(slow.lane, p.f.req, slow.recent) {
+	if reg.TooSlow == nil {
+		return
+	}
+	isSlow, crawls := reg.TooSlow(slow.lane, p.f.req, p.paceOf(slow))
+	if !isSlow {
 		return
 	}
 	g := &p.companions
@@ -60,7 +66,7 @@ func (p *plan) accompany(now time.Time) {
 	w := p.newWorker()
 	w.take(slow.pos, slow.end)
 	w.helper, w.others = true, []string{slow.lane}
-	w.company = company{of: slow, asked: slow.asked, lane: slow.lane, rate: slow.recent}
+	w.company = company{of: slow, asked: slow.asked, lane: slow.lane, rate: slow.recent, urgent: crawls}
 	p.f.fills.counts.company.Add(1)
 	p.launch(w)
 }
@@ -89,6 +95,21 @@ func (p *plan) slowest(now time.Time) (slow *worker) {
 	return slow
 }
 
+// paceOf is what counts as w's pace: that of all connections, where it is one of several
+// that are alike, as of a CDN that gives little to each.
+func (p *plan) paceOf(w *worker) float64 {
+	sum, n := 0.0, 0
+	for _, other := range p.workers {
+		if other.lane == w.lane && other.company.of == nil && other.measured {
+			sum, n = sum+other.recent, n+1
+		}
+	}
+	if 2*w.recent*float64(n) >= sum {
+		return sum
+	}
+	return w.recent
+}
+
 // awaited reports whether a reader waits for the next byte of w.
 func (p *plan) awaited(w *worker) bool {
 	for r := range p.f.readers {
@@ -102,10 +123,11 @@ func (p *plan) awaited(w *worker) bool {
 }
 
 // reserveBeside is reserve for company: its bytes up to pos are not its own as long as it
-// is behind. Where the other worker is gone, or elsewhere, it brings what is free.
+// is behind. Where the other worker is gone, or elsewhere, or has lost what comes now to a
+// third, it brings what is free.
 func (w *worker) reserveBeside(pending []run, off int64) []run {
 	slow := w.company.of
-	if !slow.asked.Equal(w.company.asked) || slow.pos >= slow.end || !slices.Contains(w.f.plan.workers, slow) {
+	if !slow.asked.Equal(w.company.asked) || slow.pos >= slow.end || off >= slow.end || !slices.Contains(w.f.plan.workers, slow) {
 		w.company, w.serial, w.helper = company{}, true, false
 		return w.missingLocked(pending, off)
 	}
@@ -119,6 +141,7 @@ func (w *worker) reserveBeside(pending []run, off int64) []run {
 		slow.cancel()
 	}
 	w.company.of, w.helper = nil, false
+	w.f.plan.companions = companions{} // it was worth it: the others of that upstream are next
 	if w.pos > w.end {
 		w.pos = w.end
 		w.reach = min(w.reach, w.pos)
@@ -142,9 +165,9 @@ func (w *worker) settle() {
 	case c.of == nil:
 		faster := float64(bytes) >= outrunRatio*c.rate*took.Seconds()
 		if !faster || w.lane != c.lane { // that another connection was faster is held against no upstream
-			outrun(c.lane, faster)
+			outrun(c.lane, f.req, faster)
 		}
-	case c.late && bytes > 0:
-		outrun(c.lane, false)
+	case c.late:
+		outrun(c.lane, f.req, false)
 	}
 }

@@ -29,8 +29,10 @@ func (o *outruns) told() []string {
 // lane b, which answers as how says. Lane a answers at rate bytes/s.
 func (r *fillRig) withCompany(rate int, how func() reply) *outruns {
 	var o outruns
-	r.reg.TooSlow = func(_ string, _ pullchain.Request, rate float64) bool { return rate < 64*kib }
-	r.reg.Outrun = func(upstream string, faster bool) {
+	r.reg.TooSlow = func(_ string, _ pullchain.Request, rate float64) (slow, crawls bool) {
+		return rate < 64*kib, true
+	}
+	r.reg.Outrun = func(upstream string, _ pullchain.Request, faster bool) {
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		o.all = append(o.all, fmt.Sprint(upstream, " ", faster))
@@ -215,4 +217,26 @@ func TestF53AnotherConnection(t *testing.T) {
 			t.Errorf("told %q", o.told())
 		}
 	})
+}
+
+// TestF53CompanyCostsNothing: a lane that is slow, and does not crawl, gets company as it
+// gets help: from what costs nothing, and nothing is held against that for failing.
+func TestF53CompanyCostsNothing(t *testing.T) {
+	t.Parallel()
+	for _, crawls := range []bool{false, true} {
+		fillBubble(t, noise(100*kib, 1), func(t *testing.T, r *fillRig) {
+			r.chain.answer = func(n int, _ pullchain.Request) reply {
+				if n > 0 {
+					return reply{err: &pullchain.Error{Reason: pullchain.Limited}}
+				}
+				return reply{rate: 20 * kib}
+			}
+			r.reg.TooSlow = func(string, pullchain.Request, float64) (bool, bool) { return true, crawls }
+			r.mustGet(whole)
+			r.settled(true)
+			if asked := r.chain.requests(); len(asked) != 2 || asked[1].Options.Speculative == crawls || !asked[1].Options.NoForce {
+				t.Errorf("crawls %t: asked %v", crawls, asked)
+			}
+		})
+	}
 }

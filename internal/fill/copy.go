@@ -24,6 +24,7 @@ type blobCopy struct {
 	ask       pullchain.Range    // what to ask for while the size is not known
 	oneStream bool               // one stream brings it all, so that one lane answers for it
 	noRange   bool               // a lane has answered with the whole where a range was wanted
+	crumbs    bool               // a lane answers to ranges with next to nothing: what is missing is asked for as one
 	unproved  bool               // an upstream that has sent a part is not trusted: no byte is shown before all are right
 	left      []string           // the logins that took what an earlier attempt left of it; "" for one that is not known
 }

@@ -134,7 +134,7 @@ func (p *plan) assign(w *worker, from, to int64) {
 // that the readers come to next.
 func (p *plan) unclaimed() (from, to int64, ok bool) {
 	c := p.f.copy
-	if c.size >= 0 && !c.oneStream {
+	if c.size >= 0 && !c.oneStream && !c.crumbs {
 		if from, to, ok = p.free(p.f.readers.first(c.size), c.size); ok {
 			return from, to, true
 		}
@@ -230,7 +230,7 @@ func (p *plan) next(w *worker) bool {
 	c := p.f.copy
 	from, to, demanded := p.demanded()
 	ok := demanded
-	if !ok && p.goesOn() || c.size < 0 || c.oneStream {
+	if !ok && p.goesOn() || c.size < 0 || c.oneStream || c.crumbs {
 		from, to, ok = p.unclaimed()
 	}
 	if !ok && !p.goesOn() {

@@ -127,8 +127,10 @@ func (p *scenario) prepare() {
 		p.tighten(p.rng.Int64N(int64(len(p.chain.content)) + 1))
 	}
 	if p.trickle = p.rng.IntN(3) == 0; p.trickle {
-		p.reg.TooSlow = func(_ string, _ pullchain.Request, rate float64) bool { return rate < 64*kib }
-		p.reg.Outrun = func(string, bool) {}
+		p.reg.TooSlow = func(_ string, _ pullchain.Request, rate float64) (slow, crawls bool) {
+			return rate < 64*kib, rate < 4*kib
+		}
+		p.reg.Outrun = func(string, pullchain.Request, bool) {}
 	}
 	if p.rng.IntN(4) == 0 {
 		p.restart = time.Duration(p.rng.IntN(4000)) * time.Millisecond

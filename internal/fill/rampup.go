@@ -56,29 +56,31 @@ func (f *fill) speedUp() {
 		case <-f.ctx.Done():
 			return
 		}
-		if f.speedUpNow(time.Now()) {
+		evicted, over := f.speedUpNow(time.Now())
+		suspend(evicted)
+		if over {
 			return
 		}
 	}
 }
 
 // speedUpNow takes one look at the sum. It returns true when the fill has ended.
-func (f *fill) speedUpNow(now time.Time) (over bool) {
+func (f *fill) speedUpNow(now time.Time) (evicted []*fill, over bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.phase.final() {
-		return true
+		return nil, true
 	}
 	if p := &f.plan; !p.backoff.IsZero() && now.After(p.backoff) { // readers may ask again
 		p.backoff = time.Time{}
 		f.changes.notify()
 	}
-	f.abandonment.look(now)
+	evicted = f.abandonment.look(now)
 	if len(f.readers) > 0 { // what no reader waits for is worth no more connections
 		f.plan.accompany(now)
 		f.plan.grow(now)
 	}
-	return false
+	return evicted, false
 }
 
 // grow measures the sum, and adds as many workers as there are if the last ones

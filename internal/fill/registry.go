@@ -28,10 +28,10 @@ type Registry struct {
 	Knows func(upstream string) bool
 
 	// TooSlow reports whether the named upstream, which sends a blob with so many bytes/s
-	// to a reader that waits, is to get company from another, and Outrun tells whether
-	// that was much faster. Nil: none gets company.
-	TooSlow func(upstream string, req pullchain.Request, rate float64) bool
-	Outrun  func(upstream string, faster bool)
+	// to a reader that waits, is to get company from another, and whether it is so slow that
+	// company may cost something. Outrun tells whether that was much faster. Nil: none gets company.
+	TooSlow func(upstream string, req pullchain.Request, rate float64) (slow, crawls bool)
+	Outrun  func(upstream string, req pullchain.Request, faster bool)
 
 	// Waits reports whether a request waits for one of the named upstream's connections
 	// to come free: a download that no client waits for ends for it. Nil: none does.

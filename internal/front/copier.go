@@ -52,7 +52,9 @@ func (c *copier) run() error {
 				return werr
 			}
 			if n < trickle && err == nil {
-				c.dst.flush()
+				if err := c.dst.flush(); err != nil {
+					return err
+				}
 			}
 		}
 		switch {

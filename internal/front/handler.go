@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -100,6 +101,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.inFlight.Add(-1)
 	}()
 	client := clientKey(x.flight.Addr)
+	if h.proxies.contains(x.flight.Addr) { // a balancer that does not tell which client it asks for
+		client = netip.Addr{}
+	}
 	if refused, ok := h.slots.enter(client, x.flight.At); !ok {
 		x.refuse(noSlot(refused))
 		return

@@ -96,5 +96,13 @@ func (w *recorder) sendFile(file *os.File, n int64) (int64, error) {
 	return sent, err
 }
 
-// flush sends what net/http holds back. That it cannot is seen by the next write.
-func (r *recorder) flush() { _ = http.NewResponseController(r.ResponseWriter).Flush() }
+// flush sends what net/http holds back, within the time that the client has.
+func (w *recorder) flush() error {
+	_, err := w.pace.send(func() (int64, error) {
+		if err := w.pace.rc.Flush(); !errors.Is(err, http.ErrNotSupported) {
+			return 0, err
+		}
+		return 0, nil
+	})
+	return err
+}

@@ -1,6 +1,7 @@
 package front
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -51,7 +52,9 @@ func (s *sectionSender) run() error {
 			case left > 0:
 				section.Size = min(section.Size, left)
 			case left == 0 && s.end.sent > 0:
-				s.dst.flush() // the client waits for the last of its chunk
+				if err := s.dst.flush(); err != nil { // the client waits for the last of its chunk
+					return err
+				}
 				if s.end.wait() {
 					return fmt.Errorf("%w: it has hung up", errClient)
 				}
@@ -69,14 +72,17 @@ func (s *sectionSender) run() error {
 			return err
 		}
 		if sent < trickle && s.left != 0 {
-			s.dst.flush()
+			if err := s.dst.flush(); err != nil {
+				return err
+			}
 		}
 	}
 }
 
 // headerPatience is how long the headers wait for the first byte of a body that may be
-// late. containerd gives up after 30 s (docs/protocol.md 4.3).
-const headerPatience = 5 * time.Second
+// late: as long as that, an error can still be told in words. containerd gives up after
+// 30 s (docs/protocol.md 4.3), of which a fill may have taken ten.
+const headerPatience = 10 * time.Second
 
 // nextOrHeader is next, and sends the headers meanwhile if that takes long and they may
 // go first.
@@ -87,23 +93,32 @@ func (s *sectionSender) nextOrHeader(early bool) (pullchain.Section, error) {
 	type result struct {
 		section pullchain.Section
 		err     error
+		panics  any // which net/http recovers in the goroutine of the request alone
 	}
 	ready := make(chan result, 1)
 	go func() {
-		section, err := s.next()
-		ready <- result{section, err}
+		var r result
+		defer func() {
+			r.panics = recover()
+			ready <- r
+		}()
+		r.section, r.err = s.next()
 	}()
 	patience := time.NewTimer(headerPatience)
 	defer patience.Stop()
+	var r result
+	var flushed error
 	select {
-	case r := <-ready:
-		return r.section, r.err
+	case r = <-ready:
 	case <-patience.C:
 		s.sendHeader()
-		s.dst.flush()
+		flushed = s.dst.flush()
+		r = <-ready
 	}
-	r := <-ready
-	return r.section, r.err
+	if r.panics != nil {
+		panic(r.panics)
+	}
+	return r.section, cmp.Or(flushed, r.err)
 }
 
 func (s *sectionSender) sendHeader() {

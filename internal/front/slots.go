@@ -25,9 +25,10 @@ type slots struct {
 	told    time.Time          // when the log heard of a refusal last
 }
 
-// fewSlots is how many requests at once any client may have of the reserve, however many
-// clients there are: what a client of an image's layers has, as a rule.
-const fewSlots = 4
+// fewSlots is how many requests at once any client may have while there is a slot, however
+// few are left: containerd and podman have up to a dozen for the layers of an image and
+// their parts (docs/protocol.md 4.3), and leave a mirror that answers 503.
+const fewSlots = 16
 
 // toldEvery is how often the log is told of refusals, at most: a line for each would let
 // the client that causes them fill the disk as well.
@@ -54,7 +55,7 @@ func clientKey(addr netip.Addr) netip.Addr {
 func (s *slots) enter(client netip.Addr, now time.Time) (refused traffic.Refusal, ok bool) {
 	s.mu.Lock()
 	held := s.clients[client]
-	why := s.closedLocked(held, len(s.clients))
+	why := s.closedLocked(client, held)
 	if why == "" {
 		s.taken++
 		s.clients[client] = held + 1
@@ -74,23 +75,23 @@ func (s *slots) enter(client netip.Addr, now time.Time) (refused traffic.Refusal
 	return refused, false
 }
 
-// closedLocked says why a client that holds so many slots, one of so many clients that hold
-// any, gets no other; "" means that it gets one.
-func (s *slots) closedLocked(held, clients int) traffic.Why {
+// closedLocked says why a client that holds so many slots gets no other; "" means that it
+// gets one. What has no address of its own is many clients: only the whole bounds it.
+func (s *slots) closedLocked(client netip.Addr, held int) traffic.Why {
 	if s.taken >= s.max {
 		return traffic.AllTaken
 	}
-	if s.taken >= s.max-s.reserve && held >= s.share(clients) {
+	if client.IsValid() && s.taken >= s.max-s.reserve && held >= s.shareLocked() {
 		return traffic.ClientHasMany
 	}
 	return ""
 }
 
-// share is how many slots a client may hold to get one of the reserve: its part of half of
-// it, if one client more comes. So those that take what they can leave the other half to
-// those that come later. It is never as many as a client could take before.
-func (s *slots) share(clients int) int {
-	return min(max(fewSlots, s.reserve/2/(clients+1)), s.max-s.reserve)
+// shareLocked is how many slots a client may hold to get one of the reserve: a quarter of
+// what is free, so that those that take what they can leave some to those that come later;
+// twenty of them a sixth of all. It is never as many as a client could take before.
+func (s *slots) shareLocked() int {
+	return min(max(fewSlots, (s.max-s.taken)/4), s.max-s.reserve)
 }
 
 // leave gives back what enter took.

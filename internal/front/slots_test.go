@@ -27,30 +27,32 @@ import (
 func TestSlotIsClosed(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
-		max, reserve         int
-		taken, held, clients int
-		want                 traffic.Why
+		max, reserve int
+		taken, held  int
+		want         traffic.Why
 	}{
-		"the first":                               {1024, 256, 0, 0, 0, ""},
-		"one client alone":                        {1024, 256, 767, 767, 1, ""},
-		"one client alone, into the reserve":      {1024, 256, 768, 768, 1, traffic.ClientHasMany},
-		"another beside it":                       {1024, 256, 768, 0, 1, ""},
-		"another beside it, with its part":        {1024, 256, 768 + 41, 41, 2, ""},
-		"another beside it, with more":            {1024, 256, 768 + 42, 42, 2, traffic.ClientHasMany},
-		"twenty that hold all but it":             {1024, 256, 768, 38, 20, traffic.ClientHasMany},
-		"one of two hundred beside twenty":        {1024, 256, 968, 3, 220, ""},
-		"one of two hundred that wants too many":  {1024, 256, 968, 4, 220, traffic.ClientHasMany},
-		"all are taken":                           {1024, 256, 1024, 0, 300, traffic.AllTaken},
-		"a small machine, one client":             {64, 16, 48, 48, 1, traffic.ClientHasMany},
-		"a small machine, another":                {64, 16, 50, 2, 2, ""},
-		"four requests, one client has three":     {4, 1, 3, 3, 1, traffic.ClientHasMany},
-		"four requests, another":                  {4, 1, 3, 0, 1, ""},
-		"one request, no reserve":                 {1, 0, 0, 0, 0, ""},
-		"a reserve of all but one":                {8, 7, 1, 1, 1, traffic.ClientHasMany},
-		"a reserve of all but one, for the other": {8, 7, 1, 0, 1, ""},
+		"the first":                               {1024, 256, 0, 0, ""},
+		"one client alone":                        {1024, 256, 767, 767, ""},
+		"one client alone, into the reserve":      {1024, 256, 768, 768, traffic.ClientHasMany},
+		"another beside it":                       {1024, 256, 768, 0, ""},
+		"another beside it, with its part":        {1024, 256, 768 + 41, 41, ""},
+		"another beside it, with more":            {1024, 256, 768 + 54, 54, traffic.ClientHasMany},
+		"twenty that hold all but it":             {1024, 256, 900, 45, traffic.ClientHasMany},
+		"one of two hundred beside twenty":        {1024, 256, 968, 3, ""},
+		"one of two hundred that wants too many":  {1024, 256, 968, 16, traffic.ClientHasMany},
+		"a fleet, each with all of a large image": {1024, 512, 130 * 7, 7, ""},
+		"an address that many share":              {1024, 512, 600, 60, ""},
+		"all are taken":                           {1024, 256, 1024, 0, traffic.AllTaken},
+		"a small machine, one client":             {64, 16, 48, 48, traffic.ClientHasMany},
+		"a small machine, another":                {64, 16, 50, 2, ""},
+		"four requests, one client has three":     {4, 1, 3, 3, traffic.ClientHasMany},
+		"four requests, another":                  {4, 1, 3, 0, ""},
+		"one request, no reserve":                 {1, 0, 0, 0, ""},
+		"a reserve of all but one":                {8, 7, 1, 1, traffic.ClientHasMany},
+		"a reserve of all but one, for the other": {8, 7, 1, 0, ""},
 	} {
 		s := &slots{max: tt.max, reserve: tt.reserve, taken: tt.taken}
-		if got := s.closedLocked(tt.held, tt.clients); got != tt.want {
+		if got := s.closedLocked(netip.MustParseAddr("192.0.2.7"), tt.held); got != tt.want {
 			t.Errorf("%s: %q, want %q", name, got, tt.want)
 		}
 	}
@@ -72,8 +74,11 @@ func TestClientKey(t *testing.T) {
 
 // endless is a chain whose blobs of a gigabyte come as fast as they are taken, and
 // whose manifests are healthy.
-func endless() *fakeFetcher {
-	piece := bytes.Repeat([]byte("x"), copySize)
+func endless() *fakeFetcher { return endlessOf(copySize) }
+
+// endlessOf is endless, in pieces of n bytes.
+func endlessOf(n int) *fakeFetcher {
+	piece := bytes.Repeat([]byte("x"), n)
 	return &fakeFetcher{fetch: func(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
 		if req.Op != pullchain.Blob {
 			return healthy(ctx, req)
@@ -275,9 +280,18 @@ func lengthOf(s string) []byte {
 // connections, leave others their slots; and theirs are free when their time is over.
 func TestF56StreamsWithoutAWindow(t *testing.T) {
 	t.Parallel()
+	for _, piece := range []int{copySize, 1000} { // the small ones are flushed
+		t.Run(fmt.Sprint(piece), func(t *testing.T) {
+			t.Parallel()
+			streamsWithoutAWindow(t, piece)
+		})
+	}
+}
+
+func streamsWithoutAWindow(t *testing.T, piece int) {
 	c := writeCert(t, t.TempDir(), "h2")
 	c.HTTP2 = true
-	h, _ := newHandler(t, c, endless())
+	h, _ := newHandler(t, c, endlessOf(piece))
 	h.pace = 10 * time.Second
 	addr, _ := start(t, c, h)
 	attack := from(t, "127.0.0.2")
