@@ -28,7 +28,7 @@ type slots struct {
 // fewSlots is how many requests at once any client may have while there is a slot, however
 // few are left: containerd and podman have up to a dozen for the layers of an image and
 // their parts (docs/protocol.md 4.3), and leave a mirror that answers 503.
-const fewSlots = 16
+const fewSlots = 12
 
 // toldEvery is how often the log is told of refusals, at most: a line for each would let
 // the client that causes them fill the disk as well.
@@ -88,10 +88,10 @@ func (s *slots) closedLocked(client netip.Addr, held int) traffic.Why {
 }
 
 // shareLocked is how many slots a client may hold to get one of the reserve: a quarter of
-// what is free, so that those that take what they can leave some to those that come later;
-// twenty of them a sixth of all. It is never as many as a client could take before.
+// what is free of its first half. The other half stays for clients that hold few, those
+// that come later among them. It is never as many as a client could take before.
 func (s *slots) shareLocked() int {
-	return min(max(fewSlots, (s.max-s.taken)/4), s.max-s.reserve)
+	return min(max(fewSlots, (s.max-s.reserve/2-s.taken)/4), s.max-s.reserve)
 }
 
 // leave gives back what enter took.
