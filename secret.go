@@ -1,6 +1,9 @@
 package pullchain
 
-import "log/slog"
+import (
+	"log/slog"
+	"strings"
+)
 
 // A Secret is a password, token or signed header value. However it is printed,
 // logged or marshalled it shows as "***"; only Reveal returns it (docs/faults.md 5,
@@ -33,4 +36,19 @@ func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 func (s *Secret) UnmarshalText(text []byte) error {
 	*s = Secret(text)
 	return nil
+}
+
+// shortestHidden is the length of a secret that is looked for in a text: what is shorter is
+// also part of other words.
+const shortestHidden = 6
+
+// HideSecrets returns text, which the far end has sent, with "***" in the place of each of
+// secrets that it repeats.
+func HideSecrets(text string, secrets []string) string {
+	for _, s := range secrets {
+		if len(s) >= shortestHidden {
+			text = strings.ReplaceAll(text, s, redacted)
+		}
+	}
+	return text
 }

@@ -31,7 +31,6 @@ type connectWatch struct {
 	open    bool              // the dial has got through: only the handing over is left
 	reached bool              // an answer came before: the origin is there
 	since   time.Time         // when it began to wait for one of our own to come free; zero while it does not
-	inQueue bool              // from then on, until it no longer does or the attempt is over
 	queued  time.Duration     // how long it did so before
 	decided func(silent bool) // set when the watch outlives its attempt
 }
@@ -67,7 +66,7 @@ func (w *connectWatch) waits() {
 	w.dials, w.open = false, false
 	if w.since.IsZero() && !w.stopped {
 		w.since = time.Now()
-		w.queueLocked(true)
+		w.queue.enter()
 	}
 	if w.timer == nil && !w.stopped {
 		w.timer = time.AfterFunc(w.patience, w.expired)
@@ -84,22 +83,20 @@ func (w *connectWatch) dialling() {
 
 // servedLocked ends the wait for one of our own connections.
 func (w *connectWatch) servedLocked() {
-	if !w.since.IsZero() {
-		w.queued += time.Since(w.since)
-		w.since = time.Time{}
+	if w.since.IsZero() {
+		return
 	}
-	w.queueLocked(false)
+	w.leaveQueueLocked()
+	w.queued += time.Since(w.since)
+	w.since = time.Time{}
 }
 
-// queueLocked puts the attempt into the lane's queue, or takes it out.
-func (w *connectWatch) queueLocked(waits bool) {
-	switch {
-	case waits && !w.inQueue:
-		w.queue.enter()
-	case !waits && w.inQueue:
+// leaveQueueLocked takes the attempt out of the lane's queue, which it is in while it waits
+// and is not over.
+func (w *connectWatch) leaveQueueLocked() {
+	if !w.since.IsZero() && !w.stopped {
 		w.queue.leave()
 	}
-	w.inQueue = waits
 }
 
 // queuedFor is how long the attempt has waited for one of our own connections.
@@ -205,8 +202,8 @@ func (w *connectWatch) stop() {
 }
 
 func (w *connectWatch) stopLocked() {
+	w.leaveQueueLocked()
 	w.stopped = true
-	w.queueLocked(false)
 	if w.timer != nil {
 		w.timer.Stop()
 	}

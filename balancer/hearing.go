@@ -9,24 +9,19 @@ import (
 // hangs on it: that an answer is late is no failure. It is for telling people that nothing
 // answers before the first dial has given up. It is safe for concurrent use.
 type hearing struct {
-	waiting atomic.Int64 // requests and probes that were sent and have no answer
-	asked   atomic.Int64 // when the first of them was, in Unix nanoseconds
-	heard   atomic.Int64 // the last sign of life, an answer or bytes of one; 0 before the first
+	asked queue        // requests and probes that were sent and have no answer
+	heard atomic.Int64 // the last sign of life, an answer or bytes of one, in Unix nanoseconds; 0 before the first
 }
 
 // ask takes note of a request or a probe. Its sender calls over.
-func (h *hearing) ask() {
-	if h.waiting.Add(1) == 1 {
-		h.asked.Store(time.Now().UnixNano())
-	}
-}
+func (h *hearing) ask() { h.asked.enter() }
 
 // over takes note that it has been answered, or why it was not.
 func (h *hearing) over(err error) {
 	if e, ok := errorsAs(err); err == nil || ok && e.Status != 0 {
 		h.hear(time.Now())
 	}
-	h.waiting.Add(-1)
+	h.asked.leave()
 }
 
 // hear takes note of a sign of life.
@@ -34,10 +29,10 @@ func (h *hearing) hear(now time.Time) { h.heard.Store(now.UnixNano()) }
 
 // silentSince is how long what waits has heard nothing; zero if nothing waits.
 func (h *hearing) silentSince() time.Time {
-	if h.waiting.Load() == 0 {
+	if h.asked.n.Load() == 0 {
 		return time.Time{}
 	}
-	return time.Unix(0, max(h.asked.Load(), h.heard.Load()))
+	return time.Unix(0, max(h.asked.since.Load(), h.heard.Load()))
 }
 
 // lastHeard is the last sign of life; zero before the first.

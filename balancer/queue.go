@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// A queue is the requests of a lane that wait for one of our own connections to come
-// free, since all that we may have are busy. It is safe for concurrent use.
+// A queue is the requests of a lane that wait for one thing: for one of our own connections
+// to come free, since all that we may have are busy, or for an answer. It is safe for
+// concurrent use.
 type queue struct {
 	n     atomic.Int64
 	since atomic.Int64 // when the first of them came, in nanoseconds of Unix time

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/egress"
 	"github.com/pullchain/pullchain/internal/messages"
 	"github.com/pullchain/pullchain/internal/wire"
@@ -177,10 +178,6 @@ func (c *client) judge(resp *http.Response, body []byte) *refusal {
 // Error returns what the service said.
 func (r *refusal) Error() string { return r.said }
 
-// shortest is the length of a secret that is looked for in an answer: what is shorter
-// is also part of other words.
-const shortest = 6
-
 // safe makes a text fit to be shown: clipped, printable, and without the secrets,
 // which a service or a proxy might repeat.
 func (c *client) safe(text string) string {
@@ -195,12 +192,7 @@ func (c *client) safe(text string) string {
 	for _, v := range c.cfg.Headers {
 		secrets = append(secrets, v.Reveal())
 	}
-	for _, s := range secrets {
-		if len(s) >= shortest {
-			text = strings.ReplaceAll(text, s, "***")
-		}
-	}
-	return wire.Clip(text)
+	return wire.Clip(pullchain.HideSecrets(text, secrets))
 }
 
 // catalogue is the language of the webhook.

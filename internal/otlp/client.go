@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/egress"
 	"github.com/pullchain/pullchain/internal/wire"
 )
@@ -162,10 +163,6 @@ func rejection(body []byte) (n int64, why string) {
 	return max(0, n), answer.Partial.Message
 }
 
-// shortest is the length of a secret that is looked for in an answer: what is shorter is
-// also part of other words.
-const shortest = 6
-
 // safe makes a text fit to be shown: clipped, printable, and without the secrets, which
 // a collector or a proxy might repeat.
 func (c *Client) safe(text string) string {
@@ -173,10 +170,5 @@ func (c *Client) safe(text string) string {
 	for _, v := range c.cfg.Headers {
 		secrets = append(secrets, v.Reveal())
 	}
-	for _, s := range secrets {
-		if len(s) >= shortest {
-			text = strings.ReplaceAll(text, s, "***")
-		}
-	}
-	return wire.Clip(text)
+	return wire.Clip(pullchain.HideSecrets(text, secrets))
 }
