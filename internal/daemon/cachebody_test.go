@@ -108,7 +108,8 @@ func TestF19_WrongLengthUnknownCache(t *testing.T) {
 func TestF21_StallCache(t *testing.T) {
 	t.Parallel()
 	const size = 3 << 20
-	k := newKeptOf(t, large, func(c *rigConfig) { c.Chain[0].Tables = "[registry.upstream.timeouts]\nstall = \"2s\"" })
+	// Before the second in which its pace is seen to be none: company would be one request more.
+	k := newKeptOf(t, large, func(c *rigConfig) { c.Chain[0].Tables = "[registry.upstream.timeouts]\nstall = \"1s\"" })
 	k.a.Inject(simnet.Fault{On: simnet.Blobs, Cut: simnet.EndStall, CutAt: cutAt})
 	path, content := k.layer()
 	second := make(chan reply)
