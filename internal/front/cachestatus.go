@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/pullchain/pullchain"
@@ -33,7 +34,11 @@ func (a answer) setTrace() {
 	}
 	// containerd and podman show it to the user of a pull (distribution-spec,
 	// "Warnings"). On manifests only: once for each image, not for each layer.
-	if text := warning(&a.resp, trouble, server); text != "" && a.req.Op == pullchain.Manifest {
+	text := warning(&a.resp, trouble, server)
+	if a.twice {
+		text = strings.TrimSuffix(twiceAdvice+"; "+text, "; ")
+	}
+	if text != "" && a.req.Op == pullchain.Manifest {
 		a.rec.setHeader("Warning", "299 - "+sfString(text))
 	}
 }

@@ -26,6 +26,8 @@ type exchange struct {
 	registry *Registry
 	form     form
 	ns       string
+	twice    bool   // see target
+	doubt    string // see target; empty once it is settled
 	req      pullchain.Request
 	ranged   bool              // the client asked for a range that makes sense
 	parts    []pullchain.Range // what it asked for, if that is several; see multirange

@@ -33,6 +33,8 @@ type Handler struct {
 	journal  *traffic.Journal
 	starts   starts
 	cursors  cursors
+
+	shortened shortened
 }
 
 // New returns a Handler that serves no registry until [Handler.SetRoutes]. The
@@ -179,6 +181,7 @@ func hasBody(r *http.Request) bool {
 func (x *exchange) serve() {
 	where, err := x.h.routes.Load().resolve(x.r.Host, x.r.URL.EscapedPath(), x.r.URL.RawQuery)
 	x.form, x.ns = where.form, where.ns
+	x.twice, x.doubt = where.twice, where.doubt
 	if err != nil {
 		x.refuse(notFound(err))
 		return
@@ -234,7 +237,7 @@ func (x *exchange) read() {
 		return
 	}
 	var err error
-	if x.resp, err = x.registry.Fetcher.Fetch(x.r.Context(), x.req); err != nil {
+	if x.resp, err = x.fetch(); err != nil {
 		x.fail(err)
 		return
 	}

@@ -53,8 +53,8 @@ func (x *exchange) advice(e *pullchain.Error, code wire.ErrorCode) string {
 		if e.Reason == pullchain.Denied && speaksOfAccess(e, code) {
 			return "; a private image needs a login in the upstream's configuration"
 		}
-		if x.hasTwoV2() {
-			return "; the path has /v2/ before the registry's name and after it: set override_path = true for this mirror in hosts.toml"
+		if x.twice || x.hasTwoV2() {
+			return "; " + twiceAdvice
 		}
 		return ""
 	}

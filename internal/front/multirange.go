@@ -91,7 +91,7 @@ func (m *multirange) whole() {
 func (m *multirange) open() (pullchain.Response, error) {
 	for {
 		m.req.Range, m.left = m.left[0], m.left[1:]
-		resp, err := m.registry.Fetcher.Fetch(m.r.Context(), m.req)
+		resp, err := m.fetch()
 		e := errorOf(err)
 		if err == nil || e.Status != http.StatusRequestedRangeNotSatisfiable {
 			return resp, err
@@ -160,7 +160,7 @@ func (m *multirange) openAhead() {
 	for m.total >= 0 && len(m.left) > 0 && len(m.opened) < maxAhead && m.cached() {
 		want, first := m.left[0], m.req.Range
 		m.req.Range = want
-		resp, err := m.registry.Fetcher.Fetch(m.r.Context(), m.req)
+		resp, err := m.fetch()
 		m.req.Range = first
 		if err != nil {
 			return

@@ -27,6 +27,20 @@ type Registry struct {
 	Fetcher pullchain.Fetcher
 }
 
+// words are short names that paths may have for registries, as recipes for mirrors
+// have them. They are known without being named, and give way to every other name.
+var words = map[string]string{
+	"ghcr":    "ghcr.io",
+	"quay":    "quay.io",
+	"gcr":     "gcr.io",
+	"rk8s":    "registry.k8s.io",
+	"kgcr":    "k8s.gcr.io",
+	"mcr":     "mcr.microsoft.com",
+	"nvcr":    "nvcr.io",
+	"elastic": "docker.elastic.co",
+	"ecr":     "public.ecr.aws",
+}
+
 // Routes is the immutable table of the registries that are served. The zero
 // value knows none. It may be shared.
 type Routes struct {
@@ -79,6 +93,18 @@ func (t *Routes) byName(name string) *Registry {
 	return t.names[strings.TrimSuffix(name, ":443")]
 }
 
+// byWord is byName for a name that can be nothing but a registry's: the words
+// are among those.
+func (t *Routes) byWord(name string) *Registry {
+	if reg := t.byName(name); reg != nil {
+		return reg
+	}
+	if host := words[strings.ToLower(name)]; host != "" {
+		return t.byName(host)
+	}
+	return nil
+}
+
 // byHost returns the registry that a Host header names, or nil.
 func (t *Routes) byHost(hostport string) *Registry {
 	for _, host := range []string{hostport, hostOnly(hostport)} {
@@ -105,6 +131,13 @@ type target struct {
 	form     form
 	path     string // escaped, from /v2 on, without the registry's name
 	ns       string // what ?ns= said, as the client wrote it
+
+	// twice says that the path had /v2 before the registry's name and after it.
+	twice bool
+
+	// doubt is the first component of the repository's name, where it may be none
+	// of it: the name is then tried with it first, and without it after that.
+	doubt string
 }
 
 // unknownRegistry is the error for a registry that is not served: a 404 at
@@ -135,13 +168,20 @@ func (t *Routes) resolve(host, escapedPath, rawQuery string) (target, error) {
 	switch {
 	case byFirst != nil && looksLikeHost(first):
 		x.registry, x.form, x.path = byFirst, formPath, "/v2/"+after
+		if byFirst.isHub() || x.ns != "" && t.byName(x.ns) == byFirst {
+			x.twice = x.dropFirst("v2")
+		}
 	case x.ns != "":
 		x.registry, x.form = t.byName(x.ns), formNS
 		if x.registry == nil && rest != "" {
 			return x, unknownRegistry{x.ns}
 		}
+		// The address of a mirror in hosts.toml may end with an alias.
+		if first != "" && t.byWord(first) == x.registry {
+			x.dropFirst(first)
+		}
 	case prefix != "":
-		x.registry, x.form = t.byName(prefix), formPath
+		x.registry, x.form = t.byWord(prefix), formPath
 		if x.registry == nil {
 			return x, unknownRegistry{prefix}
 		}
@@ -158,8 +198,44 @@ func (t *Routes) resolve(host, escapedPath, rawQuery string) (target, error) {
 		if x.form == formDefault && namesUnknownHost(first, after) {
 			return x, unknownRegistry{first}
 		}
+		if reg := t.byWord(first); reg != nil && x.form == formDefault && x.registry.isHub() && (after == "" || components(rest) > hubDepth) {
+			x.registry, x.form, x.path = reg, formPath, "/v2/"+after
+		}
 	}
 	return x, nil
+}
+
+// hubDepth is how many components the names of Docker Hub's repositories have. In a
+// longer one the first component cannot be a part of the name, and in one of this
+// length it is: docker.io/elastic/filebeat is not docker.elastic.co/filebeat.
+const hubDepth = 2
+
+// isHub reports whether r is Docker Hub; r may be nil.
+func (r *Registry) isHub() bool { return r != nil && r.Name == defaultRegistry }
+
+// components returns how many components the repository's name has in a path of the
+// API that is without its "/v2/"; the last two name what is asked for.
+func components(path string) int { return strings.Count(path, "/") - 1 }
+
+// dropFirst takes first off the path's repository name, if that begins so and it
+// cannot be a part of it, and notes it as a doubt if it may be one. It reports
+// whether it took it off.
+func (x *target) dropFirst(first string) bool {
+	rest, ok := strings.CutPrefix(strings.TrimPrefix(x.path, "/v2/"), first)
+	switch {
+	case !ok || rest != "" && rest[0] != '/':
+		return false
+	case rest == "" || rest == "/": // the version check
+		x.path = "/v2/"
+	case !x.registry.isHub():
+		x.doubt = first
+		return false
+	case components(rest[1:]) < hubDepth:
+		return false
+	default:
+		x.path = "/v2" + rest
+	}
+	return true
 }
 
 // namesUnknownHost reports whether a path for the default registry begins with

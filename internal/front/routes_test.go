@@ -48,6 +48,22 @@ func TestClientForms(t *testing.T) {
 		{"registry before", "/docker.io/v2/alpine/manifests/1", "", "docker.io", "library/alpine", "path"},
 		{"registry before, with ns", "/docker.io/v2/library/alpine/manifests/1?ns=docker.io", "", "docker.io", "library/alpine", "ns"},
 		{"alias after", "/v2/ghcr/owner/app/manifests/1", "", "ghcr.io", "owner/app", "path"},
+		// The words that recipes for mirrors have, which no file has to name.
+		{"word before", "/rk8s/v2/pause/manifests/3.9", "", "registry.k8s.io", "pause", "path"},
+		{"word before, of another word", "/kgcr/v2/pause/manifests/3.9", "", "registry.k8s.io", "pause", "path"},
+		{"word before, with ns", "/rk8s/v2/pause/manifests/3.9?ns=registry.k8s.io", "", "registry.k8s.io", "pause", "ns"},
+		{"word after", "/v2/rk8s/sig-storage/csi/manifests/1", "", "registry.k8s.io", "sig-storage/csi", "path"},
+		{"word after, tags", "/v2/rk8s/sig-storage/csi/tags/list", "", "registry.k8s.io", "sig-storage/csi", "path"},
+		// Docker's classic path sends the same for an image of the Hub that is called so.
+		{"a name space of the Hub that is called so", "/v2/rk8s/pause/manifests/3.9", "", "docker.io", "rk8s/pause", "default"},
+		{"the same by ns", "/v2/rk8s/pause/manifests/3.9?ns=docker.io", "", "docker.io", "rk8s/pause", "ns"},
+		{"a word is no name on another's host", "/v2/rk8s/owner/app/manifests/1", "ghcr.mirror.example.com", "ghcr.io", "rk8s/owner/app", "host"},
+		// A path in hosts.toml without override_path.
+		{"/v2 twice", "/v2/docker.io/v2/library/alpine/manifests/1?ns=docker.io", "", "docker.io", "library/alpine", "path"},
+		{"/v2 twice, without ns", "/v2/docker.io/v2/library/alpine/blobs/" + sha, "", "docker.io", "library/alpine", "path"},
+		{"/v2 twice, by another host of it", "/v2/docker.io/v2/library/alpine/manifests/1?ns=registry-1.docker.io", "", "docker.io", "library/alpine", "path"},
+		{"a name space of the Hub that is called v2", "/v2/docker.io/v2/alpine/manifests/1?ns=docker.io", "", "docker.io", "v2/alpine", "path"},
+		{"the same as podman asks", "/v2/ghcr.io/v2/app/manifests/1", "", "ghcr.io", "v2/app", "path"},
 		// Host.
 		{"host", "/v2/owner/app/manifests/1", "ghcr.mirror.example.com", "ghcr.io", "owner/app", "host"},
 		{"host with a port", "/v2/owner/app/manifests/1", "GHCR.mirror.example.com:5151", "ghcr.io", "owner/app", "host"},
