@@ -270,12 +270,11 @@ func candidateOf(l *Lane, index int, class pullchain.Class, now time.Time) candi
 		metered:    l.cfg.Metered,
 		held:       l.gates.failback.holds(now),
 		slow:       now.Before(l.gates.slow[class].until),
-		quotaLow:   quota.Low() && now.Sub(quota.At) < quotaFresh,
+		host:       l.cfg.Host,
+		account:    l.cfg.Account,
+		left:       leftOf(quota, now),
+		quotaLow:   now.Before(sparedUntil(quota)),
 		noRange:    l.gates.ignoresRange,
 		backingOff: now.Before(l.backoff),
 	}
 }
-
-// quotaFresh is how long a reading of a quota is believed. A reading from a
-// spent window would keep a lane that has long been full again behind others.
-const quotaFresh = 10 * time.Minute

@@ -17,17 +17,18 @@ type chainView struct {
 }
 
 type laneView struct {
-	lane  *Lane
-	gates gateView
-	token bool          // a gate of the token server is closed, and a request would have to ask it first
-	wait  time.Duration // expected, for a manifest
+	lane   *Lane
+	gates  gateView
+	token  bool          // a gate of the token server is closed, and a request would have to ask it first
+	wait   time.Duration // expected, for a manifest
+	spared time.Time     // before that counted requests go elsewhere, where they can; zero: not at all
 }
 
 // view returns the lanes as they stand.
 func (b *Balancer) view() *chainView {
 	v := &chainView{strategy: b.strategy, preference: b.preferences.current(), leader: b.leader(pullchain.ClassManifest)}
 	for _, l := range b.lanes {
-		lane := laneView{lane: l, gates: l.view(), wait: l.ledger.expected(pullchain.ClassManifest)}
+		lane := laneView{lane: l, gates: l.view(), wait: l.ledger.expected(pullchain.ClassManifest), spared: sparedUntil(l.up.Facts().Quota)}
 		lane.token = lane.gates.tokenMatters() && l.up.NeedsToken(tagRequest)
 		v.lanes = append(v.lanes, lane)
 	}

@@ -116,7 +116,8 @@ type LaneConfig struct {
 	Connections    int     // that there may be to one host; requests beyond wait. 0: not known
 	Egress         *Egress // shared by all lanes behind the same proxy; nil: direct
 	Via            string  // the egress's name, for people; "direct" without one
-	Host           string  // of the upstream's URL, for people; with the port if that names one
+	Host           string  // of the upstream's URL, for people and for what lanes there share; with the port if that names one
+	Account        string  // the login's name, from whose quota counted requests are taken; empty: the address's
 	Breaker        BreakerConfig
 	Patience       Patience
 }

@@ -20,7 +20,7 @@ type Candidate struct {
 	Upstream string         `json:"upstream"`
 	Turn     int            `json:"turn"`  // from 1: in which order it would be asked; 0: not at all
 	Gate     string         `json:"gate"`  // why it would not be asked; empty if it would
-	Code     pullchain.Code `json:"code"`  // what closed the gate
+	Code     pullchain.Code `json:"code"`  // what closed the gate; quota_low of one that would be asked: manifests come from others first
 	Error    string         `json:"error"` // the text behind the code
 	Until    *time.Time     `json:"until"` // when the gate opens; null if that is not known
 }
@@ -31,8 +31,14 @@ type Candidate struct {
 func (b *Balancer) Plan(req pullchain.Request) []Candidate {
 	log := &attemptLog{began: time.Now()}
 	var plan []Candidate
-	for i, l := range b.choose(req, nil, log) {
-		plan = append(plan, Candidate{Upstream: l.Name(), Turn: i + 1})
+	low := func(l *Lane) bool { return log.began.Before(sparedUntil(l.up.Facts().Quota)) }
+	chosen := b.choose(req, nil, log)
+	for i, l := range chosen {
+		c := Candidate{Upstream: l.Name(), Turn: i + 1}
+		if low(l) && slices.ContainsFunc(chosen, func(other *Lane) bool { return !low(other) }) {
+			c.Code = pullchain.CodeQuotaLow
+		}
+		plan = append(plan, c)
 	}
 	notAsked := log.attempts()
 	for _, l := range b.lanes {

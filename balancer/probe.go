@@ -96,6 +96,7 @@ func (l *Lane) Probe(ctx context.Context) error {
 	}
 	l.mu.Unlock()
 	l.prove(ctx)
+	renewQuota(ctx, l)
 	return nil
 }
 

@@ -132,6 +132,10 @@ type QuotaSnapshot struct {
 	WindowS   int64     `json:"window_s"`
 	Source    string    `json:"source"`
 	At        time.Time `json:"at"`
+
+	// Manifests are taken from others first because little is left: until then, or until an
+	// answer says that there is more. Null if they are not, also as there is no other.
+	SparedUntil *time.Time `json:"spared_until"`
 }
 
 // An ErrorSnapshot is the last failure of a lane.
@@ -155,6 +159,9 @@ func (b *Balancer) Snapshot() Snapshot {
 	for i := range v.lanes {
 		l := v.lanes[i].snapshot(i+1, &states[i], now)
 		l.First = v.lanes[i].lane == first
+		if l.Quota != nil && v.isSpared(i, now) {
+			l.Quota.SparedUntil = stamp(v.lanes[i].spared)
+		}
 		l.Transitions = b.states.events.transitions(b.registry, l.Upstream)
 		s.Proved = s.Proved || l.Proved && v.lanes[i].pullable(now)
 		s.Lanes = append(s.Lanes, l)
@@ -188,7 +195,7 @@ func (v *laneView) snapshot(place int, state *laneState, now time.Time) LaneSnap
 		s.Blobs = &BlobsSnapshot{b.Host, stamp(b.Failed), b.Code}
 	}
 	if q := facts.Quota; q != nil {
-		s.Quota = &QuotaSnapshot{q.Limit, q.Remaining, int64(q.Window.Seconds()), q.Source, q.At}
+		s.Quota = &QuotaSnapshot{q.Limit, q.Remaining, int64(q.Window.Seconds()), q.Source, q.At, nil}
 	}
 	v.snapshotBreakers(&s, now)
 	v.snapshotGates(&s, now)

@@ -51,6 +51,9 @@ type candidate struct {
 	metered    bool
 	held       bool // has yet to prove itself since it was last in trouble
 	slow       bool // was outrun by others for such requests, again and again
+	host       string
+	account    string // whose quota counted requests are taken from, at host
+	left       int    // of that
 	quotaLow   bool
 	noRange    bool // cannot do what a ranged request needs
 	backingOff bool // has lately failed a speculative request
@@ -77,6 +80,9 @@ func order(strategy Strategy, req pullchain.Request, lanes []candidate, leader s
 	out := slices.Clone(lanes)
 	if req.Options.Speculative {
 		out = slices.DeleteFunc(out, func(c candidate) bool { return !c.maySpeculate() })
+	}
+	if counted(req) {
+		shareOut(out)
 	}
 	score := func(c candidate) float64 { return float64(c.place) }
 	switch strategy {

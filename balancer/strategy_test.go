@@ -14,7 +14,7 @@ import (
 func TestOrder(t *testing.T) {
 	t.Parallel()
 	lane := func(name string, index int, set ...func(*candidate)) candidate {
-		c := candidate{name: name, index: index, weight: 1}
+		c := candidate{name: name, index: index, place: index, weight: 1}
 		for _, f := range set {
 			f(&c)
 		}
@@ -30,6 +30,9 @@ func TestOrder(t *testing.T) {
 	backingOff := func(c *candidate) { c.backingOff = true }
 	pinned := func(c *candidate) { c.pinned = true }
 	gave := func(c *candidate) { c.gave = true }
+	at := func(host, account string, left int) func(*candidate) {
+		return func(c *candidate) { c.host, c.account, c.left = host, account, left }
+	}
 	heavy := func(w float64) func(*candidate) { return func(c *candidate) { c.weight = w } }
 
 	get := pullchain.Request{Op: pullchain.Manifest, Tag: "1"}
@@ -60,6 +63,12 @@ func TestOrder(t *testing.T) {
 		{"a low quota is spared counted requests", Ordered, get, "", []candidate{lane("a", 0, quotaLow), lane("b", 1)}, []string{"b", "a"}},
 		{"but not HEADs", Ordered, head, "", []candidate{lane("a", 0, quotaLow), lane("b", 1)}, []string{"a", "b"}},
 		{"nor blobs", Ordered, blob, "", []candidate{lane("a", 0, quotaLow), lane("b", 1)}, []string{"a", "b"}},
+		{"logins of one host by what they have left", Ordered, get, "", []candidate{lane("a", 0, at("hub", "x", 40)), lane("b", 1), lane("c", 2, at("hub", "y", 90))}, []string{"c", "b", "a"}},
+		{"alike ones as configured", Ordered, get, "", []candidate{lane("a", 0, at("hub", "x", 40)), lane("b", 1, at("hub", "y", 40))}, []string{"a", "b"}},
+		{"HEADs do not care", Ordered, head, "", []candidate{lane("a", 0, at("hub", "x", 40)), lane("b", 1, at("hub", "y", 90))}, []string{"a", "b"}},
+		{"nor do blobs", Ordered, blob, "", []candidate{lane("a", 0, at("hub", "x", 40)), lane("b", 1, at("hub", "y", 90))}, []string{"a", "b"}},
+		{"nor two ways for one login", Ordered, get, "", []candidate{lane("a", 0, at("hub", "x", 40)), lane("b", 1, at("hub", "x", 90))}, []string{"a", "b"}},
+		{"nor other hosts", Ordered, get, "", []candidate{lane("a", 0, at("hub", "x", 40)), lane("b", 1, at("quay", "y", 90))}, []string{"a", "b"}},
 		{"a lane without ranges is last for a range", Ordered, part, "", []candidate{lane("a", 0, noRange), lane("b", 1)}, []string{"b", "a"}},
 		{"but not for a whole blob", Ordered, blob, "", []candidate{lane("a", 0, noRange), lane("b", 1)}, []string{"a", "b"}},
 		{"one to be avoided is last", Ordered, notA, "", []candidate{lane("a", 0), lane("b", 1, metered, held, noRange), lane("c", 2)}, []string{"c", "b", "a"}},

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/healthcheck"
 	"github.com/pullchain/pullchain/internal/diagnose"
@@ -132,6 +133,8 @@ func (t *table) reason(l balancer.LaneSnapshot) string {
 		return strings.TrimSpace(why(t.messages, l)) + until(t.messages, l, t.Now)
 	case l.State == balancer.StateUnknown:
 		return t.messages.Text("table.not_probed")
+	case l.Quota != nil && l.Quota.SparedUntil != nil:
+		return t.messages.Text("why." + string(pullchain.CodeQuotaLow))
 	}
 	return ""
 }

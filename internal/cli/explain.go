@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/admin"
 	"github.com/pullchain/pullchain/internal/terminal"
 	"github.com/pullchain/pullchain/internal/wire"
@@ -178,7 +179,11 @@ func writeExplained(a *app, e explained) {
 func candidateText(a *app, c admin.Candidate) string {
 	state := a.messages.Text("state." + c.State)
 	if c.Turn > 0 {
-		return fmt.Sprintf("%d  %s  %s  %s", c.Turn, c.Upstream, state, c.Via)
+		parts := []string{fmt.Sprintf("%d  %s", c.Turn, c.Upstream), state, c.Via}
+		if c.Code == pullchain.CodeQuotaLow {
+			parts = append(parts, a.messages.Text("explain.quota_low"))
+		}
+		return strings.Join(withoutEmpty(parts), "  ")
 	}
 	gate := c.Gate
 	if key := "explain.gate." + c.Gate; a.messages.Has(key) {

@@ -164,6 +164,7 @@ func (c *chain) path(cfg *config.Config, registry string, u config.Upstream, old
 		Egress:         shared,
 		Via:            proxy.Name,
 		Host:           hostOf(u.URL),
+		Account:        cmp.Or(u.Username, u.TokenFile),
 		Breaker:        u.Breaker,
 		Patience:       u.Patience,
 	})

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/admin"
 )
 
@@ -91,6 +92,9 @@ func (d *dashboard) explain(v *visit, m *explainModel, e *admin.Explanation) {
 		}
 		if c.Turn > 0 {
 			line.Turn = count(c.Turn)
+			if c.Code == pullchain.CodeQuotaLow {
+				line.Why = text("explain.quota_low")
+			}
 		} else {
 			line.Why = v.gateWord(c.Gate)
 			if c.Code != "" {
