@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/credhelper"
 	"github.com/pullchain/pullchain/internal/egress"
 	"github.com/pullchain/pullchain/internal/regauth"
 )
@@ -34,6 +35,7 @@ type Config struct {
 	Username           string                      `toml:"username"`             // login at the registry or its token server
 	PasswordFile       string                      `toml:"password_file"`        // read by the configuration into Password
 	TokenFile          string                      `toml:"token_file"`           // read by the configuration into Token
+	CredentialHelper   string                      `toml:"credential_helper"`    // NAME of a docker-credential-NAME that knows the login
 	Password           pullchain.Secret            `toml:"-"`                    // what PasswordFile holds
 	Token              pullchain.Secret            `toml:"-"`                    // what TokenFile holds
 	Headers            map[string]pullchain.Secret `toml:"headers"`              // sent to this origin only, never past a redirect
@@ -50,13 +52,13 @@ type Config struct {
 }
 
 // private reports whether what the upstream serves may be meant for its login
-// alone. A login is a username or a token; Validate keeps Authorization and its
+// alone. A login is a username, a token or a helper that knows one; Validate keeps Authorization and its
 // kin out of Headers, and what other headers mean only the operator knows.
 func (c Config) private() bool {
 	if c.Private != nil {
 		return *c.Private
 	}
-	return c.Username != "" || c.TokenFile != "" || c.Token != ""
+	return c.Username != "" || c.TokenFile != "" || c.Token != "" || c.CredentialHelper != ""
 }
 
 // Timeouts bound the phases of one attempt. There is no limit on a whole blob:
@@ -101,6 +103,13 @@ func (c Config) Validate() error {
 	}
 	if c.TokenFile != "" && c.PasswordFile != "" {
 		bad("token_file", "is an alternative to username and password_file: give one of them")
+	}
+	switch name := c.CredentialHelper; {
+	case name == "":
+	case !credhelper.IsName(name):
+		bad("credential_helper", "%q is not the NAME of a docker-credential-NAME: one word, as in \"ecr-login\"", name)
+	case c.Username != "" || c.PasswordFile != "" || c.TokenFile != "":
+		bad("credential_helper", "is an alternative to username and password_file, and to token_file: give one of them")
 	}
 	for _, r := range c.Rewrite {
 		if err := r.validate(); err != nil {

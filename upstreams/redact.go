@@ -37,7 +37,7 @@ func (a *attempt) redact(text string) string {
 // form that was sent, and what the configuration holds.
 func (a *attempt) secrets() []string {
 	cfg := &a.u.cfg
-	out := []string{cfg.Password.Reveal(), cfg.Token.Reveal()}
+	out := []string{a.u.auth.Password().Reveal(), cfg.Token.Reveal()}
 	for _, login := range a.told {
 		_, value, _ := strings.Cut(login.Reveal(), " ") // without "Basic" or "Bearer"
 		out = append(out, value)

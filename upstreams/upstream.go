@@ -105,6 +105,7 @@ func New(cfg Config, proxy egress.Config) (*Upstream, error) {
 		Username:  cfg.Username,
 		Password:  cfg.Password,
 		Token:     cfg.Token,
+		Ask:       cfg.asker(u.origin),
 		AuthHosts: cfg.AuthHosts,
 		Headers:   cfg.Headers,
 		Guard:     u.guard,

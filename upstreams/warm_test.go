@@ -63,9 +63,13 @@ func newPipes(t *testing.T, hosts map[string]http.HandlerFunc) *pipes {
 }
 
 // upstream returns one whose origin is hub.example, and which reaches only p.
-func (p *pipes) upstream(t *testing.T) *Upstream {
+func (p *pipes) upstream(t *testing.T, change ...func(*Config)) *Upstream {
 	t.Helper()
-	u := testUpstream(t, Config{Name: "hub", URL: "https://hub.example"})
+	cfg := Config{Name: "hub", URL: "https://hub.example"}
+	for _, f := range change {
+		f(&cfg)
+	}
+	u := testUpstream(t, cfg)
 	for _, transport := range []*http.Transport{u.api, u.blobs, u.http1} {
 		transport.DialTLSContext = func(_ context.Context, _, addr string) (net.Conn, error) {
 			host, _, _ := net.SplitHostPort(addr)

@@ -21,7 +21,7 @@ var rows = [][]string{
 	{"internal/front", "balancer", "upstreams", "internal/cache", "healthcheck"}, // the links of the chain
 	{"internal/fill"},
 	{"internal/regauth"},
-	{"internal/egress", "internal/blobstore", "internal/logsink", "internal/holdback", "internal/messages", "internal/openfiles", "internal/terminal", "internal/history", "internal/traffic", "internal/warm"},
+	{"internal/egress", "internal/blobstore", "internal/logsink", "internal/holdback", "internal/messages", "internal/openfiles", "internal/terminal", "internal/history", "internal/traffic", "internal/warm", "internal/credhelper"},
 	{"internal/wire", "internal/safefile", "internal/guard", "internal/snooze"},
 	{"."}, // package pullchain
 }

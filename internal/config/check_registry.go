@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pullchain/pullchain/balancer"
+	"github.com/pullchain/pullchain/internal/credhelper"
 	"github.com/pullchain/pullchain/internal/egress"
 	"github.com/pullchain/pullchain/upstreams"
 )
@@ -173,10 +174,16 @@ func (c *checker) login(at place, u *Upstream) {
 	if !u.login() {
 		return
 	}
+	if err := u.HelperInstalled(); err != nil && credhelper.IsName(u.CredentialHelper) {
+		c.doc.warn(at.child("credential_helper"), "%v", err)
+	}
 	if listen := c.cfg.Server.Listen; u.exposed(listen) {
 		key := "password_file"
-		if u.TokenFile != "" {
+		switch {
+		case u.TokenFile != "":
 			key = "token_file"
+		case u.CredentialHelper != "":
+			key = "credential_helper"
 		}
 		c.doc.blame(at.child(key), "everybody who can reach %s could pull what this login can read: "+
 			"let [server] listen on 127.0.0.1, or say i_know = true here", listen)
@@ -203,7 +210,9 @@ func (c *Config) CheckLogins(listen string) error {
 }
 
 // login reports whether u has one.
-func (u *Upstream) login() bool { return u.TokenFile != "" || u.PasswordFile != "" }
+func (u *Upstream) login() bool {
+	return u.TokenFile != "" || u.PasswordFile != "" || u.CredentialHelper != ""
+}
 
 // exposed reports whether others than this machine could use u's login by way
 // of listen, and the file does not say that they may.

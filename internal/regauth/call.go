@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -40,7 +41,7 @@ func (s *Source) call(w way, k key) <-chan singleflight.Result {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Timeout) // it outlives the request that asked first
 		defer cancel()
-		t, err := s.fetch(ctx, w, k)
+		t, err := s.fetchLoggedIn(ctx, w, k)
 		if err != nil {
 			s.noteRefusal(w, k, err)
 			return nil, err
@@ -68,28 +69,49 @@ func (s *Source) wait(ctx context.Context, result <-chan singleflight.Result) (p
 	}
 }
 
-// fetch makes one token call by GET and follows its redirects, each of which
-// must pass the guard and none of which gets the login (CVE-2026-48978).
-func (s *Source) fetch(ctx context.Context, w way, k key) (*token, error) {
-	asked := time.Now()
-	at := tokenURL(w, k.scope)
-	for hop := 0; ; hop++ {
-		resp, err := s.get(ctx, at, w, hop == 0)
-		if err != nil {
-			return nil, s.failTransport(at, err)
-		}
-		next, err := s.redirect(resp, at, hop)
-		if err != nil {
-			discard(resp)
-			return nil, err
-		}
-		if next != nil {
-			discard(resp)
-			at = next
-			continue
-		}
-		return s.read(resp, at, w, asked)
+// fetchLoggedIn makes the token call with the login, if the realm may have it, and once
+// more with the next where a program has given another since.
+func (s *Source) fetchLoggedIn(ctx context.Context, w way, k key) (*token, error) {
+	if !w.login {
+		return s.fetch(ctx, w, k, Login{})
 	}
+	login, err := s.login(ctx)
+	if err != nil {
+		return nil, err
+	}
+	t, err := s.fetch(ctx, w, k, login)
+	if err == nil || pullchain.ReasonOf(err) != pullchain.Denied {
+		return t, err
+	}
+	next, failed := s.logins.after(ctx, login)
+	if failed != nil || next == login {
+		return nil, err
+	}
+	return s.fetch(ctx, w, k, next)
+}
+
+// fetch makes one token call and follows its redirects, each of which
+// must pass the guard and none of which gets the login (CVE-2026-48978).
+func (s *Source) fetch(ctx context.Context, w way, k key, login Login) (*token, error) {
+	asked := time.Now()
+	req, err := s.question(ctx, w, k, login)
+	for hop := 0; err == nil; hop++ {
+		at := req.URL
+		resp, failed := s.client.Do(req)
+		if failed != nil {
+			return nil, s.failTransport(at, failed)
+		}
+		next, refused := s.redirect(resp, at, hop)
+		if next == nil && refused == nil {
+			return s.read(resp, at, w, asked)
+		}
+		discard(resp)
+		if refused != nil {
+			return nil, refused
+		}
+		req, err = newRequest(ctx, http.MethodGet, next, nil)
+	}
+	return nil, s.failTransport(w.realm, err)
 }
 
 // tokenURL adds the question to the realm, whose own query stays.
@@ -106,24 +128,42 @@ func tokenURL(w way, scope string) *url.URL {
 	return &at
 }
 
-// get makes one hop. What is secret goes with the first hop only: the login if
-// the realm may have it, the upstream's headers if the realm is the registry.
-func (s *Source) get(ctx context.Context, at *url.URL, w way, first bool) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), nil)
+// question is the first hop of a token call. What is secret goes with it alone: the login if
+// the realm may have it, the upstream's headers if the realm is the registry. An identity
+// token is put by POST (distribution, docs/spec/auth/oauth.md), all else by GET.
+func (s *Source) question(ctx context.Context, w way, k key, login Login) (*http.Request, error) {
+	method, at, body := http.MethodGet, tokenURL(w, k.scope), io.Reader(nil)
+	if login.Username == IdentityUser {
+		form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {login.Password.Reveal()}, "client_id": {"pullchain"}, "service": {w.service}, "scope": {k.scope}}
+		method, at, body = http.MethodPost, w.realm, strings.NewReader(form.Encode())
+	}
+	req, err := newRequest(ctx, method, at, body)
+	if err != nil {
+		return nil, err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	if sameOrigin(at, s.cfg.Origin) {
+		for name, value := range s.cfg.Headers {
+			req.Header.Set(name, value.Reveal())
+		}
+	}
+	if basic := login.basic(); basic != "" {
+		req.Header.Set("Authorization", basic.Reveal())
+	}
+	return req, nil
+}
+
+// newRequest returns a request to a token server without anything secret.
+func newRequest(ctx context.Context, method string, at *url.URL, body io.Reader) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, method, at.String(), body)
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", egress.UserAgent)
-	if first && sameOrigin(at, s.cfg.Origin) {
-		for name, value := range s.cfg.Headers {
-			req.Header.Set(name, value.Reveal())
-		}
-	}
-	if first && w.login {
-		req.Header.Set("Authorization", s.login().Reveal())
-	}
-	return s.client.Do(req)
+	return req, nil
 }
 
 // redirect returns where resp sends us, or nil if it does not.

@@ -123,9 +123,9 @@ func (s *Source) loginHint(at *url.URL, w way) string {
 	switch {
 	case w.login:
 		return "to the configured login"
-	case s.cfg.Username != "" && at.Scheme == "http":
+	case s.logins.can() && at.Scheme == "http":
 		return "to an anonymous request: the login does not go over plain http unless auth_hosts names it, as " + wire.Quote("http://"+at.Host)
-	case s.cfg.Username != "":
+	case s.logins.can():
 		return "to an anonymous request: the login is not for " + wire.Quote(at.Hostname()) + " unless auth_hosts names it"
 	}
 	return "to an anonymous request"

@@ -39,8 +39,10 @@ func (s *Source) Learn(resp *http.Response, repo string) error {
 		}
 		return err
 	}
-	if w.basic && sent == s.login().Reveal() {
-		return s.errLogin(resp.StatusCode)
+	if w.basic && sent != "" {
+		if err := s.relogin(resp.Request.Context(), repo, pullchain.Secret(sent)); err != nil {
+			return err
+		}
 	}
 	s.noteScope(repo, challenge.Scopes)
 	s.mu.Lock()
@@ -65,7 +67,7 @@ func (s *Source) choose(offers []Challenge) (way, Challenge, error) {
 		return way{realm: realm, service: c.Params["service"], login: s.mayLogin(realm)}, c, nil
 	}
 	for _, c := range offers {
-		if c.Scheme == "basic" && s.cfg.Username != "" {
+		if c.Scheme == "basic" && s.logins.can() {
 			return way{basic: true}, c, nil
 		}
 	}

@@ -41,7 +41,7 @@ func (s *Source) checkRealm(raw string) (*url.URL, error) {
 // plain http registry is another program, behind a network that shows what it carries.
 func (s *Source) mayLogin(realm *url.URL) bool {
 	switch {
-	case s.cfg.Username == "":
+	case !s.logins.can():
 		return false
 	case sameOrigin(realm, s.cfg.Origin), s.named(realm):
 		return true

@@ -13,7 +13,6 @@ package regauth
 
 import (
 	"context"
-	"encoding/base64"
 	"net/http"
 	"net/url"
 	"sync"
@@ -34,16 +33,17 @@ const DefaultTimeout = time.Minute
 
 // Config is what a Source knows of its upstream.
 type Config struct {
-	Upstream  string                      // name, for errors
-	Origin    *url.URL                    // of the registry; path and query are ignored
-	Username  string                      // login; empty for anonymous
-	Password  pullchain.Secret            // of Username
-	Token     pullchain.Secret            // sent to the registry as it is, as "Bearer …"; instead of a login
-	AuthHosts []string                    // that may be sent the login, beside the origin's domain; see [ParseAuthHost]
-	Headers   map[string]pullchain.Secret // the upstream's own; sent to a token server on the very same origin only
-	Guard     *egress.Guard               // judges realms and redirects; nil for the strictest. Private AuthHosts must be trusted there
-	Timeout   time.Duration               // of one token call; 0: DefaultTimeout
-	Client    *http.Client                // goes through the upstream's egress; its redirects are not used. nil: a direct one
+	Upstream  string                               // name, for errors
+	Origin    *url.URL                             // of the registry; path and query are ignored
+	Username  string                               // login; empty for anonymous
+	Password  pullchain.Secret                     // of Username
+	Token     pullchain.Secret                     // sent to the registry as it is, as "Bearer …"; instead of a login
+	Ask       func(context.Context) (Login, error) // a program that knows the login, in the place of Username and Password; ends by itself. nil: there is none
+	AuthHosts []string                             // that may be sent the login, beside the origin's domain; see [ParseAuthHost]
+	Headers   map[string]pullchain.Secret          // the upstream's own; sent to a token server on the very same origin only
+	Guard     *egress.Guard                        // judges realms and redirects; nil for the strictest. Private AuthHosts must be trusted there
+	Timeout   time.Duration                        // of one token call; 0: DefaultTimeout
+	Client    *http.Client                         // goes through the upstream's egress; its redirects are not used. nil: a direct one
 }
 
 // maxEntries bounds what one upstream makes us remember: one entry per
@@ -55,6 +55,7 @@ const maxEntries = 1024
 type Source struct {
 	cfg    Config
 	client *http.Client
+	logins logins
 	calls  singleflight.Group // by key.String
 
 	tokens   *otter.Cache[key, *token]
@@ -85,13 +86,16 @@ func New(cfg Config) *Source {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = DefaultTimeout
 	}
-	return &Source{
+	s := &Source{
 		cfg:      cfg,
 		client:   newClient(cfg),
+		logins:   logins{ask: cfg.Ask, last: Login{cfg.Username, cfg.Password}},
 		tokens:   otter.Must(&otter.Options[key, *token]{MaximumSize: maxEntries}),
 		refusals: otter.Must(&otter.Options[key, refusal]{MaximumSize: maxEntries}),
 		scopes:   otter.Must(&otter.Options[string, string]{MaximumSize: maxEntries}),
 	}
+	s.logins.changed = s.refusals.InvalidateAll
+	return s
 }
 
 // Header returns the Authorization to send with a request that reads repo, or
@@ -112,7 +116,8 @@ func (s *Source) Header(ctx context.Context, repo string) (pullchain.Secret, err
 		if err := s.refused(basicKey(""), basicKey(repo)); err != nil {
 			return "", err
 		}
-		return s.login(), nil
+		login, err := s.login(ctx)
+		return login.basic(), err
 	}
 	if w.realm == nil || repo == "" {
 		return "", nil
@@ -130,9 +135,13 @@ func (s *Source) Header(ctx context.Context, repo string) (pullchain.Secret, err
 	return s.wait(ctx, s.call(w, k))
 }
 
-// NeedsToken reports whether Header would ask the token server for repo now.
+// NeedsToken reports whether Header would ask the token server for repo now, or a program
+// for the login.
 func (s *Source) NeedsToken(repo string) bool {
 	w := s.known()
+	if w.basic {
+		return s.logins.waits()
+	}
 	if s.cfg.Token != "" || w.realm == nil || repo == "" {
 		return false
 	}
@@ -144,10 +153,14 @@ func (s *Source) NeedsToken(repo string) bool {
 }
 
 // Wanted names the token that Header would ask for or send for repo: realm,
-// service and scope. It changes when Learn has learnt better.
+// service and scope. It changes when Learn has learnt better. Of a login it is the
+// header, and as secret.
 func (s *Source) Wanted(repo string) string {
 	w := s.known()
-	if w.realm == nil {
+	switch {
+	case w.basic:
+		return s.logins.known().basic().Reveal()
+	case w.realm == nil:
 		return ""
 	}
 	return s.key(w, repo).String()
@@ -156,11 +169,14 @@ func (s *Source) Wanted(repo string) string {
 // Reject says that the registry answered 401 to header, which came from Header
 // for repo. A token is dropped, if it has not been replaced since. A login sent
 // as Basic is held back from repo for a while, since repeated failures get
-// accounts banned (docs/protocol.md 4.1); an empty repo holds it back from all.
+// accounts banned (docs/protocol.md 4.1); an empty repo holds it back from all. One that a
+// program gave may be renewed first, which Learn finds out.
 func (s *Source) Reject(repo string, header pullchain.Secret) {
 	w := s.known()
-	if w.basic && header == s.login() {
-		s.refuse(basicKey(repo), refusedLogin, s.errLogin(http.StatusUnauthorized))
+	if w.basic {
+		if s.cfg.Ask == nil && header == s.logins.known().basic() {
+			s.refuse(basicKey(repo), refusedLogin, s.errLogin(http.StatusUnauthorized))
+		}
 		return
 	}
 	if w.realm == nil {
@@ -173,6 +189,10 @@ func (s *Source) Reject(repo string, header pullchain.Secret) {
 		s.tokens.Invalidate(k)
 	}
 }
+
+// Password returns the password as it was last heard of, so that it can be kept out of
+// what a far end writes.
+func (s *Source) Password() pullchain.Secret { return s.logins.known().Password }
 
 func (s *Source) known() way {
 	s.mu.Lock()
@@ -193,15 +213,6 @@ func (k key) allScopes() key { return key{realm: k.realm, service: k.service} }
 
 // basicKey names the refusal of a Basic login for one repository, or for all.
 func basicKey(repo string) key { return key{scope: repo} }
-
-// login returns the configured login as a Basic header, or nothing.
-func (s *Source) login() pullchain.Secret {
-	if s.cfg.Username == "" {
-		return ""
-	}
-	pair := s.cfg.Username + ":" + s.cfg.Password.Reveal()
-	return pullchain.Secret("Basic " + base64.StdEncoding.EncodeToString([]byte(pair)))
-}
 
 func bearer(token pullchain.Secret) pullchain.Secret {
 	return "Bearer " + token

@@ -268,7 +268,7 @@ func TestSecretsDoNotPrint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if text := fmt.Sprintf("%v %+v %#v %s", h, h, h, s.login()); strings.Contains(text, "t1") || strings.Contains(text, basic.Reveal()) {
+	if text := fmt.Sprintf("%v %+v %#v %s", h, h, h, s.logins.known()); strings.Contains(text, "t1") || strings.Contains(text, basic.Reveal()) {
 		t.Errorf("printed: %s", text)
 	}
 }
