@@ -35,6 +35,7 @@ import (
 	"time"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/lapse"
 )
 
 // Config describes the Balancer of one registry.
@@ -269,7 +270,7 @@ func candidateOf(l *Lane, index int, class pullchain.Class, now time.Time) candi
 		weight:     l.cfg.Weight,
 		metered:    l.cfg.Metered,
 		held:       l.gates.failback.holds(now),
-		slow:       now.Before(l.gates.slow[class].until),
+		slow:       !lapse.Over(l.gates.slow[class].until, now),
 		host:       l.cfg.Host,
 		account:    l.cfg.Account,
 		left:       leftOf(quota, now),

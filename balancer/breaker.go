@@ -9,6 +9,7 @@ import (
 	"github.com/sony/gobreaker/v2"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/lapse"
 )
 
 // The breaker's window: thirty seconds, forgotten three at a time (docs/faults.md 9). A
@@ -228,7 +229,7 @@ func (v *breakerView) word(now time.Time) string {
 	switch {
 	case !v.tripped:
 		return breakerClosed
-	case now.Before(v.until):
+	case !lapse.Over(v.until, now):
 		return breakerOpen
 	}
 	return breakerHalfOpen

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/lapse"
 )
 
 // A chainView is all that the states of a registry's lanes depend on, as values:
@@ -60,7 +61,7 @@ func (v *chainView) first(t time.Time) *Lane {
 		}
 		candidates = append(candidates, candidate{
 			name: l.lane.Name(), index: i, place: v.preference.place(l.lane.Name(), i, t), pinned: v.preference.pins(l.lane.Name(), t), wait: l.wait, weight: cfg.Weight, metered: cfg.Metered,
-			held: l.gates.failback.holds(t), slow: t.Before(l.gates.slow[pullchain.ClassManifest]), noRange: l.gates.ignoresRange,
+			held: l.gates.failback.holds(t), slow: !lapse.Over(l.gates.slow[pullchain.ClassManifest], t), noRange: l.gates.ignoresRange,
 		})
 	}
 	for _, c := range order(v.preference.strategy(v.strategy, t), tagRequest, candidates, v.leader) {
@@ -96,7 +97,7 @@ func (v *laneView) at(t time.Time, first bool) laneState {
 	g := &v.gates
 	var s laneState
 	if gate != nil {
-		s = laneState{until: stamp(gate.until), code: gate.err(t).Code, class: class.String()}
+		s = laneState{until: shown(gate.until, t), code: gate.err(t).Code, class: class.String()}
 	}
 	slowClass, slow := g.isSlow(t)
 	switch {
@@ -109,7 +110,7 @@ func (v *laneView) at(t time.Time, first bool) laneState {
 		case g.falling():
 			s.code = pullchain.CodeOf(g.probe.err)
 		case slow:
-			s.code, s.class, s.until = pullchain.CodeTooSlow, slowClass.String(), stamp(g.slow[slowClass])
+			s.code, s.class, s.until = pullchain.CodeTooSlow, slowClass.String(), shown(g.slow[slowClass], t)
 		}
 	case g.probe == nil && !g.asked:
 		s.word = StateUnknown
@@ -161,7 +162,10 @@ func (v *chainView) turns(now time.Time) []time.Time {
 	for i := range v.lanes {
 		turns = v.lanes[i].gates.turns(turns)
 	}
-	turns = slices.DeleteFunc(turns, func(t time.Time) bool { return !t.After(now) })
+	turns = slices.DeleteFunc(turns, func(t time.Time) bool { return lapse.Over(t, now) })
+	for i, t := range turns { // by the clock as it stands, which may have been set since
+		turns[i] = now.Add(lapse.Left(t, now))
+	}
 	slices.SortFunc(turns, time.Time.Compare)
 	return slices.CompactFunc(turns, time.Time.Equal)
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/lapse"
 )
 
 // A cooldown is the gate that a "too many requests" closes until a time: the
@@ -40,10 +41,10 @@ const (
 func (c *cooldown) close(now time.Time, e *pullchain.Error, wide bool) {
 	if e.RetryAfter > 0 {
 		until := now.Add(e.RetryAfter)
-		if until.After(c.until) {
+		if until.After(c.until) || !c.at(now) {
 			c.until, c.named, c.trial = until, true, false
 		}
-		if wide && until.After(c.bound) {
+		if wide && (until.After(c.bound) || lapse.Over(c.bound, now)) {
 			c.bound = until
 		}
 		c.began, c.cause = now, e
@@ -69,7 +70,7 @@ func (c *cooldown) close(now time.Time, e *pullchain.Error, wide bool) {
 // An answer to one sent before it closed is old news. Only one that a quota counts
 // (counted) starts the doubling anew: a HEAD may pass where the next GET does not.
 func (c *cooldown) ok(sent time.Time, counted bool) {
-	if sent.Before(c.began) || !counted && c.named && sent.Before(c.until) {
+	if sent.Before(c.began) || !counted && c.named && c.at(sent) {
 		return
 	}
 	*c = cooldown{next: c.next}
@@ -81,8 +82,11 @@ func (c *cooldown) ok(sent time.Time, counted bool) {
 func (c *cooldown) view() cooldownView { return c.cooldownView }
 
 // at reports whether the gate is closed at now.
-func (v *cooldownView) at(now time.Time) bool { return now.Before(v.until) }
+func (v *cooldownView) at(now time.Time) bool { return !lapse.Over(v.until, now) }
+
+// boundAt reports whether the upstream has bound all requests of the class at now.
+func (v *cooldownView) boundAt(now time.Time) bool { return !lapse.Over(v.bound, now) }
 
 func (v *cooldownView) gate(now time.Time) *closedGate {
-	return &closedGate{gate: gateCooldown, until: v.until, binding: now.Before(v.bound), cause: v.cause}
+	return &closedGate{gate: gateCooldown, until: v.until, binding: v.boundAt(now), cause: v.cause}
 }

@@ -102,7 +102,7 @@ func (e *Egress) Snapshot() EgressSnapshot {
 	}
 	switch {
 	case e.fails > 0:
-		s.State, s.Code, s.Until = EgressDown, e.last.Code, stamp(e.until)
+		s.State, s.Code, s.Until = EgressDown, e.last.Code, shown(e.until, time.Now())
 	case e.since.IsZero():
 		s.State = EgressUnknown
 	}

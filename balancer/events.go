@@ -8,6 +8,7 @@ import (
 	"weak"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/lapse"
 )
 
 // An EventKind says what an Event tells of.
@@ -187,7 +188,7 @@ func (e *Events) waitFor(now time.Time) (last uint64, wake <-chan struct{}, next
 func wait(ctx context.Context, wake <-chan struct{}, next, now time.Time) error {
 	var timer <-chan time.Time
 	if !next.IsZero() {
-		t := time.NewTimer(next.Sub(now))
+		t := time.NewTimer(lapse.Left(next, now))
 		defer t.Stop()
 		timer = t.C
 	}
@@ -261,7 +262,7 @@ func (e *Events) due(now time.Time) {
 	for {
 		var first *chainStates
 		for _, c := range e.live() {
-			if len(c.plan) > 0 && !c.plan[0].event.At.After(now) && (first == nil || c.plan[0].event.At.Before(first.plan[0].event.At)) {
+			if len(c.plan) > 0 && lapse.Over(c.plan[0].event.At, now) && (first == nil || c.plan[0].event.At.Before(first.plan[0].event.At)) {
 				first = c
 			}
 		}

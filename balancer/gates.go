@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/lapse"
 )
 
 // The gates of a lane, in the order in which they are looked at (docs/architecture.md, Gates). What
@@ -102,7 +103,7 @@ type closure struct {
 	cause *pullchain.Error
 }
 
-func (c *closure) at(now time.Time) bool { return now.Before(c.until) }
+func (c *closure) at(now time.Time) bool { return !lapse.Over(c.until, now) }
 
 // view returns the lane's gates as they stand.
 func (l *Lane) view() gateView {
@@ -217,7 +218,7 @@ func (v *gateView) closedBeforeBreakers(class pullchain.Class, now time.Time) *c
 		return v.dialBackoff.gate(gateDialBackoff)
 	case cool.at(now):
 		return cool.gate(now)
-	case cool.trial && v.proberTakesTrial(class) && now.Sub(cool.until) < trialGrace:
+	case cool.trial && v.proberTakesTrial(class) && lapse.Age(cool.until, now) < trialGrace:
 		g := cool.gate(now)
 		g.until = cool.until.Add(trialGrace)
 		return g
@@ -250,7 +251,7 @@ func (v *gateView) closedBreaker(class pullchain.Class, now time.Time) *closedGa
 		if word == breakerClosed || !own && !b.wide {
 			continue
 		}
-		if word == breakerHalfOpen && (!own || now.Sub(b.until) >= trialGrace || !v.proberTakesTrial(class)) {
+		if word == breakerHalfOpen && (!own || lapse.Age(b.until, now) >= trialGrace || !v.proberTakesTrial(class)) {
 			continue
 		}
 		return b.gate()
@@ -329,7 +330,7 @@ func (g *closedGate) err(now time.Time) *pullchain.Error {
 		e.Reason, e.Status = pullchain.Unavailable, 0
 	}
 	if !g.until.IsZero() && g.gate != gateOperator { // the operator may be done sooner, and a client that is told an hour waits for it
-		e.RetryAfter = max(g.until.Sub(now), 0)
+		e.RetryAfter = lapse.Left(g.until, now)
 	}
 	return e
 }

@@ -32,12 +32,22 @@ func (h *hearing) silentSince() time.Time {
 	if h.asked.n.Load() == 0 {
 		return time.Time{}
 	}
-	return time.Unix(0, max(h.asked.since.Load(), h.heard.Load()))
+	now := time.Now()
+	return time.Unix(0, max(h.asked.began(now), h.last(now)))
 }
 
-// lastHeard is the last sign of life; zero before the first.
+// last is the last sign of life in Unix nanoseconds; 0 before the first, and for one of a
+// time to come, which a clock that has been set back leaves behind.
+func (h *hearing) last(now time.Time) int64 {
+	if at := h.heard.Load(); at <= now.UnixNano() {
+		return at
+	}
+	return 0
+}
+
+// lastHeard is the last sign of life as a time; zero where there is none.
 func (h *hearing) lastHeard() time.Time {
-	if at := h.heard.Load(); at != 0 {
+	if at := h.last(time.Now()); at != 0 {
 		return time.Unix(0, at)
 	}
 	return time.Time{}

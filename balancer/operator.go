@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/lapse"
 )
 
 // An AdminState is what the operator wants of a lane, as HAProxy has it beside
@@ -34,7 +35,7 @@ func (a adminState) at(now time.Time) AdminState {
 }
 
 // lasts reports whether something that ends at until, if that is not zero, still lasts.
-func lasts(until, now time.Time) bool { return until.IsZero() || now.Before(until) }
+func lasts(until, now time.Time) bool { return until.IsZero() || !lapse.Over(until, now) }
 
 // SetAdminState makes s what the operator wants of the lane before until; a zero until
 // is without end. No timer runs: the gate opens as a cooldown does.

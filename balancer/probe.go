@@ -114,7 +114,7 @@ func (errNotProbed) Skipped() bool { return true }
 // request of any class.
 func (v *gateView) leftAlone(now time.Time) bool {
 	manifest, blob := &v.cooldowns[pullchain.ClassManifest], &v.cooldowns[pullchain.ClassBlob]
-	return now.Before(manifest.bound) && now.Before(blob.bound)
+	return manifest.boundAt(now) && blob.boundAt(now)
 }
 
 // closeFor closes the cooldown gates that a probe's answer speaks of.

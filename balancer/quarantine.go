@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/lapse"
 )
 
 // A quarantine closes a lane that sent wrong bytes of several repositories: for five
@@ -22,10 +23,10 @@ const (
 // close begins a quarantine, unless one is under way: answers that were on their way
 // when it began are the same finding. A day without another forgives.
 func (q *quarantine) close(now time.Time, e *pullchain.Error) {
-	if now.Before(q.until) {
+	if !lapse.Over(q.until, now) {
 		return
 	}
-	if now.Sub(q.until) > quarantineMax {
+	if lapse.Age(q.until, now) > quarantineMax {
 		q.level = 0
 	}
 	q.until = now.Add(min(quarantineFirst<<q.level, quarantineMax))

@@ -35,6 +35,16 @@ func (q *queue) length(now time.Time) int64 {
 	return n
 }
 
+// began returns when the first of them came, in nanoseconds of Unix time: now, if that
+// seems to be to come, for then the clock has been set back since.
+func (q *queue) began(now time.Time) int64 {
+	since, n := q.since.Load(), now.UnixNano()
+	if since > n && q.since.CompareAndSwap(since, n) {
+		return n
+	}
+	return since
+}
+
 // Waits reports whether a request waits for one of our connections to the named upstream
 // to come free.
 func (b *Balancer) Waits(upstream string) bool {

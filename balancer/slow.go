@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/lapse"
 )
 
 // A lane that is much slower than the others is not out of order: no gate closes for it.
@@ -65,7 +66,7 @@ func latest(a, b time.Time) time.Time {
 
 // isSlow reports whether the lane comes after others for some class at t, and for which.
 func (v *gateView) isSlow(t time.Time) (class pullchain.Class, slow bool) {
-	i := slices.IndexFunc(v.slow[:], func(until time.Time) bool { return t.Before(until) })
+	i := slices.IndexFunc(v.slow[:], func(until time.Time) bool { return !lapse.Over(until, t) })
 	return pullchain.Class(max(i, 0)), i >= 0
 }
 

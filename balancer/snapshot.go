@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/lapse"
 )
 
 // A Snapshot is a chain as it stands, as plain values.
@@ -207,7 +208,7 @@ func (v *laneView) snapshotBreakers(s *LaneSnapshot, now time.Time) {
 	for class, b := range v.lane.breakers {
 		view, counts := &v.gates.breakers[class], b.counts()
 		s.Breakers = append(s.Breakers, BreakerSnapshot{
-			Class: pullchain.Class(class).String(), State: view.word(now), Until: stamp(view.until), Code: codeOf(view.cause),
+			Class: pullchain.Class(class).String(), State: view.word(now), Until: shown(view.until, now), Code: codeOf(view.cause),
 			Requests: counts.Requests, Failures: counts.TotalFailures, Excluded: counts.TotalExclusions,
 			ConsecutiveFailures: counts.ConsecutiveFailures, Trips: b.recentTrips(now),
 		})
@@ -218,12 +219,12 @@ func (v *laneView) snapshotBreakers(s *LaneSnapshot, now time.Time) {
 func (v *laneView) snapshotGates(s *LaneSnapshot, now time.Time) {
 	for class := range v.gates.cooldowns {
 		if c := &v.gates.cooldowns[class]; c.cause != nil {
-			s.Cooldowns = append(s.Cooldowns, CooldownSnapshot{pullchain.Class(class).String(), c.until, c.named, c.cause.Code})
+			s.Cooldowns = append(s.Cooldowns, CooldownSnapshot{pullchain.Class(class).String(), lapse.Shown(c.until, now), c.named, c.cause.Code})
 		}
 	}
 	for _, class := range dataClasses {
 		if g := v.closed(class, now); g != nil {
-			s.Gates = append(s.Gates, GateSnapshot{g.gate, class.String(), stamp(g.until), g.err(now).Code})
+			s.Gates = append(s.Gates, GateSnapshot{g.gate, class.String(), shown(g.until, now), g.err(now).Code})
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"weak"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/lapse"
 )
 
 // The state words of a lane, the same in every place where people read them
@@ -221,6 +222,9 @@ func (c *chainStates) transition(l *Lane, from, to laneState) Event {
 		From: from.word, To: to.word, Until: to.until, Code: to.code, Class: to.class,
 	}
 }
+
+// shown is stamp for what is to come.
+func shown(until, now time.Time) *time.Time { return stamp(lapse.Shown(until, now)) }
 
 func stamp(t time.Time) *time.Time {
 	if t.IsZero() {

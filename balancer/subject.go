@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/lapse"
 )
 
 // A subject is what a request is about: one tag or digest of a repository, one list.
@@ -73,7 +74,7 @@ func (c contentGates) closed(s subject, now time.Time) *closedGate {
 	if !ok || !gate.at(now) {
 		return nil
 	}
-	return &closedGate{gate: gateContent, until: gate.until, binding: now.Before(gate.binding), cause: gate.cause}
+	return &closedGate{gate: gateContent, until: gate.until, binding: !lapse.Over(gate.binding, now), cause: gate.cause}
 }
 
 // A spread tells whether a failure of single subjects is one of the lane: it has come

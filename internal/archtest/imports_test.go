@@ -22,24 +22,25 @@ var rows = [][]string{
 	{"internal/fill"},
 	{"internal/regauth"},
 	{"internal/egress", "internal/blobstore", "internal/logsink", "internal/holdback", "internal/messages", "internal/openfiles", "internal/terminal", "internal/history", "internal/traffic", "internal/warm", "internal/credhelper"},
-	{"internal/wire", "internal/safefile", "internal/guard", "internal/snooze"},
+	{"internal/wire", "internal/safefile", "internal/guard", "internal/snooze", "internal/lapse"},
 	{"."}, // package pullchain
 }
 
 // beside stands next to the rows and imports nothing of ours. Tests may import
 // it, and the packages listed.
 var beside = map[string][]string{
-	"internal/simnet":   {"internal/cli", "internal/bench"}, // pullchain demo; the internet that is measured over
-	"internal/quirks":   nil,                                // what registries do that no specification says
-	"internal/golden":   nil,                                // compares texts with files
-	"internal/leaktest": nil,                                // every package's TestMain
+	"internal/simnet":    {"internal/cli", "internal/bench"}, // pullchain demo; the internet that is measured over
+	"internal/quirks":    nil,                                // what registries do that no specification says
+	"internal/golden":    nil,                                // compares texts with files
+	"internal/leaktest":  nil,                                // every package's TestMain
+	"internal/clocktest": nil,                                // times of a clock that was set
 }
 
 // testsOnly are packages without code of their own.
 var testsOnly = []string{"internal/archtest", "internal/e2e", "examples"}
 
 // onlyStd are rooms that know nothing of ours although a lower row has something.
-var onlyStd = []string{"healthcheck", "internal/logsink", "internal/holdback", "internal/messages", "internal/openfiles", "internal/terminal", "internal/safefile", "internal/guard", "internal/snooze"}
+var onlyStd = []string{"healthcheck", "internal/logsink", "internal/holdback", "internal/messages", "internal/openfiles", "internal/terminal", "internal/safefile", "internal/guard", "internal/snooze", "internal/lapse"}
 
 func TestImportsGoDown(t *testing.T) {
 	t.Parallel()

@@ -60,11 +60,12 @@ func (d *Daemon) changeLocked(a admin.Action) (done admin.Outcome, saves bool, e
 		return done, false, err
 	}
 	done = admin.Outcome{Operation: a.Kind, Registry: a.Registry, Upstream: a.Upstream, Before: t.word(a.Kind)}
+	now := time.Now()
 	v := admin.Override{Kind: a.Kind, Registry: a.Registry, Upstream: a.Upstream, Order: a.Order, Actor: a.Actor, Reason: a.Reason, Forced: a.Force,
-		At: time.Now().Round(0)} // by the clock on the wall: an hour is over although the machine has slept
+		At: now.Round(0)}
 	told := balancer.Override{Action: string(a.Kind), Order: a.Order, Actor: a.Actor, Reason: a.Reason}
 	if a.TTL > 0 {
-		v.ExpiresAt = v.At.Add(a.TTL)
+		v.ExpiresAt = now.Add(a.TTL) // by both clocks: an hour is over although the machine has slept
 		told.Until, done.ExpiresAt = &v.ExpiresAt, &v.ExpiresAt
 		done.TOML = c.permanent(a)
 	}

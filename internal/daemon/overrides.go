@@ -11,6 +11,7 @@ import (
 
 	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/internal/admin"
+	"github.com/pullchain/pullchain/internal/lapse"
 )
 
 // overridesFile is the name of the file in the state directory.
@@ -41,12 +42,15 @@ func newOverrides(log *slog.Logger) *overrides {
 	return &overrides{state: new(state), log: log, wake: make(chan struct{}, 1)}
 }
 
-// all returns those that still last.
+// all returns those that still last, with their ends by the clock as it stands.
 func (o *overrides) all(now time.Time) []admin.Override {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	list := slices.Clone(o.list)
-	return slices.DeleteFunc(append([]admin.Override{}, list...), func(v admin.Override) bool { return !now.Before(v.ExpiresAt) })
+	list := slices.DeleteFunc(append([]admin.Override{}, o.list...), func(v admin.Override) bool { return lapse.Over(v.ExpiresAt, now) })
+	for i := range list {
+		list[i].ExpiresAt = lapse.Shown(list[i].ExpiresAt, now).Round(0)
+	}
+	return list
 }
 
 // sameSlot reports whether a and b cannot both be in force: an upstream is drained or
@@ -99,11 +103,14 @@ func (o *overrides) load(from *state) {
 	if err != nil {
 		o.log.Warn("overrides are lost", "error", err)
 	}
-	most := time.Now().Add(admin.MaxTTL).Round(0)
-	for i := range saved.Overrides { // the file may not be as it was written
-		if v := &saved.Overrides[i]; v.ExpiresAt.After(most) {
-			v.ExpiresAt = most
+	now := time.Now()
+	for i := range saved.Overrides { // the file may not be as it was written, or the clock have been set back since
+		v := &saved.Overrides[i]
+		left := min(v.ExpiresAt.Sub(now), admin.MaxTTL)
+		if ttl := v.ExpiresAt.Sub(v.At); ttl > 0 {
+			left = min(left, ttl)
 		}
+		v.ExpiresAt = now.Add(left) // from here on by both clocks
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -132,7 +139,7 @@ func (o *overrides) soonest(now time.Time) (time.Duration, bool) {
 		return 0, false
 	}
 	first := slices.MinFunc(list, func(a, b admin.Override) int { return a.ExpiresAt.Compare(b.ExpiresAt) })
-	return min(first.ExpiresAt.Sub(now), time.Minute), true
+	return min(lapse.Left(first.ExpiresAt, now), time.Minute), true
 }
 
 // loadOverrides reads what a daemon before this one has kept, and puts it in force.
@@ -150,7 +157,7 @@ func (d *Daemon) loadOverrides(from *state) {
 // reports whether there were any. The daemon's mutex is held.
 func (d *Daemon) override(c *chain) (dropped bool) {
 	now := time.Now()
-	over := d.overrides.drop(func(v admin.Override) bool { return !now.Before(v.ExpiresAt) })
+	over := d.overrides.drop(func(v admin.Override) bool { return lapse.Over(v.ExpiresAt, now) })
 	for _, v := range over {
 		d.ended(c, v)
 	}
@@ -242,7 +249,7 @@ func (d *Daemon) endOverrides(ctx context.Context) {
 		}
 		d.mu.Lock()
 		now := time.Now()
-		over := d.overrides.drop(func(v admin.Override) bool { return !now.Before(v.ExpiresAt) })
+		over := d.overrides.drop(func(v admin.Override) bool { return lapse.Over(v.ExpiresAt, now) })
 		slices.SortFunc(over, func(a, b admin.Override) int { return cmp.Or(a.ExpiresAt.Compare(b.ExpiresAt), a.At.Compare(b.At)) })
 		for _, v := range over {
 			d.ended(d.chain.Load(), v)

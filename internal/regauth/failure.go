@@ -9,6 +9,7 @@ import (
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/egress"
+	"github.com/pullchain/pullchain/internal/lapse"
 	"github.com/pullchain/pullchain/internal/wire"
 )
 
@@ -34,7 +35,7 @@ func (s *Source) refuse(k key, backoff time.Duration, err error) {
 // refused returns the first refusal of any of keys that still holds.
 func (s *Source) refused(keys ...key) error {
 	for _, k := range keys {
-		if r, ok := s.refusals.GetIfPresent(k); ok && time.Now().Before(r.until) {
+		if r, ok := s.refusals.GetIfPresent(k); ok && !lapse.Over(r.until, time.Now()) {
 			return r.err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/lapse"
 )
 
 // A token's life (distribution's token.md: expires_in defaults to 60 seconds
@@ -24,9 +25,10 @@ const (
 // header of more than some 16 KiB (oras-go's arithmetic).
 const maxReply = 128 << 10
 
-// A token is a header to send and the span in which to send it. Its times are
-// the monotonic clock's: the server's issued_at, and clocks that are wrong or
-// set, play no part (docs/faults.md F29).
+// A token is a header to send and the span in which to send it. The server's issued_at
+// plays no part, for clocks differ (docs/faults.md F29). It ages by the clock on the wall
+// too: after a machine's sleep it is over, and not every registry answers such a token with
+// 401. A clock that was set costs a call at most (docs/faults.md F60).
 type token struct {
 	header   pullchain.Secret
 	asked    time.Time // when the call for it began
@@ -35,10 +37,10 @@ type token struct {
 }
 
 // usable reports whether the token has more than a tenth of its life left.
-func (t *token) usable() bool { return time.Since(t.asked) < t.life/10*9 }
+func (t *token) usable() bool { return lapse.Age(t.asked, time.Now()) < t.life/10*9 }
 
 // ageing reports whether it is time to ask for the next one (docs/faults.md F30).
-func (t *token) ageing() bool { return time.Since(t.asked) >= t.life/10*8 }
+func (t *token) ageing() bool { return lapse.Age(t.asked, time.Now()) >= t.life/10*8 }
 
 // readToken reads a token server's reply to a call that began at asked.
 func readToken(body []byte, asked time.Time) (*token, error) {
