@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pullchain/pullchain/internal/access"
 	"github.com/pullchain/pullchain/internal/admin"
 	"github.com/pullchain/pullchain/internal/blobstore"
 	"github.com/pullchain/pullchain/internal/cache"
@@ -81,6 +82,7 @@ func (c *warmCmd) ownDaemon(a *app, images []warm.Image, address string) (*route
 	// and no client is to find this daemon.
 	cfg.Server = front.Config{Listen: loopbackPort, DrainTimeout: time.Second, Drain: front.DrainRefuse}
 	cfg.Admin = admin.Config{Listen: loopbackPort, StateDir: admin.StateOff}
+	cfg.Access = access.Config{}
 	cfg.Warm = nil
 	cfg.Registries = named(cfg.Registries, images)
 	d, err := daemon.New(cfg, daemon.Options{Version: thisBuild().Version})

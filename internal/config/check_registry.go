@@ -177,7 +177,7 @@ func (c *checker) login(at place, u *Upstream) {
 	if err := u.HelperInstalled(); err != nil && credhelper.IsName(u.CredentialHelper) {
 		c.doc.warn(at.child("credential_helper"), "%v", err)
 	}
-	if listen := c.cfg.Server.Listen; u.exposed(listen) {
+	if listen := c.cfg.Server.Listen; c.cfg.exposes(u, listen) {
 		key := "password_file"
 		switch {
 		case u.TokenFile != "":
@@ -186,7 +186,7 @@ func (c *checker) login(at place, u *Upstream) {
 			key = "credential_helper"
 		}
 		c.doc.blame(at.child(key), "everybody who can reach %s could pull what this login can read: "+
-			"let [server] listen on 127.0.0.1, or say i_know = true here", listen)
+			"let [server] listen on 127.0.0.1, ask for logins with htpasswd_file under [access], or say i_know = true here", listen)
 	}
 	if to, err := url.Parse(u.URL); err == nil && strings.EqualFold(to.Scheme, "http") && !loopback(withPort(to.Host)) {
 		c.doc.warn(at.child("url"), "the login travels over plain http")
@@ -200,9 +200,9 @@ func (c *Config) CheckLogins(listen string) error {
 	var errs []error
 	for _, r := range c.Registries {
 		for _, u := range r.Upstreams {
-			if u.exposed(listen) {
+			if c.exposes(&u, listen) {
 				errs = append(errs, fmt.Errorf("registry %q, upstream %q: everybody who can reach %s could pull what its login can read: "+
-					"listen on 127.0.0.1, or say i_know = true there", r.Name, u.Name, listen))
+					"listen on 127.0.0.1, ask for logins with htpasswd_file under [access], or say i_know = true there", r.Name, u.Name, listen))
 			}
 		}
 	}
@@ -214,9 +214,12 @@ func (u *Upstream) login() bool {
 	return u.TokenFile != "" || u.PasswordFile != "" || u.CredentialHelper != ""
 }
 
-// exposed reports whether others than this machine could use u's login by way
-// of listen, and the file does not say that they may.
-func (u *Upstream) exposed(listen string) bool { return u.login() && !u.IKnow && !loopback(listen) }
+// exposes reports whether others than this machine could use u's login by way of listen
+// without proof that they may, and the file does not say that they may. Addresses are no proof
+// (access.Config.AsksForProof).
+func (c *Config) exposes(u *Upstream, listen string) bool {
+	return u.login() && !u.IKnow && !loopback(listen) && !c.Access.AsksForProof()
+}
 
 // withPort gives a host the port that loopback wants to see.
 func withPort(host string) string {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/healthcheck"
+	"github.com/pullchain/pullchain/internal/access"
 	"github.com/pullchain/pullchain/internal/admin"
 	"github.com/pullchain/pullchain/internal/cache"
 	"github.com/pullchain/pullchain/internal/egress"
@@ -32,6 +33,7 @@ import (
 // of the rooms' own structs that were not set stay zero.
 type Config struct {
 	Server     front.Config             `toml:"server"`
+	Access     access.Config            `toml:"access"`
 	Admin      admin.Config             `toml:"admin"`
 	Cache      cache.Config             `toml:"cache"`
 	Log        Log                      `toml:"log"`

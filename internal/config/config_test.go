@@ -13,6 +13,7 @@ import (
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/healthcheck"
+	"github.com/pullchain/pullchain/internal/access"
 	"github.com/pullchain/pullchain/internal/admin"
 	"github.com/pullchain/pullchain/internal/cache"
 	"github.com/pullchain/pullchain/internal/config"
@@ -37,6 +38,13 @@ func full() *config.Config {
 			MaxInFlight:       500,
 			ReserveInFlight:   200,
 			MaxConnsPerClient: 100,
+		},
+		Access: access.Config{
+			AllowCIDRs:         []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")},
+			DenyCIDRs:          []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")},
+			OriginSecretHeader: "X-Origin-Secret",
+			OriginSecretFile:   filepath.Join("testdata", "origin.txt"),
+			HtpasswdFile:       filepath.Join("testdata", "htpasswd.txt"),
 		},
 		Admin: admin.Config{
 			Listen: "127.0.0.1:6152", TokenFile: "secret.txt", Token: "correct horse battery staple",
@@ -256,6 +264,9 @@ func TestMirrorWithLogin(t *testing.T) {
 		{"mirror.example.com:5151", "token_file = \"t\"", true},
 		{"0.0.0.0:5151", "token_file = \"t\"\ni_know = true", false},
 		{"0.0.0.0:5151", "", false},
+		{"0.0.0.0:5151", "token_file = \"t\"\n[access]\nhtpasswd_file = \"h\"", false},
+		{"0.0.0.0:5151", "token_file = \"t\"\n[access]\norigin_secret_header = \"X-Origin\"\norigin_secret_file = \"h\"", false},
+		{"0.0.0.0:5151", "token_file = \"t\"\n[access]\nallow_cidrs = [\"10.0.0.0/8\"]", true}, // an address proves nothing
 	}
 	for _, tt := range tests {
 		text := "[server]\nlisten = \"" + tt.listen + "\"\n[[registry]]\nname = \"ghcr.io\"\n[[registry.upstream]]\nname = \"ghcr\"\nurl = \"https://ghcr.io\"\n" + tt.login
@@ -280,6 +291,8 @@ func TestCheckLogins(t *testing.T) {
 		{"[::]:5151", "username = \"me\"\npassword_file = \"p\"", true},
 		{"[::]:5151", "token_file = \"t\"\ni_know = true", false},
 		{"[::]:5151", "", false},
+		{"[::]:5151", "token_file = \"t\"\n[access]\nhtpasswd_file = \"h\"", false},
+		{"[::]:5151", "token_file = \"t\"\n[access]\nallow_cidrs = [\"10.0.0.0/8\"]", true},
 	}
 	for _, tt := range tests {
 		cfg, err := config.Parse("x.toml", []byte(text+tt.login), nil)

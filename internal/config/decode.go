@@ -90,7 +90,6 @@ func (d *decoder) table(at place, path string, m map[string]any, v reflect.Value
 // Better to refuse them than to let an operator believe in an access rule that is
 // not there.
 var later = map[string]string{
-	"access":                         "access control",
 	"registry.upstream.probe.canary": "the canary",
 }
 

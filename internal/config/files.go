@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/access"
 	"github.com/pullchain/pullchain/internal/admin"
 )
 
@@ -110,6 +111,8 @@ type files struct {
 func (f *files) read(cfg *Config) {
 	f.secret(place{}.child("admin").child("token_file"), cfg.Admin.TokenFile, &cfg.Admin.Token)
 	f.keyPair(place{}.child("server"), &cfg.Server.TLSCert, &cfg.Server.TLSKey)
+	f.shared(place{}.child("access").child("origin_secret_file"), &cfg.Access.OriginSecretFile, access.CheckSecrets)
+	f.shared(place{}.child("access").child("htpasswd_file"), &cfg.Access.HtpasswdFile, access.CheckHtpasswd)
 	for name, e := range cfg.Egress {
 		f.secret(place{}.child("egress").named(name).child("password_file"), e.PasswordFile, &e.Password)
 		cfg.Egress[name] = e
@@ -148,10 +151,32 @@ func (f *files) secret(at place, name string, s *pullchain.Secret) {
 	case strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }):
 		f.doc.fail(at, "%s: holds more than one line, or control characters", path)
 	}
+	f.private(at, mode, path)
+	*s = pullchain.Secret(text)
+}
+
+// shared checks a file that is read again while it is in use, and sets name to where it is.
+func (f *files) shared(at place, name *string, check func([]byte) error) {
+	if *name == "" {
+		return
+	}
+	data, mode, path, err := f.open(*name, maxPEM)
+	if err != nil {
+		f.doc.fail(at, "%s: %s", path, reason(err))
+		return
+	}
+	if err := check(data); err != nil {
+		f.doc.fail(at, "%s: %v", path, err)
+	}
+	f.private(at, mode, path)
+	*name = path
+}
+
+// private warns of a file with secrets that every user of the machine can read.
+func (f *files) private(at place, mode fs.FileMode, path string) {
 	if mode.Perm()&0o007 != 0 && runtime.GOOS != "windows" {
 		f.doc.warn(at, "every user of this machine can read %s: chmod o= %s", path, path)
 	}
-	*s = pullchain.Secret(text)
 }
 
 // authorities checks that u's CA file has certificates, and notes which.
@@ -191,8 +216,6 @@ func (f *files) keyPair(at place, cert, key *string) {
 	if _, err := tls.X509KeyPair(certPEM, keyPEM); err != nil {
 		f.doc.fail(at.child("tls_cert"), "%s", strings.TrimPrefix(err.Error(), "tls: "))
 	}
-	if mode.Perm()&0o007 != 0 && runtime.GOOS != "windows" {
-		f.doc.warn(at.child("tls_key"), "every user of this machine can read %s: chmod o= %s", keyPath, keyPath)
-	}
+	f.private(at.child("tls_key"), mode, keyPath)
 	*cert, *key = certPath, keyPath
 }

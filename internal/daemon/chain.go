@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/url"
 	"reflect"
@@ -14,6 +15,7 @@ import (
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/healthcheck"
+	"github.com/pullchain/pullchain/internal/access"
 	"github.com/pullchain/pullchain/internal/config"
 	"github.com/pullchain/pullchain/internal/diagnose"
 	"github.com/pullchain/pullchain/internal/egress"
@@ -35,6 +37,7 @@ type chain struct {
 	paths      map[pathID]*path
 	egresses   map[string]*gate
 	events     *balancer.Events // of all registries; those of the chain before go on
+	access     *access.Access   // which clients are served; nil: all
 
 	stop context.CancelFunc // ends the probing
 	done sync.WaitGroup
@@ -91,6 +94,19 @@ func build(cfg *config.Config, old *chain) (*chain, error) {
 		c.registries = append(c.registries, reg)
 	}
 	return c, errors.Join(errs...)
+}
+
+// admit decides which clients are served: as old does, with all the logins that it knows, if
+// nothing has changed.
+func (c *chain) admit(old *chain, log *slog.Logger) (err error) {
+	if old != nil && reflect.DeepEqual(old.cfg.Access, c.cfg.Access) {
+		c.access = old.access
+		return nil
+	}
+	if c.access, err = access.New(c.cfg.Access, log); err != nil {
+		return fmt.Errorf("[access]: %w", err)
+	}
+	return nil
 }
 
 // routes returns the way from what clients call the registries to their chains,

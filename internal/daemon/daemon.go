@@ -106,6 +106,9 @@ func New(cfg *config.Config, opts Options) (*Daemon, error) {
 	}
 	first, err := build(cfg, nil)
 	if err == nil {
+		err = first.admit(nil, opts.Log)
+	}
+	if err == nil {
 		_, err = first.routes(nil)
 	}
 	if err != nil {
@@ -171,6 +174,7 @@ func (d *Daemon) Listen() error {
 		return err // New has made them before
 	}
 	d.loadOverrides(openState(d.cfg.Admin, d.log))
+	d.handler.SetAccess(d.chain.Load().access)
 	d.handler.SetRoutes(routes)
 	d.sampler = openHistory(string(d.overrides.state.dir), d.log, d.guard)
 	d.warmth = d.newWarmth()
@@ -369,6 +373,7 @@ func (d *Daemon) Reload(cfg *config.Config) error {
 	d.traces.Use(collector)
 	d.chain.Store(next)
 	if d.handler != nil {
+		d.handler.SetAccess(next.access)
 		d.handler.SetRoutes(routes)
 		d.handler.Traffic().Retain(next.has)
 		d.storage.reload(cfg.Cache)
@@ -399,7 +404,11 @@ func (d *Daemon) rebuild(cfg *config.Config, old *chain) (*chain, error) {
 			return nil, err
 		}
 	}
-	return build(cfg, old)
+	next, err := build(cfg, old)
+	if err == nil {
+		err = next.admit(old, d.log)
+	}
+	return next, err
 }
 
 // ReloadFailed records that a configuration could not even be read.

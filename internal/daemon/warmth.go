@@ -9,6 +9,7 @@ import (
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/balancer"
+	"github.com/pullchain/pullchain/internal/access"
 	"github.com/pullchain/pullchain/internal/admin"
 	"github.com/pullchain/pullchain/internal/guard"
 	"github.com/pullchain/pullchain/internal/warm"
@@ -33,6 +34,7 @@ func (d *Daemon) warm(ctx context.Context, c warm.Config, img warm.Image) (warm.
 	}
 	mirror := warm.NewMirror(scheme+dialable(d.data.Addr()), transport, d.opts.Version)
 	defer mirror.Close()
+	mirror.Mark(access.Own)
 	r, done := c.Pull(ctx, mirror, img)
 	d.guard.Note(guard.Warm, r.Err) // of a goroutine that it began
 	if done {

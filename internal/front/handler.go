@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/access"
 	"github.com/pullchain/pullchain/internal/traffic"
 	"github.com/pullchain/pullchain/internal/wire"
 )
@@ -30,6 +31,7 @@ type Handler struct {
 	born     time.Time
 	ended    atomic.Int64 // when the last request was over, in time since born; 0 before that
 	routes   atomic.Pointer[Routes]
+	access   atomic.Pointer[access.Access]
 	journal  *traffic.Journal
 	starts   starts
 	cursors  cursors
@@ -57,6 +59,10 @@ func New(c Config, log *slog.Logger) *Handler {
 // SetRoutes swaps the registries that are served. Requests that are under way
 // go on with those they began with.
 func (h *Handler) SetRoutes(routes *Routes) { h.routes.Store(routes) }
+
+// SetAccess swaps what decides which clients are served; nil serves all, as before the
+// first call.
+func (h *Handler) SetAccess(a *access.Access) { h.access.Store(a) }
 
 // InFlight returns how many requests are being served.
 func (h *Handler) InFlight() int { return int(h.inFlight.Load()) }
@@ -115,7 +121,23 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.refuse(p)
 		return
 	}
+	if refused := h.access.Load().Check(access.Client{Addr: x.flight.Addr, Key: client}, r); refused != nil {
+		x.refuse(noAccess(refused))
+		return
+	}
 	x.serve()
+}
+
+// noAccess answers a client that is not to be served.
+func noAccess(r *access.Refusal) problem {
+	p := problem{status: r.Status, code: wire.CodeDenied, message: r.Message, retryAfter: r.RetryAfter, login: r.Login}
+	switch r.Status {
+	case http.StatusUnauthorized:
+		p.code = wire.CodeUnauthorized
+	case http.StatusTooManyRequests:
+		p.code = wire.CodeTooManyRequests
+	}
+	return p
 }
 
 // noSlot answers a request beyond what is served at once. It is 503 and not 429, at which
@@ -245,8 +267,9 @@ func (x *exchange) read() {
 	answer{x}.write()
 }
 
-// pong answers the version check: 200 to everyone and never a challenge, so that
-// no client starts a token dance or sends its login (docs/protocol.md 4.5).
+// pong answers the version check: 200 to every client that is served, and no challenge but
+// that of [access], so that no client starts a token dance or sends its login
+// (docs/protocol.md 4.5).
 func (x *exchange) pong() {
 	x.pinged = true
 	x.rec.setHeader("Content-Type", "application/json")

@@ -34,6 +34,7 @@ type problem struct {
 	message    string        // safe to show, a sentence to act on
 	statusText string        // the short of it, for the status line; empty: the standard one
 	retryAfter time.Duration // 0: none
+	login      bool          // a login would help: the answer has a challenge
 	detail     any
 }
 
@@ -56,6 +57,9 @@ func (x *exchange) send(p problem) {
 	}
 	if p.status == http.StatusMethodNotAllowed {
 		h.Set("Allow", "GET, HEAD")
+	}
+	if p.login {
+		h.Set("Www-Authenticate", `Basic realm="pullchain"`)
 	}
 	if hasBody(x.r) {
 		// What is left of the body must not be read as the next request.

@@ -25,6 +25,7 @@ type Mirror struct {
 	agent string // User-Agent
 	http  *http.Client
 	wait  time.Duration // before the first time that it asks again; then twice as long each time
+	mark  func(http.Header)
 }
 
 // The patience of a mirror's client.
@@ -52,6 +53,9 @@ func NewMirror(base string, transport *http.Transport, version string) *Mirror {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
+
+// Mark has f add to the headers of each request. It comes before the first one.
+func (m *Mirror) Mark(f func(http.Header)) { m.mark = f }
 
 // Close lets go of its connections.
 func (m *Mirror) Close() { m.http.CloseIdleConnections() }
@@ -119,6 +123,9 @@ func (m *Mirror) ask(ctx context.Context, method string, img Image, kind, ref st
 		return nil, err
 	}
 	req.Header.Set("User-Agent", m.agent)
+	if m.mark != nil {
+		m.mark(req.Header)
+	}
 	if kind == "manifests" {
 		req.Header["Accept"] = wire.DefaultAccept
 	}
