@@ -263,6 +263,9 @@ func (q *Quota) Low() bool {
 	return q != nil && q.Limit > 0 && q.Remaining*10 <= q.Limit
 }
 
+// Spent reports whether nothing of the quota is left.
+func (q *Quota) Spent() bool { return q != nil && q.Limit > 0 && q.Remaining == 0 }
+
 // An Attempt records one try at one upstream, for logs, the dashboard and the
 // detail of error answers.
 type Attempt struct {

@@ -91,7 +91,7 @@ func (g *gates) limited(req pullchain.Request, e *pullchain.Error, now time.Time
 	reach, wide := e.Reach, true
 	if reach == pullchain.ReachContent || (reach == pullchain.ReachClass || reach == pullchain.ReachToken) && saidOfOne(e) {
 		g.contents.close(subjectOf(req), now, e)
-		wide = g.limits.add(req.Repo, now)
+		wide = g.limits.add(req.Repo, now) >= agreeing(e)
 	}
 	if wide && reach == pullchain.ReachContent {
 		reach = pullchain.ReachClass
@@ -101,11 +101,21 @@ func (g *gates) limited(req pullchain.Request, e *pullchain.Error, now time.Time
 	}
 }
 
-// saidOfOne reports whether a limit that names a time may be one image's. A guard against
-// abuse speaks to the address, and so does a quota that tells that nothing is left.
+// saidOfOne reports whether a limit that names a time may be one image's. A quota that tells
+// that nothing is left speaks to the address or the login.
 func saidOfOne(e *pullchain.Error) bool {
-	spent := e.Quota != nil && e.Quota.Limit > 0 && e.Quota.Remaining == 0
-	return e.RetryAfter > 0 && e.Code != pullchain.CodeAbuse && !spent
+	return e.RetryAfter > 0 && !e.Quota.Spent()
+}
+
+// agreeing is how many repositories must have been told e before it is the lane's. A guard
+// against abuse speaks to the address as a rule, and asking on extends the ban; but what
+// stands before a registry has rules for single names, too (docs/faults.md F67). Its word on
+// /v2/, which the prober hears, needs no other.
+func agreeing(e *pullchain.Error) int {
+	if e.Code == pullchain.CodeAbuse {
+		return 2
+	}
+	return spreadWide
 }
 
 // corrupt holds wrong bytes against the lane for this digest, and against all of it
@@ -121,7 +131,7 @@ func (g *gates) corrupt(req pullchain.Request, e *pullchain.Error, now time.Time
 	case e.Code == pullchain.CodeDigestMismatch: // proved, for these bytes
 		g.contents.close(subjectOf(req), now, e)
 		g.corrupted = now
-		if g.corruptions.add(req.Repo, now) {
+		if g.corruptions.add(req.Repo, now) >= spreadWide {
 			g.quarantine.close(now, e)
 			g.failback.trouble()
 		}

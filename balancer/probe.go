@@ -117,12 +117,17 @@ func (v *gateView) leftAlone(now time.Time) bool {
 	return manifest.boundAt(now) && blob.boundAt(now)
 }
 
-// closeFor closes the cooldown gates that a probe's answer speaks of.
+// closeFor closes the cooldown gates that a probe's answer speaks of. A guard against abuse
+// that stands before /v2/ stands before all (docs/protocol.md 4.1).
 func (l *Lane) closeFor(e *pullchain.Error) {
+	reach := e.Reach
+	if e.Code == pullchain.CodeAbuse {
+		reach = pullchain.ReachLane
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.past.lastError, l.past.lastFailed = e, time.Now()
-	for _, class := range reachClasses(e.Reach, pullchain.ClassManifest) {
+	for _, class := range reachClasses(reach, pullchain.ClassManifest) {
 		l.gates.cooldowns[class].close(time.Now(), e, true)
 	}
 }
@@ -153,7 +158,7 @@ func (l *Lane) try(ctx context.Context, req pullchain.Request) error {
 		return err
 	}
 	defer resp.Body.Close()
-	if q := resp.Quota; q != nil && q.Limit > 0 && q.Remaining == 0 {
+	if q := resp.Quota; q.Spent() {
 		return &pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeQuota, Upstream: l.Name(), Quota: q}
 	}
 	if req.Op == pullchain.Blob {

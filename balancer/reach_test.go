@@ -74,7 +74,7 @@ func TestALimitOfSeveralImagesBindsAll(t *testing.T) {
 		"a quota":       {pullchain.Error{Code: pullchain.CodeQuota}, 3},
 		"a throttle":    {pullchain.Error{Code: pullchain.CodeThrottle}, 3},
 		"no quota left": {pullchain.Error{Code: pullchain.CodeQuota, Quota: &pullchain.Quota{Limit: 100}}, 1},
-		"abuse":         {pullchain.Error{Code: pullchain.CodeAbuse}, 1},
+		"abuse":         {pullchain.Error{Code: pullchain.CodeAbuse}, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -86,14 +86,14 @@ const (
 	spreadWide   = 3 // repositories
 )
 
-// add takes down a failure in repo, and reports whether there are too many by now to
-// be the fault of single images.
-func (s spread) add(repo string, now time.Time) (wide bool) {
+// add takes down a failure in repo, and returns of how many repositories there is one: from
+// spreadWide on it is no fault of single images.
+func (s spread) add(repo string, now time.Time) (repos int) {
 	for other, at := range s {
 		if now.Sub(at) > spreadWindow {
 			delete(s, other)
 		}
 	}
 	s[repo] = now
-	return len(s) >= spreadWide
+	return len(s)
 }

@@ -184,7 +184,7 @@ func classifyLimit(a answer, e *pullchain.Error) {
 		e.RetryAfter = untilReset(a)
 	}
 	code, _ := wire.ParseError(a.body)
-	wait := wire.RetryAfterText(string(a.body))
+	wait := cmp.Or(wire.RetryAfterText(string(a.body)), wire.RetryAfterText("retry-after: "+a.header.Get("Retry-After")))
 	if e.RetryAfter == 0 {
 		e.RetryAfter = wait
 	}
@@ -192,9 +192,12 @@ func classifyLimit(a answer, e *pullchain.Error) {
 	case wait > 0 && wait < time.Second && e.RetryAfter == wait:
 		e.Code = pullchain.CodeThrottle
 		return
-	case code != "": // a registry's own JSON: a quota of what was asked for
+	case code != "", e.Quota.Spent():
+		// A registry's own JSON, or its own figures, of a HEAD or where a proxy has put a page
+		// in the place of its words: a quota of what was asked for.
 		e.Code = pullchain.CodeQuota
-	case len(a.body) == 0 && !strings.HasPrefix(a.header.Get("Content-Type"), "text/"): // a HEAD's answer has its type alone
+	case len(a.body) == 0 && !strings.HasPrefix(a.header.Get("Content-Type"), "text/"), // a HEAD's answer has its type alone
+		isObject(a.body): // of another kind, as Docker's own API: no guard's page
 		e.Code = pullchain.CodeThrottle
 	default: // plain text or a page, from what stands before the registry
 		e.Code = pullchain.CodeAbuse
@@ -205,10 +208,10 @@ func classifyLimit(a answer, e *pullchain.Error) {
 
 // untilReset reads when the window of a quota ends, where a header names that:
 // in seconds from now (draft-ietf-httpapi-ratelimit-headers) or since 1970, as
-// GitLab does. Docker Hub's ratelimit-limit has the window's length alone, which
+// GitLab does, and Docker's own API in X-Retry-After. Docker Hub's ratelimit-limit has the window's length alone, which
 // says nothing of its end.
 func untilReset(a answer) time.Duration {
-	for _, name := range []string{"RateLimit-Reset", "X-RateLimit-Reset"} {
+	for _, name := range []string{"RateLimit-Reset", "X-RateLimit-Reset", "X-Retry-After"} {
 		n, err := strconv.ParseInt(a.header.Get(name), 10, 64)
 		switch {
 		case err != nil || n <= 0:

@@ -14,18 +14,19 @@ import (
 
 // What registries, CDNs and Cloudflare really write (docs/protocol.md 4.1, 4.7).
 const (
-	hubQuotaBody = `{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your pull rate limit. You may increase the limit by authenticating and upgrading: https://www.docker.com/increase-rate-limit"}]}`
-	hapBody      = "Too Many Requests (HAP429).\n"
-	ghcrBody     = `{"errors":[{"code":"TOOMANYREQUESTS","message":"retry-after: 1.16ms, allowed: 44000/minute"}]}`
-	ghcrSlow     = `{"errors":[{"code":"TOOMANYREQUESTS","message":"retry-after: 12s, allowed: 44000/minute"}]}`
-	cf1015Body   = `<!DOCTYPE html><html><head><title>Access denied | mirror.example used Cloudflare to restrict access</title></head><body><h1>Error 1015</h1><p>Ray ID: 8f00000000000000</p><p>You are being rate limited</p></body></html>`
-	cf1027Body   = `<!DOCTYPE html><html><head><title>Please check back later | relay.example</title></head><body><h1>Error 1027</h1><p>This website has been temporarily rate limited</p></body></html>`
-	cf530Body    = `<!DOCTYPE html><html><head><title>Origin DNS error | relay.example</title></head><body><h1>Error 1016</h1></body></html>`
-	s3Expired    = `<?xml version="1.0" encoding="UTF-8"?><Error><Code>AccessDenied</Code><Message>Request has expired</Message><X-Amz-Expires>1200</X-Amz-Expires></Error>`
-	gcsExpired   = `<?xml version='1.0' encoding='UTF-8'?><Error><Code>ExpiredToken</Code><Message>Invalid argument.</Message><Details>The provided token has expired.</Details></Error>`
-	s3OneAuth    = `<?xml version="1.0" encoding="UTF-8"?><Error><Code>InvalidArgument</Code><Message>Only one auth mechanism allowed</Message></Error>`
-	s3NoKey      = `<?xml version="1.0" encoding="UTF-8"?><Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>`
-	unknownBody  = `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}`
+	hubQuotaBody     = `{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your pull rate limit. You may increase the limit by authenticating and upgrading: https://www.docker.com/increase-rate-limit"}]}`
+	hubAnonymousBody = `{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your unauthenticated pull rate limit. https://www.docker.com/increase-rate-limit"}]}`
+	hapBody          = "Too Many Requests (HAP429).\n"
+	ghcrBody         = `{"errors":[{"code":"TOOMANYREQUESTS","message":"retry-after: 1.16ms, allowed: 44000/minute"}]}`
+	ghcrSlow         = `{"errors":[{"code":"TOOMANYREQUESTS","message":"retry-after: 12s, allowed: 44000/minute"}]}`
+	cf1015Body       = `<!DOCTYPE html><html><head><title>Access denied | mirror.example used Cloudflare to restrict access</title></head><body><h1>Error 1015</h1><p>Ray ID: 8f00000000000000</p><p>You are being rate limited</p></body></html>`
+	cf1027Body       = `<!DOCTYPE html><html><head><title>Please check back later | relay.example</title></head><body><h1>Error 1027</h1><p>This website has been temporarily rate limited</p></body></html>`
+	cf530Body        = `<!DOCTYPE html><html><head><title>Origin DNS error | relay.example</title></head><body><h1>Error 1016</h1></body></html>`
+	s3Expired        = `<?xml version="1.0" encoding="UTF-8"?><Error><Code>AccessDenied</Code><Message>Request has expired</Message><X-Amz-Expires>1200</X-Amz-Expires></Error>`
+	gcsExpired       = `<?xml version='1.0' encoding='UTF-8'?><Error><Code>ExpiredToken</Code><Message>Invalid argument.</Message><Details>The provided token has expired.</Details></Error>`
+	s3OneAuth        = `<?xml version="1.0" encoding="UTF-8"?><Error><Code>InvalidArgument</Code><Message>Only one auth mechanism allowed</Message></Error>`
+	s3NoKey          = `<?xml version="1.0" encoding="UTF-8"?><Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>`
+	unknownBody      = `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}`
 )
 
 var (
@@ -178,6 +179,47 @@ func TestClassifyLimit(t *testing.T) {
 		"GHCR's dozen seconds": {
 			answer{status: 429, header: fromJSON, body: []byte(ghcrSlow)},
 			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeQuota, RetryAfter: 12 * time.Second},
+		},
+	})
+}
+
+// TestClassifyHubLimit tells Docker Hub's kinds of 429 apart, also where a proxy has put its
+// own page in the place of the body, and where a HEAD has none.
+func TestClassifyHubLimit(t *testing.T) {
+	t.Parallel()
+	run(t, map[string]statusTest{
+		"Hub's pull quota without a login": {
+			answer{status: 429, header: quotaHeader, body: []byte(hubAnonymousBody)},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeQuota, Quota: quotaSpent},
+		},
+		"Hub's pull quota, as a proxy's page": {
+			answer{status: 429, header: with(quotaHeader, "Content-Type", "text/html"), body: []byte("<html><h1>429 Too Many Requests</h1></html>")},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeQuota, Quota: quotaSpent},
+		},
+		"Hub's pull quota to a HEAD": {
+			answer{status: 429, header: quotaHeader},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeQuota, Quota: quotaSpent},
+		},
+		"Hub's abuse limit with pulls left": {
+			answer{status: 429, header: with(quotaHeader, "Ratelimit-Remaining", "80;w=21600", "Content-Type", "text/plain"), body: []byte(hapBody)},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeAbuse, RetryAfter: time.Minute,
+				Quota: &pullchain.Quota{Limit: 100, Remaining: 80, Window: 6 * time.Hour, Source: "192.0.2.7", At: statusNow}},
+		},
+		"Hub's abuse limit in words": {
+			answer{status: 429, header: http.Header{"Content-Type": {"text/plain"}}, body: []byte("You have reached your request limit. Too Many Requests\n")},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeAbuse, RetryAfter: time.Minute},
+		},
+		"a burst at Docker's own API": {
+			answer{status: 429, header: with(fromJSON, "X-Retry-After", strconv.FormatInt(statusNow.Add(4*time.Second).Unix(), 10)), body: []byte(`{"detail":"Rate limit exceeded"}`)},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeThrottle, RetryAfter: 4 * time.Second},
+		},
+		"a burst without a word": {
+			answer{status: 429, header: http.Header{"X-Retry-After": {strconv.FormatInt(statusNow.Add(4*time.Second).Unix(), 10)}}},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeThrottle, RetryAfter: 4 * time.Second},
+		},
+		"a burst whose milliseconds are in the header": {
+			answer{status: 429, header: http.Header{"Retry-After": {"250ms"}}},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeThrottle, RetryAfter: 250 * time.Millisecond},
 		},
 	})
 }

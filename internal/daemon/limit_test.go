@@ -225,10 +225,12 @@ func TestF08_MalformedQuota(t *testing.T) {
 	}
 }
 
-// F09 A ban for abuse is one of the whole upstream, for a minute at the least,
-// and no request goes there any more: not for users, not for the prober, not as a last resort.
+// F09 A ban for abuse is one of the whole upstream, for a minute at the least, once a second
+// repository has been told of it: no request goes there any more, not for users, not for
+// the prober, not as a last resort.
 func TestF09_Abuse(t *testing.T) {
 	t.Parallel()
+	busybox := simnet.Image{Repo: "library/busybox", Tags: []string{"1"}, Layers: alpine.Layers}
 	for name, fault := range map[string]simnet.Fault{
 		"HAP429": simnet.HAP429(), "Cloudflare 1015": simnet.Cloudflare1015(),
 	} {
@@ -236,25 +238,32 @@ func TestF09_Abuse(t *testing.T) {
 			t.Run(name+" "+class, func(t *testing.T) {
 				t.Parallel()
 				p := newPair(t, func(c *rigConfig) { c.Chain[0].Probe = eager })
+				p.a.Push(busybox)
+				p.b.Push(busybox)
+				images := []*simnet.Content{p.image, p.net.Build(busybox)}
+				ask := func(class string, i int) reply {
+					if class == "manifest" {
+						return p.get(images[i].Path())
+					}
+					layer, _ := images[i].Layer(0)
+					return p.get(images[i].BlobPath(layer.Digest))
+				}
 				p.probed("a", "b")
 				p.a.Inject(fault)
 				p.net.Ledger().Reset()
-				if class == "blob" {
-					p.wantCode(p.blob(0), "a", pullchain.CodeAbuse)
-				} else {
-					p.wantCode(p.manifest(), "a", pullchain.CodeAbuse)
-				}
+				p.wantCode(ask(class, 0), "a", pullchain.CodeAbuse)
 				p.wantUntil(p.wantGate("a", class, "cooldown", pullchain.CodeAbuse), time.Minute, time.Minute)
-				p.manifest() // the other class is told for itself: a 429 for blobs may be for blobs alone
-				p.blob(0)
-				p.wantUntil(p.wantGate("a", "manifest", "cooldown", pullchain.CodeAbuse), time.Minute, time.Minute)
-				p.wantUntil(p.wantGate("a", "blob", "cooldown", pullchain.CodeAbuse), time.Minute, time.Minute)
+				other := map[string]string{"manifest": "blob", "blob": "manifest"}[class]
+				p.wantCode(ask(other, 1), "a", pullchain.CodeAbuse) // told for itself: a 429 for blobs may be for blobs alone
+				p.wantUntil(p.wantGate("a", other, "cooldown", pullchain.CodeAbuse), time.Minute, time.Minute)
+				heard := p.probes("a")
+				p.eventually("the prober has heard it too", func() bool { return p.probes("a") >= heard+2 })
 				asked := p.asked("a", "", 0)
-				p.manifest()
-				p.blob(0)
 				p.b.Inject(fault)
+				ask("manifest", 0)
+				ask("manifest", 1)
 				for range 3 {
-					p.wantError(p.get(p.image.Path()), 429, "TOOMANYREQUESTS")
+					p.wantError(ask("manifest", 0), 429, "TOOMANYREQUESTS")
 				}
 				rounds := p.probes("a")
 				p.eventually("the prober has had two rounds", func() bool { return p.probes("a") >= rounds+2 })
@@ -263,6 +272,30 @@ func TestF09_Abuse(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// F67 What a guard says to one name in plain text is that name's: another image is asked for
+// there all the same, where there is no other upstream, and is served.
+func TestF67_AbuseOfOneName(t *testing.T) {
+	t.Parallel()
+	busybox := simnet.Image{Repo: "library/busybox", Tags: []string{"1"}, Layers: alpine.Layers}
+	for name, guard := range map[string]simnet.Fault{"plain text": simnet.HAP429(), "a page": simnet.Cloudflare1015()} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := newNet(t)
+			m := n.AddMirror(simnet.MirrorConfig{Origin: simnet.Origin{Name: "a"}, Images: []simnet.Image{alpine, busybox}})
+			r := newRig(t, rigConfig{Net: n, Chain: []lane{{Name: "a", URL: m.URL()}}})
+			r.probed("a")
+			refused, served := n.Build(alpine), n.Build(busybox)
+			guard.Match = "library/alpine"
+			m.Inject(guard)
+			r.wantError(r.get(refused.Path()), 429, "TOOMANYREQUESTS")
+			r.wantAsked("a", "GET", simnet.Manifests, 1)
+			r.wantBytes(served.Path(), served.Manifest())
+			layer, content := served.Layer(1)
+			r.wantBytes(served.BlobPath(layer.Digest), content)
+		})
 	}
 }
 
