@@ -1,5 +1,5 @@
 // Package access decides which clients the data plane serves: by their address, by the
-// secret of the CDN that they come through, and by a login. It looks at headers and
+// secret of the CDN that they come through, by how often they ask, and by a login. It looks at headers and
 // writes none; the front puts its refusals into words of a registry.
 //
 // Nothing that a client shows here is kept in the clear, logged, or sent anywhere.
@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -21,6 +22,7 @@ import (
 type Access struct {
 	cfg    Config
 	secret *watched[[]secretSum] // nil: no CDN has to show one
+	rates  *rates                // nil: there is no limit
 	logins *logins               // nil: no login is asked for
 }
 
@@ -56,7 +58,10 @@ func New(c Config, log *slog.Logger) (*Access, error) {
 		}
 		a.logins = newLogins(users)
 	}
-	if len(c.AllowCIDRs) == 0 && len(c.DenyCIDRs) == 0 && !c.AsksForProof() {
+	if c.RateLimit > 0 {
+		a.rates = newRates(c.RateLimit, c.burst())
+	}
+	if len(c.AllowCIDRs) == 0 && len(c.DenyCIDRs) == 0 && a.rates == nil && !c.AsksForProof() {
 		return nil, nil
 	}
 	return a, nil
@@ -67,7 +72,7 @@ func (a *Access) Check(from Client, r *http.Request) *Refusal {
 	if a == nil || isOwn(r) {
 		return nil
 	}
-	for _, check := range []func(Client, *http.Request) *Refusal{a.address, a.origin, a.login} {
+	for _, check := range []func(Client, *http.Request) *Refusal{a.address, a.origin, a.rate, a.login} {
 		if refused := check(from, r); refused != nil {
 			return refused
 		}
@@ -113,6 +118,20 @@ func (a *Access) origin(_ Client, r *http.Request) *Refusal {
 	}
 	return &Refusal{Status: http.StatusForbidden, Message: "pullchain is served through its CDN only: the header " + a.cfg.OriginSecretHeader +
 		" is missing or does not say what origin_secret_file under [access] has"}
+}
+
+// rate takes note of a request, and looks at how many came lately. It comes before logins,
+// whose hashing costs more than all else, and after what is not to be served at all.
+func (a *Access) rate(from Client, _ *http.Request) *Refusal {
+	if a.rates == nil || !from.Key.IsValid() {
+		return nil
+	}
+	wait := a.rates.take(from.Key, time.Now())
+	if wait == 0 {
+		return nil
+	}
+	return &Refusal{Status: http.StatusTooManyRequests, RetryAfter: wait, Message: fmt.Sprintf("%s asks more often than rate_limit under [access] allows, "+
+		"%v requests a second; try again later", from.Key, a.cfg.RateLimit)}
 }
 
 // login looks for a user's name and password.

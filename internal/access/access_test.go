@@ -255,6 +255,79 @@ func TestF63LoginsAtOnce(t *testing.T) {
 	}
 }
 
+// F64: a client that asks faster than it may is told when to come back, and costs no other
+// anything. A pause gives it what it may ask at once.
+func TestF64FasterThanItMay(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, _ := open(t, Config{RateLimit: 2, RateBurst: 5})
+		ask := func(addr string, n int) (served int, after time.Duration) {
+			from := Client{Addr: netip.MustParseAddr(addr), Key: netip.MustParseAddr(addr)}
+			for range n {
+				refused := a.Check(from, httptest.NewRequest("GET", "/v2/", nil))
+				switch {
+				case refused == nil:
+					served++
+				case refused.Status != 429:
+					t.Fatalf("%+v", refused)
+				default:
+					after = refused.RetryAfter
+				}
+			}
+			return served, after
+		}
+		for _, step := range []struct {
+			pause  time.Duration
+			addr   string
+			n      int
+			served int
+			after  time.Duration
+		}{
+			{0, "192.0.2.1", 8, 5, time.Second / 2},
+			{0, "192.0.2.2", 5, 5, 0},
+			{200 * time.Millisecond, "192.0.2.1", 2, 0, 300 * time.Millisecond},
+			{300 * time.Millisecond, "192.0.2.1", 2, 1, time.Second / 2},
+			{time.Second, "192.0.2.1", 5, 2, time.Second / 2},
+			{time.Hour, "192.0.2.1", 9, 5, time.Second / 2},
+		} {
+			time.Sleep(step.pause)
+			if served, after := ask(step.addr, step.n); served != step.served || (after-step.after).Abs() > time.Millisecond {
+				t.Errorf("%+v: served %d, then %v", step, served, after)
+			}
+		}
+		many := Client{Addr: netip.MustParseAddr("10.0.0.1")} // a proxy that does not tell
+		for range 50 {
+			if refused := a.Check(many, httptest.NewRequest("GET", "/v2/", nil)); refused != nil {
+				t.Fatalf("many clients are taken for one: %+v", refused)
+			}
+		}
+	})
+}
+
+// F64: however many clients come, what is kept of them is bounded.
+func TestF64ManyClients(t *testing.T) {
+	t.Parallel()
+	r := newRates(1, 2)
+	now := time.Now()
+	addr := netip.MustParseAddr("10.0.0.0")
+	for range clientsKept + 1000 {
+		r.take(addr, now)
+		addr = addr.Next()
+	}
+	if n := len(r.buckets.at); n != clientsKept || r.buckets.order.Len() != n {
+		t.Errorf("%d buckets, %d in order", n, r.buckets.order.Len())
+	}
+}
+
+func TestBurst(t *testing.T) {
+	t.Parallel()
+	for c, want := range map[[2]float64]int{{1, 0}: 100, {50, 0}: 500, {50, 7}: 7, {10.05, 0}: 101} {
+		if got := (Config{RateLimit: c[0], RateBurst: int(c[1])}).burst(); got != want {
+			t.Errorf("%v: %d, want %d", c, got, want)
+		}
+	}
+}
+
 // This process alone passes itself.
 func TestOwn(t *testing.T) {
 	t.Parallel()
@@ -327,6 +400,10 @@ func TestValidate(t *testing.T) {
 		{Config{OriginSecretHeader: "x forwarded", OriginSecretFile: "f"}, "not a header of its own"},
 		{Config{AllowCIDRs: []netip.Prefix{{}}}, "allow_cidrs"},
 		{Config{DenyCIDRs: []netip.Prefix{{}}}, "deny_cidrs"},
+		{Config{RateLimit: -1}, "rate_limit"},
+		{Config{RateLimit: 0.01}, "rate_limit"},
+		{Config{RateLimit: 1, RateBurst: -1}, "rate_burst"},
+		{Config{RateBurst: 5}, "rate_burst"},
 	} {
 		if err := tt.cfg.Validate(); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%+v: %v, want %q", tt.cfg, err, tt.want)

@@ -3,6 +3,7 @@ package access
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/netip"
 	"regexp"
@@ -26,7 +27,17 @@ type Config struct {
 	// HtpasswdFile has the users and their bcrypt hashes, as "htpasswd -B" writes them.
 	// Without it no client is asked for a login.
 	HtpasswdFile string `toml:"htpasswd_file"`
+
+	// RateLimit is how many requests a second one client may make, an address or a /64 of
+	// IPv6; 0 is no limit. RateBurst is how many it may make at once after a pause; 0 is ten
+	// seconds' worth, and [DefaultBurst] at least.
+	RateLimit float64 `toml:"rate_limit"`
+	RateBurst int     `toml:"rate_burst"`
 }
+
+// DefaultBurst is the least of what a client may ask at once where rate_burst is not set: a
+// pull of an image with many layers, in parallel chunks.
+const DefaultBurst = 100
 
 // Validate reports every field that cannot be used, each by its name in the file. It reads
 // no file.
@@ -47,6 +58,15 @@ func (c Config) Validate() error {
 	if name := c.OriginSecretHeader; name != "" && (!headerName.MatchString(name) || taken[http.CanonicalHeaderKey(name)]) {
 		add("origin_secret_header: %q is not a header of its own, as in \"X-Origin-Secret\"", name)
 	}
+	if c.RateLimit < 0 || c.RateLimit > 0 && c.RateLimit < 0.1 {
+		add("rate_limit: %v is less than 0.1 requests a second, at which no image could be pulled", c.RateLimit)
+	}
+	if c.RateBurst < 0 {
+		add("rate_burst: %d is negative", c.RateBurst)
+	}
+	if c.RateBurst > 0 && c.RateLimit == 0 {
+		add("rate_burst: needs rate_limit")
+	}
 	return errors.Join(errs...)
 }
 
@@ -63,6 +83,14 @@ var taken = map[string]bool{
 // comes from is no proof: an address is shared by all that sit behind it, and a network is
 // open to every guest in it.
 func (c Config) AsksForProof() bool { return c.HtpasswdFile != "" || c.OriginSecretFile != "" }
+
+// burst is RateBurst with its default.
+func (c Config) burst() int {
+	if c.RateBurst == 0 {
+		return max(DefaultBurst, int(math.Ceil(10*c.RateLimit)))
+	}
+	return c.RateBurst
+}
 
 // prefixesContain reports whether addr lies in one of them.
 func prefixesContain(prefixes []netip.Prefix, addr netip.Addr) bool {

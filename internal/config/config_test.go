@@ -45,6 +45,8 @@ func full() *config.Config {
 			OriginSecretHeader: "X-Origin-Secret",
 			OriginSecretFile:   filepath.Join("testdata", "origin.txt"),
 			HtpasswdFile:       filepath.Join("testdata", "htpasswd.txt"),
+			RateLimit:          50,
+			RateBurst:          200,
 		},
 		Admin: admin.Config{
 			Listen: "127.0.0.1:6152", TokenFile: "secret.txt", Token: "correct horse battery staple",

@@ -167,3 +167,30 @@ func TestOriginSecret(t *testing.T) {
 		t.Errorf("the log has the secret: %s", log)
 	}
 }
+
+// F64: the refusal says when to come back, in whole seconds, and a /64 of IPv6 is one client.
+func TestF64RateOfAClient(t *testing.T) {
+	t.Parallel()
+	f := &fakeFetcher{fetch: healthy}
+	h, _ := newHandler(t, Config{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}}, f)
+	admit(t, h, access.Config{RateLimit: 0.1, RateBurst: 2})
+	s := serve(t, h)
+	for _, tt := range []struct {
+		client string
+		want   int
+	}{
+		{"2001:db8::1", 200}, {"2001:db8::ffff:2", 200}, {"2001:db8::3", 429}, {"2001:db8:0:1::1", 200},
+		{"192.0.2.1", 200}, {"192.0.2.1", 200}, {"192.0.2.1", 429}, {"192.0.2.2", 200},
+	} {
+		g := do(t, s.Client(), "GET", s.URL+blobPath, "X-Forwarded-For: "+tt.client)
+		if g.Status != tt.want {
+			t.Errorf("%s: %d, want %d", tt.client, g.Status, tt.want)
+		}
+		if g.Status == 429 && (decodeError(t, g.Body).Code != "TOOMANYREQUESTS" || g.Header.Get("Retry-After") != "10") {
+			t.Errorf("%s: %v %s", tt.client, g.Header, g.Body)
+		}
+	}
+	if n := len(f.ledger()); n != 6 {
+		t.Errorf("the chain was asked %d times, want 6", n)
+	}
+}
