@@ -233,25 +233,3 @@ func TestChangedTagThatCannotBeFetchedStaysStale(t *testing.T) {
 		r.want(r.do(byTag(alpine, "3.20")), miss, two)
 	})
 }
-
-// What a clock that was ahead has written is not believed for as long.
-func TestClockSetBackMeansAskingAgain(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		d, _ := r.up.image("one")
-		r.up.tag("library/alpine:3.20", d)
-		time.Sleep(time.Hour)
-		r.do(byTag(alpine, "3.20"))
-		r.asked(getManifest)
-		// The record's confirmation is written by a clock an hour ahead.
-		name := "docker.io/library/alpine:3.20 accept=15"
-		r.restartWith(func() {
-			text := `{"registry":"docker.io","repo":"library/alpine","tag":"3.20","accept":15,"digest":"` + d.String() +
-				`","mediaType":"x","size":1,"confirmed":"` + time.Now().Add(time.Hour).Format(time.RFC3339) + `"}`
-			if err := r.store.PutRecord(t.Context(), "tag", name, []byte(text)); err != nil {
-				t.Fatal(err)
-			}
-		})
-		r.want(r.do(byTag(alpine, "3.20")), hit, d)
-		r.asked(headManifest)
-	})
-}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/fill"
+	"github.com/pullchain/pullchain/internal/lapse"
 	"github.com/pullchain/pullchain/internal/wire"
 )
 
@@ -76,7 +77,7 @@ func (q tagQuery) known(ctx context.Context) (pullchain.Response, bool) {
 	now := time.Now()
 	if q.cache.times.fresh(t.confirmed, now) {
 		resp, ok := q.meaning(ctx, t, q.cache.times.fresh)
-		resp.Age = now.Sub(t.confirmed)
+		resp.Age = lapse.Age(t.confirmed, now)
 		return resp, ok
 	}
 	if t.err == nil || now.Sub(t.failed) >= refreshPause {
@@ -140,7 +141,7 @@ func (q tagQuery) fallback(ctx context.Context, t *tag, err error) (pullchain.Re
 	if !ok {
 		return pullchain.Response{}, err
 	}
-	resp.Cache, resp.Age, resp.Attempts = pullchain.CacheStale, max(now.Sub(t.confirmed), 0), attemptsOf(err)
+	resp.Cache, resp.Age, resp.Attempts = pullchain.CacheStale, lapse.Age(t.confirmed, now), attemptsOf(err)
 	return resp, nil
 }
 

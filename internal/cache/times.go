@@ -3,6 +3,8 @@ package cache
 import (
 	"sync/atomic"
 	"time"
+
+	"github.com/pullchain/pullchain/internal/lapse"
 )
 
 // times say how long what was so is believed. A reload may change them at any time.
@@ -33,7 +35,7 @@ func (t *times) fresh(at, now time.Time) bool {
 }
 
 // lasting reports whether what was so at a moment may still be served when no
-// upstream can say whether it is.
+// upstream can say whether it is. What seems to be of the future is of now.
 func (t *times) lasting(at, now time.Time) bool {
-	return !at.IsZero() && now.Sub(at) <= time.Duration(t.staleIfError.Load())
+	return !at.IsZero() && lapse.Age(at, now) <= time.Duration(t.staleIfError.Load())
 }

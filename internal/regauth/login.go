@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/lapse"
 )
 
 // A Login is a username and its password, as docker's client keeps them.
@@ -89,7 +90,7 @@ func (l *logins) get(ctx context.Context) (Login, error) {
 		return Login{}, err
 	case asked.IsZero():
 		return l.wait(ctx)
-	case time.Since(asked) >= askAgain && !rests:
+	case lapse.Age(asked, time.Now()) >= askAgain && !rests:
 		l.call()
 	}
 	return login, nil
