@@ -142,6 +142,7 @@ func TestOldThingsGo(t *testing.T) {
 	if _, err := s.Record("tag", "new"); err != nil {
 		t.Errorf("the new record is gone: %v", err)
 	}
+	sweeper{s}.sweepOld(time.Now().Add(sweepEvery))
 	if st := s.Stats(); st.Partial != 1 || st.PartialBytes != 50 {
 		t.Errorf("%+v", st)
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/pullchain/pullchain/internal/lapse"
 )
 
 // A scanner reads the directory of a store into its index, once.
@@ -131,6 +133,16 @@ func (h *holdings) loadFrom(d digest.Digest, buf []byte) bool {
 	return true
 }
 
+// leftAt makes a time of this process of when an earlier one has left a partial blob, which
+// a file says: as long ago, so that a clock that is set from here on, as by NTP soon after
+// the machine has started, makes it no older. In a time to come it was left just now. However
+// old it seems, the client that pulls on has until the next sweep to come back: the clock may
+// have been set between, or the machine been off for a weekend (docs/faults.md F60).
+func leftAt(at time.Time) time.Time {
+	now := time.Now()
+	return now.Add(-min(lapse.Age(at, now), partialAge-sweepEvery/2))
+}
+
 // scanPartials reads partial/. A file without a journal, or the other way round,
 // or with nothing in it, is of no use.
 func (s scanner) scanPartials(ctx context.Context) {
@@ -176,6 +188,6 @@ func (s scanner) loadPartial(d digest.Digest) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.index.partials[d] = &partial{bytes: left, size: size, written: st.ModTime()}
+	s.index.partials[d] = &partial{bytes: left, size: size, written: leftAt(st.ModTime())}
 	s.index.partBytes += left
 }
