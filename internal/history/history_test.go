@@ -176,7 +176,7 @@ func TestWorse(t *testing.T) {
 
 // A clock is put right: back from a time that was wrong, or forward. What is then
 // shown is what was observed, at most twice in one cell, and nothing of a future.
-func TestClockThatJumps(t *testing.T) {
+func TestF60_ClockOfHistory(t *testing.T) {
 	t.Parallel()
 	r := New()
 	observe(r, at(48*time.Hour), Observation{State: "down", Failed: 1})

@@ -62,7 +62,7 @@ func (j *Journal) Served(name string) []Served {
 	for k, m := range r.served {
 		var sum uint64
 		for _, slot := range m {
-			if no-slot.no < ServedMinutes {
+			if age := no - slot.no; age >= 0 && age < ServedMinutes { // less: the clock has been set back
 				sum += slot.n
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pullchain/pullchain/internal/guard"
+	"github.com/pullchain/pullchain/internal/lapse"
 )
 
 // A Scheduler warms images again and again, as [[warm]] tables say: one image at a time,
@@ -121,14 +122,14 @@ func (s *Scheduler) changed() {
 func (s *Scheduler) Plans() []Plan {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := []Plan{} // and never null in JSON
+	out, now := []Plan{}, time.Now() // and never null in JSON
 	for _, p := range s.plans {
 		one := Plan{Images: []string{}, Platforms: append([]string{}, p.cfg.Platforms...), EveryS: int64(p.cfg.Every.Seconds()), Jobs: p.cfg.Jobs, Running: p.running, Runs: p.runs, Last: p.last}
 		for _, img := range p.cfg.images() {
 			one.Images = append(one.Images, img.String())
 		}
 		if !p.running {
-			next := p.next
+			next := lapse.Shown(p.next, now)
 			one.Next = &next
 		}
 		out = append(out, one)
@@ -155,8 +156,13 @@ func (s *Scheduler) Run(ctx context.Context) {
 	})
 }
 
-// idle is how long nothing is waited for where there is nothing to wait for.
-const idle = 24 * time.Hour
+const (
+	idle = 24 * time.Hour // how long nothing is waited for where there is nothing to wait for
+
+	// lookAgain is how long is waited at once for what is to come: a timer stands still
+	// while the machine sleeps.
+	lookAgain = time.Minute
+)
 
 // due takes the plan whose time has come, if there is one, else it tells how long
 // that is from now.
@@ -166,12 +172,15 @@ func (s *Scheduler) due() (*plan, time.Duration) {
 	if len(s.plans) == 0 {
 		return nil, idle
 	}
-	first := slices.MinFunc(s.plans, func(a, b *plan) int { return a.next.Compare(b.next) })
-	if wait := time.Until(first.next); wait > 0 {
-		return nil, min(wait, idle)
+	now := time.Now()
+	first := slices.MinFunc(s.plans, func(a, b *plan) int {
+		return cmp.Or(cmp.Compare(lapse.Left(a.next, now), lapse.Left(b.next, now)), a.next.Compare(b.next))
+	})
+	if wait := lapse.Left(first.next, now); wait > 0 {
+		return nil, min(wait, lookAgain)
 	}
 	first.running = true
-	first.next = time.Now().Add(first.cfg.Every) // RunNow may bring it forward while it runs
+	first.next = now.Add(first.cfg.Every) // RunNow may bring it forward while it runs
 	return first, 0
 }
 
@@ -211,7 +220,7 @@ func (s *Scheduler) run(ctx context.Context, p *plan) {
 	if held {
 		pause = min(pause, retryAfter)
 	}
-	if now := time.Now(); p.next.After(now) {
+	if now := time.Now(); !lapse.Over(p.next, now) {
 		p.next = now.Add(pause + spread(time.Duration(jitter*float64(pause))))
 	}
 }
