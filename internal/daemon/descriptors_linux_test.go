@@ -32,18 +32,25 @@ func fewDescriptors() error {
 	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: n, Max: n})
 }
 
-// A poor is a daemon in a process of its own that may have few descriptors.
-type poor struct {
+// An apart is a daemon in a process of its own.
+type apart struct {
 	*rig
+	pid            int
 	data, operator string
 }
 
-// newPoor starts it, with the configuration of a rig that is over.
-func newPoor(t *testing.T, cfg rigConfig, descriptors int) *poor {
+// newPoor starts one that may have few descriptors.
+func newPoor(t *testing.T, cfg rigConfig, descriptors int) *apart {
 	t.Helper()
-	p := &poor{rig: &rig{t: t, net: cfg.Net, log: &safeBuffer{}}}
+	return newApart(t, cfg, fmt.Sprint(fewEnv, "=", descriptors))
+}
+
+// newApart starts one with what the environment is to say besides.
+func newApart(t *testing.T, cfg rigConfig, env ...string) *apart {
+	t.Helper()
+	p := &apart{rig: &rig{t: t, net: cfg.Net, log: &safeBuffer{}}}
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), killedEnv+"="+writeConfig(t, cfg), fmt.Sprint(fewEnv, "=", descriptors))
+	cmd.Env = append(append(os.Environ(), killedEnv+"="+writeConfig(t, cfg)), env...)
 	cmd.Stderr = p.log
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -65,11 +72,12 @@ func newPoor(t *testing.T, cfg rigConfig, descriptors int) *poor {
 		t.Fatalf("%v\n%s", err, p.log.String())
 	}
 	p.data, p.operator, _ = strings.Cut(strings.TrimSpace(line), " ")
+	p.pid = cmd.Process.Pid
 	return p
 }
 
 // snapshot asks the operator's plane, by a new connection.
-func (p *poor) snapshot() (s admin.Snapshot) {
+func (p *apart) snapshot() (s admin.Snapshot) {
 	p.t.Helper()
 	// Within the time that the data plane gives an idle connection, after which there are
 	// descriptors again.
@@ -86,7 +94,7 @@ func (p *poor) snapshot() (s admin.Snapshot) {
 }
 
 // hoard opens connections to the data plane, asks for little on each, and keeps them.
-func (p *poor) hoard(n int) (let func()) {
+func (p *apart) hoard(n int) (let func()) {
 	var all []net.Conn
 	for range n {
 		c, err := net.Dial("tcp", p.data)

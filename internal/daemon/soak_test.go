@@ -78,6 +78,13 @@ type soak struct {
 }
 
 func newSoak(t *testing.T) *soak {
+	s, cfg := newSoaked(t)
+	s.rig = newRig(t, cfg)
+	return s
+}
+
+// newSoaked is a soak without its daemon, and the configuration of that.
+func newSoaked(t *testing.T) (*soak, rigConfig) {
 	n := newNet(t)
 	s := &soak{rng: rand.New(rand.NewPCG(*soakSeed, 0))}
 	s.hub = n.AddHub(simnet.HubConfig{Origin: simnet.Origin{Name: "hub"}})
@@ -94,15 +101,14 @@ func newSoak(t *testing.T) *soak {
 		s.images = append(s.images, s.mirror.Push(img))
 	}
 	s.direct = directClient(n)
-	s.rig = newRig(t, rigConfig{
+	return s, rigConfig{
 		Net: n, Serving: true,
 		Cache: fmt.Sprintf("dir = %q\nmax_size = \"16MiB\"\ntag_ttl = \"1s\"", t.TempDir()),
 		Chain: []lane{
 			{Name: "hub", URL: s.hub.URL(), Origin: true, Probe: eager, Patience: "connect = \"1s\""},
 			{Name: "mirror", URL: s.mirror.URL(), Probe: eager, Patience: "connect = \"1s\""},
 		},
-	})
-	return s
+	}
 }
 
 // play makes n pulls, eight at a time, with a quirk at the registry and perhaps a fault at
