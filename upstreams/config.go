@@ -45,6 +45,7 @@ type Config struct {
 	AllowPrivate       bool                        `toml:"allow_private"`        // redirects and realms may point at private addresses
 	RedirectHosts      []string                    `toml:"redirect_hosts"`       // globs; empty: any public host
 	AuthHosts          []string                    `toml:"auth_hosts"`           // token servers that may see the login, besides the same domain
+	Asked              bool                        `toml:"-"`                    // a client named the URL's host, and no file: it must be public, by name and address
 	NS                 bool                        `toml:"ns"`                   // say by ?ns= which registry is meant: it serves several
 	Rewrite            []Rewrite                   `toml:"rewrite"`              // how it spells repositories otherwise; the first that fits counts
 	MaxConnections     int                         `toml:"max_connections"`      // to one host; 0: 256

@@ -86,13 +86,19 @@ func New(cfg Config, proxy egress.Config) (*Upstream, error) {
 	// (docs/protocol.md 4.7), and a relay passes it on itself.
 	u.redirects.Store(cfg.Authoritative != nil && *cfg.Authoritative)
 	u.base, u.prefix = splitPath(full.Path)
-	u.guard, err = egress.NewGuard(egress.GuardConfig{
-		Trusted:      append(cfg.trustedRealms(), hostPort(full)),
+	guarded := egress.GuardConfig{
+		Trusted:      cfg.trustedRealms(),
 		AllowPrivate: cfg.AllowPrivate,
 		AllowHTTP:    full.Scheme == "http",
 		Named:        cfg.RedirectHosts,
 		Proxied:      proxy.Proxied(),
-	})
+	}
+	if cfg.Asked {
+		guarded.Asked = hostPort(full)
+	} else {
+		guarded.Trusted = append(guarded.Trusted, hostPort(full))
+	}
+	u.guard, err = egress.NewGuard(guarded)
 	if err != nil {
 		return nil, err
 	}

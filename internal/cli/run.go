@@ -136,6 +136,7 @@ func (c *runCmd) check(cfg *config.Config) error {
 	}{
 		{"--listen", cfg.Server.Validate()},
 		{"--listen", cfg.CheckLogins(cfg.Server.ListenAddr())},
+		{"--listen", cfg.CheckAny(cfg.Server.ListenAddr())},
 		{"--admin-listen", adminCfg.Validate()},
 		{"--egress", cfg.Egress[fromFlag].Validate()},
 	} {

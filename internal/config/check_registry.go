@@ -45,6 +45,13 @@ func (c *checker) registryNames(at place, r *Registry, owner map[string]string) 
 		if name == "" && i == 0 {
 			continue
 		}
+		if r.IsAny() && i == 0 {
+			if owner[name] != "" {
+				c.doc.blame(here, "another block serves any registry already")
+			}
+			owner[name] = name
+			continue
+		}
 		if !registryName.MatchString(name) || name == "v2" || len(name) > 255 {
 			c.doc.blame(here, "%q is not the name of a registry: lower case, host or host:port", name)
 			continue
@@ -78,6 +85,9 @@ func (c *checker) registry(at place, r *Registry) {
 		return
 	}
 	c.trust(at, r)
+	if r.IsAny() {
+		c.any(at, r)
+	}
 	seen := map[string]bool{}
 	for i := range r.Upstreams {
 		u := &r.Upstreams[i]
@@ -86,6 +96,9 @@ func (c *checker) registry(at place, r *Registry) {
 			c.doc.blame(here.child("name"), "another upstream of this registry is called so")
 		}
 		seen[u.Name] = true
+		if r.IsAny() {
+			u = u.checked()
+		}
 		c.upstream(here, u)
 	}
 }

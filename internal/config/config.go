@@ -163,6 +163,7 @@ func (c *Config) fill() {
 	}
 	if len(c.Registries) == 0 {
 		c.Registries, c.Implied = Default().Registries, true
+		_ = c.CheckAny(c.Server.Listen) // it is taken out, which is no error
 	}
 	c.ownAliases()
 	c.fillNotify()

@@ -158,6 +158,7 @@ func TestDefault(t *testing.T) {
 	want := map[string][]string{
 		"docker.io": {"registry-1.docker.io", "index.docker.io", "registry.hub.docker.com"}, "ghcr.io": nil, "quay.io": nil, "gcr.io": nil,
 		"registry.k8s.io": {"k8s.gcr.io"}, "mcr.microsoft.com": nil, "nvcr.io": nil, "docker.elastic.co": nil, "public.ecr.aws": nil,
+		"*": nil,
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("registries and aliases (-want +got):\n%s", d)

@@ -47,6 +47,9 @@ func (c *Config) ownAliases() {
 // a relay or a mirror of it. A path in the URL makes it a relay, whatever the host:
 // registries have their API at /v2.
 func (r *Registry) isOrigin(rawURL string) bool {
+	if r.IsAny() {
+		return rawURL == "https://"+placeholder
+	}
 	u, err := url.Parse(rawURL)
 	if err != nil || strings.Trim(strings.TrimSuffix(strings.TrimRight(u.Path, "/"), "/v2"), "/") != "" {
 		return false

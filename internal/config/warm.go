@@ -26,6 +26,9 @@ func (c *checker) warmth(at place) {
 
 // serves reports whether a registry of that name is configured.
 func (c *checker) serves(name string) bool {
+	if _, err := c.cfg.Any(name); err == nil {
+		return true
+	}
 	return slices.ContainsFunc(c.cfg.Registries, func(r Registry) bool {
 		return slices.ContainsFunc(append([]string{r.Name}, r.Aliases...), func(n string) bool { return strings.EqualFold(n, name) })
 	})

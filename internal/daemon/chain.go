@@ -38,9 +38,6 @@ type chain struct {
 	egresses   map[string]*gate
 	events     *balancer.Events // of all registries; those of the chain before go on
 	access     *access.Access   // which clients are served; nil: all
-
-	stop context.CancelFunc // ends the probing
-	done sync.WaitGroup
 }
 
 // A registry is one registry's part of the chain.
@@ -50,6 +47,14 @@ type registry struct {
 	upstreams []string // their names, as configured
 	balancer  *balancer.Balancer
 	checker   *healthcheck.Checker
+	probing   *probing
+	asked     *asked // nil: a block of the configuration names it
+}
+
+// A probing is that of one registry.
+type probing struct {
+	stop context.CancelFunc // nil before it has begun
+	done sync.WaitGroup
 }
 
 // A pathID is the identity that a lane's state belongs to: names from the
@@ -78,7 +83,7 @@ type gate struct {
 // over with all that it has learnt; old is not touched, so that nothing is lost
 // when build fails.
 func build(cfg *config.Config, old *chain) (*chain, error) {
-	c := &chain{cfg: cfg, paths: map[pathID]*path{}, egresses: map[string]*gate{}, stop: func() {}}
+	c := &chain{cfg: cfg, paths: map[pathID]*path{}, egresses: map[string]*gate{}}
 	if old != nil {
 		c.events = old.events
 	} else {
@@ -86,6 +91,9 @@ func build(cfg *config.Config, old *chain) (*chain, error) {
 	}
 	var errs []error
 	for _, r := range cfg.Registries {
+		if r.IsAny() {
+			continue
+		}
 		reg, err := c.registry(cfg, r, old)
 		if err != nil {
 			errs = append(errs, err)
@@ -93,6 +101,7 @@ func build(cfg *config.Config, old *chain) (*chain, error) {
 		}
 		c.registries = append(c.registries, reg)
 	}
+	c.keepAsked(old)
 	return c, errors.Join(errs...)
 }
 
@@ -114,7 +123,7 @@ func (c *chain) admit(old *chain, log *slog.Logger) (err error) {
 func (c *chain) routes(s *storage) (*front.Routes, error) {
 	var served []front.Registry
 	for _, r := range c.registries {
-		served = append(served, front.Registry{Name: r.name, Aliases: r.aliases, Fetcher: s.behindCache(r.name, r.balancer)})
+		served = append(served, front.Registry{Name: r.name, Aliases: r.aliases, Fetcher: r.asked.noted(s.behindCache(r.name, r.balancer))})
 	}
 	return front.NewRoutes(served)
 }
@@ -144,6 +153,7 @@ func (c *chain) registry(cfg *config.Config, r config.Registry, old *chain) (reg
 		upstreams: names,
 		balancer:  balancer.New(balancer.Config{Registry: r.Name, Strategy: r.Strategy, Lanes: lanes, NotFoundTTL: r.NotFoundTTL, Events: c.events, Previous: was.balancer}),
 		checker:   healthcheck.New(jobs, was.checker),
+		probing:   new(probing),
 	}, errors.Join(errs...)
 }
 
@@ -270,20 +280,32 @@ func (c *chain) registryNamed(name string) registry {
 	return registry{}
 }
 
-// start begins to probe, until ctx is done or the chain is stopped.
+// start begins to probe what is not probed yet, until ctx is done or the chain is closed.
 func (c *chain) start(ctx context.Context) {
-	ctx, c.stop = context.WithCancel(ctx)
 	for _, r := range c.registries {
+		if r.probing.stop != nil {
+			continue
+		}
+		var probing context.Context
+		probing, r.probing.stop = context.WithCancel(ctx)
 		r.balancer.TakeOver()
-		c.done.Go(func() { r.checker.Run(ctx) })
+		r.probing.done.Go(func() { r.checker.Run(probing) })
 	}
 }
 
-// close ends the probing and lets go of the paths that next has not taken over.
+// close ends the probing of registries and lets go of paths, but for those that next has taken over.
 // Bodies that are being read go on. next may be nil.
 func (c *chain) close(next *chain) {
-	c.stop()
-	c.done.Wait()
+	var ending []*probing
+	for _, r := range c.registries {
+		if p := r.probing; p.stop != nil && next.registryNamed(r.name).probing != p {
+			p.stop()
+			ending = append(ending, p)
+		}
+	}
+	for _, p := range ending {
+		p.done.Wait()
+	}
 	for id, p := range c.paths {
 		// Only what the next chain does not use: it has taken over paths as they
 		// are.

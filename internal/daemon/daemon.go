@@ -176,6 +176,7 @@ func (d *Daemon) Listen() error {
 	d.loadOverrides(openState(d.cfg.Admin, d.log))
 	d.handler.SetAccess(d.chain.Load().access)
 	d.handler.SetRoutes(routes)
+	d.handler.Ask(d.ask)
 	d.sampler = openHistory(string(d.overrides.state.dir), d.log, d.guard)
 	d.warmth = d.newWarmth()
 	d.servers.admin = d.adminServer()
@@ -241,6 +242,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	var sampling sync.WaitGroup
 	sampling.Go(func() { d.sampler.run(probing, d.chain.Load) })
 	sampling.Go(func() { d.endOverrides(probing) })
+	sampling.Go(func() { d.forgetAsked(probing) })
 	sampling.Go(func() { d.files.Run(probing) })
 	sampling.Go(func() { d.traces.Run(probing, d.handler.Traffic()) })
 	sampling.Go(func() { d.watchForAlarms(probing) })
@@ -371,21 +373,29 @@ func (d *Daemon) Reload(cfg *config.Config) error {
 	// and what began on it goes on there.
 	dropped = d.override(next)
 	d.traces.Use(collector)
-	d.chain.Store(next)
+	if d.handler != nil {
+		d.storage.reload(cfg.Cache)
+		d.warmth.Set(cfg.Warm)
+	}
+	d.swap(next, routes)
+	d.log.Info("configuration reloaded", "registries", len(next.registries), "kept", next.reused(old))
+	return nil
+}
+
+// swap puts next, whose routes those are, in the place of the chain in force. The mutex is
+// held.
+func (d *Daemon) swap(next *chain, routes *front.Routes) {
+	old := d.chain.Swap(next)
 	if d.handler != nil {
 		d.handler.SetAccess(next.access)
 		d.handler.SetRoutes(routes)
 		d.handler.Traffic().Retain(next.has)
-		d.storage.reload(cfg.Cache)
-		d.warmth.Set(cfg.Warm)
 	}
 	old.close(next)
 	next.events.Retain(next.has)
 	if d.ctx != nil {
 		next.start(d.ctx)
 	}
-	d.log.Info("configuration reloaded", "registries", len(next.registries), "kept", next.reused(old))
-	return nil
 }
 
 // rebuild builds the chain of cfg for the listener that we have: that stays,
@@ -400,7 +410,7 @@ func (d *Daemon) rebuild(cfg *config.Config, old *chain) (*chain, error) {
 	}
 	// Before Listen there is no address but the file's, which loading has checked.
 	if d.data != nil {
-		if err := cfg.CheckLogins(d.Addr()); err != nil {
+		if err := errors.Join(cfg.CheckLogins(d.Addr()), cfg.CheckAny(d.Addr())); err != nil {
 			return nil, err
 		}
 	}

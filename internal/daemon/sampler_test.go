@@ -53,7 +53,7 @@ func chainOver(up balancer.Upstream) *chain {
 	lane := balancer.NewLane(up, balancer.LaneConfig{Resolve: true})
 	b := balancer.New(balancer.Config{Registry: "docker.io", Lanes: []*balancer.Lane{lane}, Events: events})
 	checker := healthcheck.New([]healthcheck.Job{{Target: lane}}, nil)
-	return &chain{events: events, registries: []registry{{name: "docker.io", balancer: b, checker: checker}}, stop: func() {}}
+	return &chain{events: events, registries: []registry{{name: "docker.io", balancer: b, checker: checker, probing: new(probing)}}}
 }
 
 // minutes returns the cells of the last hour of which something is known.
@@ -111,7 +111,7 @@ func TestSampler(t *testing.T) {
 		if !ended {
 			t.Fatal("it goes on")
 		}
-		c.done.Wait()
+		c.close(nil)
 		again := openHistory(dir, slog.New(slog.DiscardHandler), nil)
 		if was, is := s.minutes(), again.minutes(); !slices.Equal(was, is) || is[len(is)-1].OK == 0 {
 			t.Errorf("after a restart:\ngot  %+v\nwant %+v", is, was)

@@ -72,7 +72,7 @@ func overCable(t *testing.T, w *cable, play func(*Daemon)) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &chain{cfg: cfg, events: balancer.NewEvents(), paths: map[pathID]*path{}, stop: func() {}}
+	c := &chain{cfg: cfg, events: balancer.NewEvents(), paths: map[pathID]*path{}}
 	for i := range 4 {
 		name := fmt.Sprintf("r%d.example", i)
 		lane := balancer.NewLane(&far{cable: w, name: "up"}, balancer.LaneConfig{Resolve: true, Host: name})
@@ -81,6 +81,7 @@ func overCable(t *testing.T, w *cable, play func(*Daemon)) {
 			name: name, upstreams: []string{"up"},
 			balancer: balancer.New(balancer.Config{Registry: name, Lanes: []*balancer.Lane{lane}, Events: c.events}),
 			checker:  healthcheck.New([]healthcheck.Job{{Target: lane}}, nil),
+			probing:  new(probing),
 		})
 	}
 	d.chain.Store(c)
@@ -92,7 +93,10 @@ func overCable(t *testing.T, w *cable, play func(*Daemon)) {
 	play(d)
 	stop()
 	watching.Wait()
-	c.done.Wait()
+	for _, r := range c.registries {
+		r.probing.stop()
+		r.probing.done.Wait()
+	}
 }
 
 // network is the warning that there is none; nil if it is not told.

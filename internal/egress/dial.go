@@ -21,6 +21,7 @@ type dialer struct {
 	open      *net.Dialer
 	typed     *net.Dialer // as open; the guard learns from it
 	guarded   *net.Dialer
+	asked     *net.Dialer // as guarded; the guard learns from it too
 	memory    *addressMemory
 	dialled   func(target, ip string) // nil for none
 }
@@ -31,9 +32,10 @@ const happyEyeballs = 250 * time.Millisecond
 
 func newDialer(c TransportConfig, r route) *dialer {
 	open := net.Dialer{Timeout: c.ConnectTimeout, FallbackDelay: happyEyeballs, Resolver: c.resolver}
-	typed, guarded := open, open
+	typed, guarded, asked := open, open, open
 	typed.Control = c.Guard.learn
 	guarded.Control = c.Guard.control
+	asked.Control = c.Guard.learnAsked
 	return &dialer{
 		guard:     c.Guard,
 		proxies:   r.proxies,
@@ -42,6 +44,7 @@ func newDialer(c TransportConfig, r route) *dialer {
 		open:      &open,
 		typed:     &typed,
 		guarded:   &guarded,
+		asked:     &asked,
 		memory:    newAddressMemory(),
 		dialled:   c.Dialled,
 	}
@@ -60,6 +63,11 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 			by = d.open
 		}
 		conn, err := d.memory.dial(ctx, by, network, address)
+		d.tell(address, conn, err)
+		return conn, err
+	}
+	if d.guard.isAsked(address) {
+		conn, err := d.memory.dial(ctx, d.asked, network, address)
 		d.tell(address, conn, err)
 		return conn, err
 	}

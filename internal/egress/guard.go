@@ -26,6 +26,11 @@ type GuardConfig struct {
 	// They may be anything, 10.0.0.5:5000 included, and are not checked further.
 	Trusted []string
 
+	// Asked is a host:port that a client named, or empty. It is judged as what the network
+	// tells is: a public name, by what it says and by each address that it has. Where it is at
+	// an address of a TUN proxy's, so are all names.
+	Asked string
+
 	// AllowPrivate opens loopback, RFC 1918, unique local, 100.64.0.0/10 and
 	// 198.18.0.0/15 addresses, names that only exist in private networks, and
 	// every port. Link-local addresses and cloud metadata services stay closed.
@@ -52,6 +57,7 @@ type GuardConfig struct {
 // of the zero GuardConfig.
 type Guard struct {
 	trusted map[string]bool // "host:port", lower case
+	asked   string          // likewise; empty: none
 	ports   map[uint16]bool
 	private bool
 	http    bool
@@ -78,6 +84,16 @@ func NewGuard(c GuardConfig) (*Guard, error) {
 			return nil, fmt.Errorf("egress: trusted %q is not host:port", entry)
 		}
 		g.trusted[hostKey(host, port)] = true
+	}
+	if c.Asked != "" {
+		host, port, err := net.SplitHostPort(c.Asked)
+		if err != nil {
+			return nil, fmt.Errorf("egress: %q is not host:port", c.Asked)
+		}
+		g.asked = hostKey(host, port)
+		if err := g.checkAsked(host, port); err != nil {
+			return nil, refused(err)
+		}
 	}
 	for _, glob := range c.Named {
 		if strings.Trim(glob, "*?.") != "" {
@@ -188,6 +204,22 @@ func (g *Guard) checkHost(host string) error {
 	return nil
 }
 
+// checkAsked judges a host that a client named as strictly as where no address can be
+// seen: a single label, an address and a name that stands for any are no registry's.
+func (g *Guard) checkAsked(host, port string) error {
+	name := strings.ToLower(strings.TrimSuffix(host, "."))
+	if _, err := netip.ParseAddr(name); err == nil {
+		return fmt.Errorf("%s is an address and no name", wire.Quote(host))
+	}
+	if mayBePrivateName(name) || standsForAny(name) {
+		return fmt.Errorf("%s may be a name of private networks", wire.Quote(host))
+	}
+	if err := g.checkHost(host); err != nil {
+		return err
+	}
+	return g.checkPort(port)
+}
+
 // names reports whether the operator has spelled name out.
 func (g *Guard) names(name string) bool {
 	return slices.ContainsFunc(g.named, func(glob string) bool {
@@ -227,6 +259,20 @@ func (g *Guard) learn(_, address string, _ syscall.RawConn) error {
 		g.fakeIP.Store(true)
 	}
 	return nil
+}
+
+// learnAsked is learn and control for the host that a client named.
+func (g *Guard) learnAsked(network, address string, c syscall.RawConn) error {
+	if err := g.learn(network, address, c); err != nil {
+		return err
+	}
+	return g.control(network, address, c)
+}
+
+// isAsked reports whether a client named this host:port.
+func (g *Guard) isAsked(address string) bool {
+	host, port, err := net.SplitHostPort(address)
+	return err == nil && g.asked != "" && g.asked == hostKey(host, port)
 }
 
 // trusts reports whether the operator typed this host:port.

@@ -35,6 +35,7 @@ type Handler struct {
 	journal  *traffic.Journal
 	starts   starts
 	cursors  cursors
+	ask      func(registry string) error // nil: what no route names is not served
 
 	shortened shortened
 }
@@ -55,6 +56,11 @@ func New(c Config, log *slog.Logger) *Handler {
 		journal:  journal,
 	}
 }
+
+// Ask has f asked for each registry that a client names and no route does, before the
+// client is told that it is not served. f returns nil once a route does, else why none
+// will. It has to be set before the Handler serves, and f be safe for concurrent use.
+func (h *Handler) Ask(f func(registry string) error) { h.ask = f }
 
 // SetRoutes swaps the registries that are served. Requests that are under way
 // go on with those they began with.
@@ -201,7 +207,7 @@ func hasBody(r *http.Request) bool {
 
 // serve finds out what is asked for and answers it.
 func (x *exchange) serve() {
-	where, err := x.h.routes.Load().resolve(x.r.Host, x.r.URL.EscapedPath(), x.r.URL.RawQuery)
+	where, err := x.resolve()
 	x.form, x.ns = where.form, where.ns
 	x.twice, x.doubt = where.twice, where.doubt
 	if err != nil {
@@ -228,6 +234,22 @@ func (x *exchange) serve() {
 		x.begin()
 		x.read()
 	}
+}
+
+// resolve finds the registry. One that no route names may be about to have one.
+func (x *exchange) resolve() (target, error) {
+	find := func() (target, error) {
+		return x.h.routes.Load().resolve(x.r.Host, x.r.URL.EscapedPath(), x.r.URL.RawQuery)
+	}
+	where, err := find()
+	unknown, ok := errors.AsType[unknownRegistry](err)
+	if !ok || x.h.ask == nil {
+		return where, err
+	}
+	if unknown.why = x.h.ask(unknown.name); unknown.why != nil {
+		return where, unknown
+	}
+	return find()
 }
 
 // request completes what the path said with what the headers say.
@@ -289,6 +311,9 @@ func notFound(err error) problem {
 	if unknown, ok := errors.AsType[unknownRegistry](err); ok {
 		p.message = "the registry " + wire.Clip(unknown.name) + " is not served here; " +
 			"add a [[registry]] with this name to pullchain's configuration"
+		if unknown.why != nil {
+			p.message = wire.Clip(unknown.Error())
+		}
 	}
 	return p
 }

@@ -142,9 +142,17 @@ type target struct {
 
 // unknownRegistry is the error for a registry that is not served: a 404 at
 // once, so that every client falls on to its next mirror (docs/protocol.md 5.11).
-type unknownRegistry struct{ name string }
+type unknownRegistry struct {
+	name string
+	why  error // nil: no more is known
+}
 
-func (e unknownRegistry) Error() string { return "the registry " + e.name + " is not served here" }
+func (e unknownRegistry) Error() string {
+	if e.why != nil {
+		return "the registry " + e.name + " is not served here: " + e.why.Error()
+	}
+	return "the registry " + e.name + " is not served here"
+}
 
 // errNotAPI is the error for a path outside the registry API.
 var errNotAPI = errors.New("no such page; the registry API is under /v2/")
@@ -174,7 +182,7 @@ func (t *Routes) resolve(host, escapedPath, rawQuery string) (target, error) {
 	case x.ns != "":
 		x.registry, x.form = t.byName(x.ns), formNS
 		if x.registry == nil && rest != "" {
-			return x, unknownRegistry{x.ns}
+			return x, unknownRegistry{name: x.ns}
 		}
 		// The address of a mirror in hosts.toml may end with an alias.
 		if first != "" && t.byWord(first) == x.registry {
@@ -183,7 +191,7 @@ func (t *Routes) resolve(host, escapedPath, rawQuery string) (target, error) {
 	case prefix != "":
 		x.registry, x.form = t.byWord(prefix), formPath
 		if x.registry == nil {
-			return x, unknownRegistry{prefix}
+			return x, unknownRegistry{name: prefix}
 		}
 	case byFirst != nil:
 		x.registry, x.form, x.path = byFirst, formPath, "/v2/"+after
@@ -193,10 +201,10 @@ func (t *Routes) resolve(host, escapedPath, rawQuery string) (target, error) {
 			x.registry, x.form = t.byName(defaultRegistry), formDefault
 		}
 		if x.registry == nil && rest != "" {
-			return x, unknownRegistry{defaultRegistry}
+			return x, unknownRegistry{name: defaultRegistry}
 		}
 		if x.form == formDefault && namesUnknownHost(first, after) {
-			return x, unknownRegistry{first}
+			return x, unknownRegistry{name: first}
 		}
 		if reg := t.byWord(first); reg != nil && x.form == formDefault && x.registry.isHub() && (after == "" || components(rest) > hubDepth) {
 			x.registry, x.form, x.path = reg, formPath, "/v2/"+after
