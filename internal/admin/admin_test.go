@@ -56,7 +56,7 @@ func TestAnswers(t *testing.T) {
 		{"one registry is ready", admin.Config{}, ready, "GET", "/-/readyz?registry=ghcr.io", nil, 200, "ok\n"},
 		{"one registry is not", admin.Config{}, ready, "GET", "/-/readyz?registry=quay.io", nil, 503, "quay.io has no path: quay does not answer"},
 		{"an unknown registry", admin.Config{}, ready, "GET", "/-/readyz?registry=nope.io", nil, 404, `"code":"unknown_registry"`},
-		{"nothing is ready", admin.Config{}, down, "GET", "/-/readyz", nil, 503, "not ready: 0 of 1 registries pullable."},
+		{"nothing is ready", admin.Config{}, down, "GET", "/-/readyz", nil, 503, "not ready: 0 of 1 registry pullable."},
 		{"just started", admin.Config{}, starting, "GET", "/-/readyz", nil, 200, "ok\n"},
 		{"a start without a network", admin.Config{}, noNetwork, "GET", "/-/readyz", nil, 503, "docker.io has not been reached since the start: docker-hub has no address (dns)."},
 		{"draining", admin.Config{}, draining, "GET", "/-/readyz", nil, 503, "draining\n"},

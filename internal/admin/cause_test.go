@@ -41,10 +41,10 @@ func TestJudgeByCause(t *testing.T) {
 			"1 of 2 registries pullable. home (socks5) is down: no path for quay.io; docker.io by other paths.",
 			"2 个仓库中 1 个可拉取。出口代理 home (socks5) 不通：quay.io 没有可用路径；docker.io 改走其他路径。"},
 		{"a trouble of another kind beside it", []balancer.Snapshot{chain("docker.io", true, dead, spent, third)}, "degraded",
-			"1 of 1 registries pullable. home (socks5) is down: docker.io by other paths. docker.io on mirror: worker is 429 (pull quota spent), back in 14 min.",
+			"1 of 1 registry pullable. home (socks5) is down: docker.io by other paths. docker.io on mirror: worker is 429 (pull quota spent), back in 14 min.",
 			"1 个仓库中 1 个可拉取。出口代理 home (socks5) 不通：docker.io 改走其他路径。docker.io 正走 mirror：worker 返回 429（拉取额度已用尽），14 分钟后恢复。"},
 		{"the other path is out as well", []balancer.Snapshot{chain("docker.io", false, dead, spent)}, "outage",
-			"0 of 1 registries pullable. home (socks5) is down: no path for docker.io.",
+			"0 of 1 registry pullable. home (socks5) is down: no path for docker.io.",
 			"1 个仓库中 0 个可拉取。出口代理 home (socks5) 不通：docker.io 没有可用路径。"},
 	} {
 		in := diagnose.Input{Now: now, Egresses: []diagnose.Egress{{Name: "home", URL: "socks5://127.0.0.1:7890", EgressSnapshot: balancer.EgressSnapshot{State: balancer.EgressDown, Code: pullchain.CodeEgressProxy}}}}
@@ -84,8 +84,8 @@ func TestJudgePullsFailing(t *testing.T) {
 		{"before what is said of lanes, however much that is", []balancer.Snapshot{chain("a.io", false), chain("b.io", false), chain("c.io", false), ails}, "degraded",
 			"1 of 4 registries pullable. Pulls from docker.io fail: all of the last 6 requests, for 2 different images; the last one: auth_token. a.io has no path. b.io has no path. And 2 more.",
 			"4 个仓库中 1 个可拉取。从 docker.io 拉取失败：最近 6 个请求全部失败，涉及 2 个不同的镜像；最后一次：auth_token。a.io 没有可用路径。b.io 没有可用路径。另有 2 个。"},
-		{"there is no path", []balancer.Snapshot{chain("docker.io", false)}, "outage", "0 of 1 registries pullable. docker.io has no path.", "1 个仓库中 0 个可拉取。docker.io 没有可用路径。"},
-		{"it is another registry", []balancer.Snapshot{fine}, "ok", "1 of 1 registries pullable.", "1 个仓库中 1 个可拉取。"},
+		{"there is no path", []balancer.Snapshot{chain("docker.io", false)}, "outage", "0 of 1 registry pullable. docker.io has no path.", "1 个仓库中 0 个可拉取。docker.io 没有可用路径。"},
+		{"it is another registry", []balancer.Snapshot{fine}, "ok", "1 of 1 registry pullable.", "1 个仓库中 1 个可拉取。"},
 	} {
 		for lang, text := range map[string]string{messages.English: tt.en, messages.Chinese: tt.zh} {
 			if got := admin.SummarizeIn(messages.In(lang), tt.chains, nil, now, fails("docker.io")); got.Level != tt.level || got.Text != text {

@@ -188,8 +188,8 @@ func TestCacheOfADaemon(t *testing.T) {
 	asked("stat").want(t, "stat", 0, "^"+s.dir+", kept by the pullchain at "+c.admin+"$", "in 8 objects", `^hits        \d+ % of \d+ answers, .* saved;`)
 	asked("ls", "alpine").want(t, "ls", 0, "^3 objects, ")
 	layer, _ := small.Build().Layer(0)
-	asked("pin", layer.Digest.Encoded()[:12]).want(t, "pin", 0, "^"+layer.Digest.String()+": 1 objects pinned now, 1.0 MiB$")
-	asked("unpin", layer.Digest.String()).want(t, "unpin", 0, "1 objects no longer pinned")
+	asked("pin", layer.Digest.Encoded()[:12]).want(t, "pin", 0, "^"+layer.Digest.String()+": 1 object pinned now, 1.0 MiB$")
+	asked("unpin", layer.Digest.String()).want(t, "unpin", 0, "1 object no longer pinned")
 	asked("verify").want(t, "verify", 0, "^8 objects, .*: 0 wrong$")
 	spoil(t, s.dir, layer.Digest.Encoded())
 	asked("verify").want(t, "verify what is wrong", 8, `^WRONG `+layer.Digest.String()+` \(1\.0 MiB\): .*; set aside`, "^8 objects, .*: 1 wrong$")
@@ -263,7 +263,7 @@ func (s *shelf) stopWarm(t *testing.T) simnet.Descriptor {
 		}
 	}
 	interrupt()
-	(<-done).want(t, "the one that is stopped", 130, `^Stopped with 0 of 1 images complete\. The same command goes on from here\.$`)
+	(<-done).want(t, "the one that is stopped", 130, `^Stopped with 0 of 1 image complete\. The same command goes on from here\.$`)
 	return layer
 }
 
@@ -291,7 +291,7 @@ func TestCacheOfAnUnfinishedBlob(t *testing.T) {
 	s.cache(t, "ls").want(t, "ls", 0, "^"+short+`  unfinished +1\.\d MiB / 2\.0 MiB  20.*  - .*docker.io/library/redis:8`)
 	s.cache(t, "pin", short).want(t, "pin", 1, layer.Digest.String()+" is not in the cache")
 	s.cache(t, "gc").want(t, "gc of what may still go on", 0, "^0 B freed$")
-	s.cache(t, "evict", short).want(t, "evict", 0, "^"+layer.Digest.String()+`: 1 objects evicted, 1\.\d MiB$`)
+	s.cache(t, "evict", short).want(t, "evict", 0, "^"+layer.Digest.String()+`: 1 object evicted, 1\.\d MiB$`)
 	s.cache(t, "ls", short).want(t, "ls without it", 0, "^0 objects, 0 B$")
 	s.cache(t, "evict", layer.Digest.String()).want(t, "evict again", 1, layer.Digest.String()+" is not in the cache")
 	s.cache(t, "warm", "redis:8", "--platform", "linux/amd64").want(t, "warm", 0, "redis:8: ok, ")

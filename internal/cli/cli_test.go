@@ -121,7 +121,7 @@ func TestConfigValidate(t *testing.T) {
 		code        int
 		out, errors string
 	}{
-		{"good", []string{"config", "validate", "-c", good}, 0, "good.toml: ok (1 registries, 1 upstreams)", ""},
+		{"good", []string{"config", "validate", "-c", good}, 0, "good.toml: ok (1 registry, 1 upstream)", ""},
 		{"good, as an argument", []string{"config", "validate", good}, 0, "good.toml: ok", ""},
 		{"good, in Chinese", []string{"config", "validate", good, "--lang", "zh"}, 0, "good.toml：可用", ""},
 		{"with a warning", []string{"config", "validate", warned}, 0, "ok (9 registries", "warning: "},

@@ -60,8 +60,12 @@ func (c configValidateCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	upstreams := 0
+	registries, upstreams := 0, 0
 	for _, r := range cfg.Registries {
+		if r.IsAny() { // a pattern: there is none of it before a client names one
+			continue
+		}
+		registries++
 		upstreams += len(r.Upstreams)
 	}
 	for _, w := range cfg.Warnings {
@@ -70,7 +74,7 @@ func (c configValidateCmd) Run(a *app) error {
 	for _, w := range cfg.Advice {
 		fmt.Fprintln(a.Stderr, a.messages.Text("config.advice", "text", w))
 	}
-	a.say("config.ok", "file", cfg.File, "registries", len(cfg.Registries), "upstreams", upstreams)
+	a.say("config.ok", "file", cfg.File, "registries", registries, "upstreams", upstreams)
 	return nil
 }
 

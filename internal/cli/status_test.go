@@ -52,7 +52,7 @@ func TestStatus(t *testing.T) {
 		code        int
 		out, errors string
 	}{
-		{"well", []string{"--addr", well}, 0, "OK  1 of 1 registries pullable.", ""},
+		{"well", []string{"--addr", well}, 0, "OK  1 of 1 registry pullable.", ""},
 		{"well, by a URL", []string{"--addr", "http://" + well + "/"}, 0, "up-ghcr.io", ""},
 		{"well, checked", []string{"--addr", well, "--check"}, 0, "OK", ""},
 		{"in Chinese", []string{"--addr", ill, "--lang", "zh"}, 0, "降级  2 个仓库中 2 个可拉取。docker.io：up-docker.io 传输停滞。", ""},

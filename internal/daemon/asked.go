@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -58,22 +57,23 @@ func (f *notedFetcher) Fetch(ctx context.Context, req pullchain.Request) (pullch
 // idle is for how long it has not been asked.
 func (a *asked) idle() time.Duration { return time.Since(time.Unix(0, a.used.Load())) }
 
+// madeUp reports whether all that is known of the registry is that a client named it. It
+// may be a slip of the pen, and is no registry that people miss.
+func (a *asked) madeUp() bool { return a != nil && !a.answered.Load() }
+
 // over reports whether it has had its time.
 func (a *asked) over() bool { return a.idle() > askedFor || !a.answered.Load() && a.idle() > askedBusy }
 
 // ask serves a registry that no block names from now on, if the block for any permits it.
-func (d *Daemon) ask(name string) error {
+func ask(d *Daemon, name string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	old := d.chain.Load()
-	if d.handler == nil {
-		return fmt.Errorf("it is not listened yet")
-	}
 	want, err := old.cfg.Any(name)
 	if err != nil {
 		return err
 	}
-	if old.answersTo(want.Name) { // by another request
+	if old.registryCalled(want.Name) != nil { // by another request
 		return nil
 	}
 	next := old.copied()
@@ -97,20 +97,20 @@ func (d *Daemon) ask(name string) error {
 }
 
 // forgetAsked ends the registries that no client has named for long, until ctx is done.
-func (d *Daemon) forgetAsked(ctx context.Context) {
+func forgetAsked(ctx context.Context, d *Daemon) {
 	look := time.NewTicker(askedLook)
 	defer look.Stop()
 	for {
 		select {
 		case <-look.C:
-			d.endAsked()
+			endAsked(d)
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-func (d *Daemon) endAsked() {
+func endAsked(d *Daemon) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	next := d.chain.Load().copied()
@@ -183,7 +183,7 @@ func (c *chain) keepAsked(old *chain) {
 		return
 	}
 	for _, was := range old.registries {
-		if was.asked == nil || c.answersTo(was.name) {
+		if was.asked == nil || c.registryCalled(was.name) != nil {
 			continue
 		}
 		want, err := c.cfg.Any(was.name)
@@ -195,11 +195,4 @@ func (c *chain) keepAsked(old *chain) {
 			c.registries = append(c.registries, reg)
 		}
 	}
-}
-
-// answersTo reports whether a registry of c has that name, or that alias.
-func (c *chain) answersTo(name string) bool {
-	return slices.ContainsFunc(c.registries, func(r registry) bool {
-		return r.name == name || slices.ContainsFunc(r.aliases, func(alias string) bool { return strings.EqualFold(alias, name) })
-	})
 }

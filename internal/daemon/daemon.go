@@ -176,7 +176,7 @@ func (d *Daemon) Listen() error {
 	d.loadOverrides(openState(d.cfg.Admin, d.log))
 	d.handler.SetAccess(d.chain.Load().access)
 	d.handler.SetRoutes(routes)
-	d.handler.Ask(d.ask)
+	d.handler.Ask(func(registry string) error { return ask(d, registry) })
 	d.sampler = openHistory(string(d.overrides.state.dir), d.log, d.guard)
 	d.warmth = d.newWarmth()
 	d.servers.admin = d.adminServer()
@@ -242,7 +242,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	var sampling sync.WaitGroup
 	sampling.Go(func() { d.sampler.run(probing, d.chain.Load) })
 	sampling.Go(func() { d.endOverrides(probing) })
-	sampling.Go(func() { d.forgetAsked(probing) })
+	sampling.Go(func() { forgetAsked(probing, d) })
 	sampling.Go(func() { d.files.Run(probing) })
 	sampling.Go(func() { d.traces.Run(probing, d.handler.Traffic()) })
 	sampling.Go(func() { d.watchForAlarms(probing) })

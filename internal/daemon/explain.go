@@ -110,6 +110,9 @@ func (x *explainer) Explain(ctx context.Context, image string) (admin.Explanatio
 		Candidates: []admin.Candidate{}, Forms: []admin.ClientForm{},
 	}
 	reg := c.registryCalled(n.registry)
+	if reg == nil && ask(d, n.registry) == nil {
+		reg = d.chain.Load().registryCalled(n.registry)
+	}
 	if reg == nil {
 		return e, nil
 	}

@@ -16,7 +16,7 @@ func TestWarn_PullsFailing(t *testing.T) {
 	p := newPair(t, nil)
 	p.probed("a", "b")
 	p.manifest()
-	p.wantVerdict(admin.LevelOK, "1 of 1 registries pullable.")
+	p.wantVerdict(admin.LevelOK, "1 of 1 registry pullable.")
 	undoA, undoB := p.a.Inject(simnet.Fault{On: content, Status: 403}), p.b.Inject(simnet.Fault{On: content, Status: 403})
 	for i := range 3 {
 		if i == 2 {
@@ -30,7 +30,7 @@ func TestWarn_PullsFailing(t *testing.T) {
 	if got[0].Severity != diagnose.Critical {
 		t.Errorf("it is %s, want critical: three images fail", got[0].Severity)
 	}
-	p.wantVerdict(admin.LevelDegraded, "1 of 1 registries pullable. Pulls from docker.io fail: all of the last 3 requests, for 3 different images; the last one: http_403.")
+	p.wantVerdict(admin.LevelDegraded, "1 of 1 registry pullable. Pulls from docker.io fail: all of the last 3 requests, for 3 different images; the last one: http_403.")
 	if _, body := p.admin("/api/v1/warnings?lang=zh"); !strings.Contains(body, "从 docker.io 拉取失败") {
 		t.Errorf("the API says %s", body)
 	}
@@ -38,5 +38,5 @@ func TestWarn_PullsFailing(t *testing.T) {
 	undoB()
 	p.manifestOf(p.another())
 	p.wantWarnings()
-	p.wantVerdict(admin.LevelOK, "1 of 1 registries pullable.")
+	p.wantVerdict(admin.LevelOK, "1 of 1 registry pullable.")
 }

@@ -49,6 +49,9 @@ func (d *Daemon) Snapshot() admin.Snapshot {
 	}
 	chain := d.chain.Load()
 	for _, r := range chain.registries {
+		if r.asked.madeUp() {
+			continue
+		}
 		b := r.balancer.Snapshot()
 		s.Registries = append(s.Registries, admin.Registry{Snapshot: b, Standing: admin.Standing(b), Probes: r.checker.Snapshot(), Served: d.served(r.name), Failures: d.failures(r.name, now)})
 	}

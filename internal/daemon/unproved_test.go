@@ -19,7 +19,7 @@ func TestStartWithoutANetwork(t *testing.T) {
 	r.probed("hub", "mirror")
 	s := r.Daemon.Snapshot()
 	docker := s.Find("docker.io")
-	if s.Summary.Level != admin.LevelOutage || !strings.Contains(s.Summary.Text, "0 of 1 registries pullable") || !strings.Contains(s.Summary.Text, "hub refuses connections") {
+	if s.Summary.Level != admin.LevelOutage || !strings.Contains(s.Summary.Text, "0 of 1 registry pullable") || !strings.Contains(s.Summary.Text, "hub refuses connections") {
 		t.Errorf("%s: %s", s.Summary.Level, s.Summary.Text)
 	}
 	if docker.Standing != admin.Unreachable || docker.Proved {

@@ -7,6 +7,7 @@ import (
 	"embed"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -120,7 +121,8 @@ func (c *Catalogue) Keys() []string { return slices.Sorted(maps.Keys(c.texts)) }
 
 // Text returns the text for key with its {placeholders} filled in from pairs of
 // a name and a value, as in Text("back", "wait", "14 min"). A key without a text
-// is returned as it is, which people can still search for.
+// is returned as it is, which people can still search for. {n:pull|pulls} is the first word
+// where n is 1, else the second.
 func (c *Catalogue) Text(key string, pairs ...any) string {
 	text, ok := c.texts[key]
 	if !ok {
@@ -130,5 +132,22 @@ func (c *Catalogue) Text(key string, pairs ...any) string {
 	for i := 0; i+1 < len(pairs); i += 2 {
 		oldnew = append(oldnew, fmt.Sprintf("{%v}", pairs[i]), fmt.Sprint(pairs[i+1]))
 	}
-	return strings.NewReplacer(oldnew...).Replace(text)
+	return strings.NewReplacer(oldnew...).Replace(numbered(text, oldnew))
+}
+
+// choice is what numbered puts a word for.
+var choice = regexp.MustCompile(`(\{\w+):([^{}|]*)\|([^{}|]*)\}`)
+
+// numbered chooses the words of text that depend on a number, which is in oldnew.
+func numbered(text string, oldnew []string) string {
+	if !strings.Contains(text, "|") {
+		return text
+	}
+	return choice.ReplaceAllStringFunc(text, func(found string) string {
+		m := choice.FindStringSubmatch(found)
+		if i := slices.Index(oldnew, m[1]+"}"); i >= 0 && oldnew[i+1] == "1" {
+			return m[2]
+		}
+		return m[3]
+	})
 }

@@ -31,6 +31,17 @@ func TestLanguagesHaveTheSamePlaceholders(t *testing.T) {
 	}
 }
 
+// A number of one has a word of its own, and none of another text's.
+func TestNumbers(t *testing.T) {
+	t.Parallel()
+	en := messages.In("en")
+	for n, want := range map[any]string{0: "f: ok (0 registries, 1 upstream)", 1: "f: ok (1 registry, 1 upstream)", 11: "f: ok (11 registries, 1 upstream)", "1": "f: ok (1 registry, 1 upstream)"} {
+		if got := en.Text("config.ok", "file", "f", "registries", n, "upstreams", 1); got != want {
+			t.Errorf("%v: %q, want %q", n, got, want)
+		}
+	}
+}
+
 func placeholders(text string) []string {
 	out := regexp.MustCompile(`\{[a-z0-9_]+\}`).FindAllString(text, -1)
 	slices.Sort(out)
