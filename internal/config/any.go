@@ -83,7 +83,7 @@ func (c *checker) any(at place, r *Registry) {
 	if len(r.Aliases) > 0 {
 		c.doc.blame(at.child("aliases"), "what serves any registry has no other name")
 	}
-	if listen := c.cfg.Server.Listen; !loopback(listen) {
+	if listen := c.cfg.Server.Listen; c.cfg.opensToAll(listen) {
 		c.doc.blame(at, "%s", openToAll(listen))
 	}
 	for i := range r.Upstreams {
@@ -106,7 +106,7 @@ func (c *checker) any(at place, r *Registry) {
 // openHost checks that nothing is for the hosts that clients name which is meant for some.
 func (c *checker) openHost(at place, u *Upstream) {
 	for key, set := range map[string]bool{
-		"username": u.Username != "", "password_file": u.PasswordFile != "", "token_file": u.TokenFile != "", "headers": len(u.Headers) > 0,
+		"username": u.Username != "", "password_file": u.PasswordFile != "", "token_file": u.TokenFile != "", "credential_helper": u.CredentialHelper != "", "headers": len(u.Headers) > 0,
 		"auth_hosts": len(u.AuthHosts) > 0, "allow_private": u.AllowPrivate, "insecure_skip_verify": u.InsecureSkipVerify,
 	} {
 		if set {
@@ -115,8 +115,14 @@ func (c *checker) openHost(at place, u *Upstream) {
 	}
 }
 
+// opensToAll reports whether more than this machine, and those that [access] lets in, could
+// have any host asked by way of listen.
+func (c *Config) opensToAll(listen string) bool {
+	return !loopback(listen) && !c.Access.AsksForProof() && len(c.Access.AllowCIDRs) == 0
+}
+
 func openToAll(listen string) string {
-	return fmt.Sprintf("everybody who can reach %s could have pullchain ask any host of the internet: let [server] listen on 127.0.0.1, or name the registries", listen)
+	return fmt.Sprintf("everybody who can reach %s could have pullchain ask any host of the internet: let [server] listen on 127.0.0.1, say under [access] who may come, or name the registries", listen)
 }
 
 // CheckAny returns an error if registries that no block names would be served on listen, an
@@ -125,7 +131,7 @@ func openToAll(listen string) string {
 func (c *Config) CheckAny(listen string) error {
 	i := c.any()
 	switch {
-	case i < 0 || loopback(listen):
+	case i < 0 || !c.opensToAll(listen):
 		return nil
 	case c.Implied:
 		c.Registries = slices.Delete(slices.Clone(c.Registries), i, i+1)

@@ -75,6 +75,12 @@ func TestAnyOfTheEmbedded(t *testing.T) {
 			t.Errorf("%s: %v, warnings %q", listen, err, cfg.Warnings)
 		}
 	}
+	for access, want := range map[string]bool{"allow_cidrs = [\"10.0.0.0/8\"]": true, "deny_cidrs = [\"10.0.0.0/8\"]": false} {
+		cfg := anyOf(t, "[server]\nlisten = \":5151\"\n[access]\n"+access+"\n")
+		if _, err := cfg.Any("shop.example"); (err == nil) != want {
+			t.Errorf("%s: %v", access, err)
+		}
+	}
 	cfg := anyOf(t, "") // as with --listen
 	if err := cfg.CheckAny("0.0.0.0:5151"); err != nil {
 		t.Error(err)
