@@ -15,18 +15,19 @@ import (
 )
 
 // banner tells in four lines what runs, where, for what, and what to do next.
-func (a *app) banner(cfg *config.Config, data, operator string) {
-	scheme := "http"
-	if cfg.Server.TLSCert != "" {
-		scheme = "https"
-	}
-	mirror := scheme + "://" + reachable(data)
+// The addresses are those that were bound; further are those of [[listener]], each of
+// which has a line of its own.
+func (a *app) banner(cfg *config.Config, data string, further []string, operator string) {
+	mirror := mirrorURL(data, cfg.Server.TLSCert)
 	a.say("banner.what", "version", thisBuild().Version, "mirror", mirror, "admin", "http://"+reachable(operator), "file", cfg.File)
 	var names []string
 	for _, r := range cfg.Registries {
 		names = append(names, r.Name)
 	}
 	a.say("banner.registries", "names", strings.Join(names, " "))
+	for i, l := range cfg.Listeners {
+		a.say("banner.listener", "registry", l.Registry, "mirror", mirrorURL(further[i], l.TLSCert))
+	}
 	a.say("banner.egress", "list", strings.Join(a.egresses(cfg), ", "))
 	// The command is to work when it is pasted, so it names an address that is not
 	// the default.
@@ -35,6 +36,14 @@ func (a *app) banner(cfg *config.Config, data, operator string) {
 		status += " --addr " + here
 	}
 	a.say("banner.next", "mirror", mirror, "status", status)
+}
+
+// mirrorURL is what clients on this machine call a data listener.
+func mirrorURL(bound, cert string) string {
+	if cert != "" {
+		return "https://" + reachable(bound)
+	}
+	return "http://" + reachable(bound)
 }
 
 // egresses describes the ways out that the upstreams take.

@@ -56,9 +56,9 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 	}
 	log.Info("limits", limits(d)...)
 	if a.textLog(cfg.Log) {
-		a.banner(cfg, d.Addr(), d.AdminAddr())
+		a.banner(cfg, d.Addr(), d.Listeners(), d.AdminAddr())
 	} else {
-		log.Info("serving", "listen", d.Addr(), "admin", d.AdminAddr(), "config", cfg.File, "version", thisBuild().Version)
+		log.Info("serving", "listen", d.Addr(), "listeners", d.Listeners(), "admin", d.AdminAddr(), "config", cfg.File, "version", thisBuild().Version)
 	}
 	return serve(ctx, d, &again, hangups)
 }

@@ -83,7 +83,7 @@ func (c *checker) any(at place, r *Registry) {
 	if len(r.Aliases) > 0 {
 		c.doc.blame(at.child("aliases"), "what serves any registry has no other name")
 	}
-	if listen := c.cfg.Server.Listen; c.cfg.opensToAll(listen) {
+	if listen := first(c.cfg.addresses(), c.cfg.opensToAll); listen != "" {
 		c.doc.blame(at, "%s", openToAll(listen))
 	}
 	for i := range r.Upstreams {
@@ -122,20 +122,20 @@ func (c *Config) opensToAll(listen string) bool {
 }
 
 func openToAll(listen string) string {
-	return fmt.Sprintf("everybody who can reach %s could have pullchain ask any host of the internet: let [server] listen on 127.0.0.1, say under [access] who may come, or name the registries", listen)
+	return fmt.Sprintf("everybody who can reach %s could have pullchain ask any host of the internet: let it listen on 127.0.0.1, say under [access] who may come, or name the registries", listen)
 }
 
-// CheckAny returns an error if registries that no block names would be served on listen, an
-// address as in [server] that loading has not judged. What the embedded configuration
+// CheckAny returns an error if registries that no block names would be served on one of
+// these addresses, which are as in [server] and which loading has not judged. What the embedded configuration
 // serves so is taken out of c instead: no file asks for it.
-func (c *Config) CheckAny(listen string) error {
-	i := c.any()
+func (c *Config) CheckAny(listen ...string) error {
+	i, open := c.any(), first(listen, c.opensToAll)
 	switch {
-	case i < 0 || !c.opensToAll(listen):
+	case i < 0 || open == "":
 		return nil
 	case c.Implied:
 		c.Registries = slices.Delete(slices.Clone(c.Registries), i, i+1)
 		return nil
 	}
-	return fmt.Errorf("registry %q: %s", anyRegistry, openToAll(listen))
+	return fmt.Errorf("registry %q: %s", anyRegistry, openToAll(open))
 }

@@ -23,6 +23,7 @@ type checker struct {
 // are sorted by where they stand in the file.
 func (c *checker) check() {
 	c.room(place{}.child("server"), c.cfg.Server.Validate())
+	c.listeners(place{}.child("listener"))
 	c.room(place{}.child("access"), c.cfg.Access.Validate())
 	c.admin(place{}.child("admin"))
 	c.cache(place{}.child("cache"))

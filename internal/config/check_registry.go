@@ -190,7 +190,7 @@ func (c *checker) login(at place, u *Upstream) {
 	if err := u.HelperInstalled(); err != nil && credhelper.IsName(u.CredentialHelper) {
 		c.doc.warn(at.child("credential_helper"), "%v", err)
 	}
-	if listen := c.cfg.Server.Listen; c.cfg.exposes(u, listen) {
+	if listen := c.cfg.exposing(u, c.cfg.addresses()); listen != "" {
 		key := "password_file"
 		switch {
 		case u.TokenFile != "":
@@ -198,8 +198,12 @@ func (c *checker) login(at place, u *Upstream) {
 		case u.CredentialHelper != "":
 			key = "credential_helper"
 		}
+		table := "[server]"
+		if listen != c.cfg.Server.Listen {
+			table = "[[listener]]"
+		}
 		c.doc.blame(at.child(key), "everybody who can reach %s could pull what this login can read: "+
-			"let [server] listen on 127.0.0.1, ask for logins with htpasswd_file under [access], or say i_know = true here", listen)
+			"let %s listen on 127.0.0.1, ask for logins with htpasswd_file under [access], or say i_know = true here", listen, table)
 	}
 	if to, err := url.Parse(u.URL); err == nil && strings.EqualFold(to.Scheme, "http") && !loopback(withPort(to.Host)) {
 		c.doc.warn(at.child("url"), "the login travels over plain http")
@@ -207,15 +211,15 @@ func (c *checker) login(at place, u *Upstream) {
 }
 
 // CheckLogins returns an error for each upstream whose login must not be served
-// on listen, an address as in [server]. Loading has checked the address of the
+// on one of these addresses, which are as in [server]. Loading has checked the address of the
 // file; a caller that listens on another one checks that.
-func (c *Config) CheckLogins(listen string) error {
+func (c *Config) CheckLogins(listen ...string) error {
 	var errs []error
 	for _, r := range c.Registries {
 		for _, u := range r.Upstreams {
-			if c.exposes(&u, listen) {
+			if open := c.exposing(&u, listen); open != "" {
 				errs = append(errs, fmt.Errorf("registry %q, upstream %q: everybody who can reach %s could pull what its login can read: "+
-					"listen on 127.0.0.1, ask for logins with htpasswd_file under [access], or say i_know = true there", r.Name, u.Name, listen))
+					"listen on 127.0.0.1, ask for logins with htpasswd_file under [access], or say i_know = true there", r.Name, u.Name, open))
 			}
 		}
 	}

@@ -33,6 +33,7 @@ import (
 // of the rooms' own structs that were not set stay zero.
 type Config struct {
 	Server     front.Config             `toml:"server"`
+	Listeners  []front.Listener         `toml:"listener"`
 	Access     access.Config            `toml:"access"`
 	Admin      admin.Config             `toml:"admin"`
 	Cache      cache.Config             `toml:"cache"`
@@ -163,7 +164,7 @@ func (c *Config) fill() {
 	}
 	if len(c.Registries) == 0 {
 		c.Registries, c.Implied = Default().Registries, true
-		_ = c.CheckAny(c.Server.Listen) // it is taken out, which is no error
+		_ = c.CheckAny(c.addresses()...) // it is taken out, which is no error
 	}
 	c.ownAliases()
 	c.fillNotify()

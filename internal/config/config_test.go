@@ -39,6 +39,7 @@ func full() *config.Config {
 			ReserveInFlight:   200,
 			MaxConnsPerClient: 100,
 		},
+		Listeners: []front.Listener{{Listen: "127.0.0.1:5001", Registry: "docker.io"}},
 		Access: access.Config{
 			AllowCIDRs:         []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")},
 			DenyCIDRs:          []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")},

@@ -111,6 +111,10 @@ type files struct {
 func (f *files) read(cfg *Config) {
 	f.secret(place{}.child("admin").child("token_file"), cfg.Admin.TokenFile, &cfg.Admin.Token)
 	f.keyPair(place{}.child("server"), &cfg.Server.TLSCert, &cfg.Server.TLSKey)
+	for i := range cfg.Listeners {
+		l := &cfg.Listeners[i]
+		f.keyPair(place{}.child("listener").item(i, l.Registry), &l.TLSCert, &l.TLSKey)
+	}
 	f.shared(place{}.child("access").child("origin_secret_file"), &cfg.Access.OriginSecretFile, access.CheckSecrets)
 	f.shared(place{}.child("access").child("htpasswd_file"), &cfg.Access.HtpasswdFile, access.CheckHtpasswd)
 	for name, e := range cfg.Egress {

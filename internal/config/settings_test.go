@@ -17,9 +17,9 @@ func TestSettings(t *testing.T) {
 		}
 	}
 	for key, want := range map[string]config.Setting{
-		"admin.listen":                          {Value: `"127.0.0.1:6152"`, Line: 12},
-		"admin.allowed_hosts[0]":                {Value: `"admin.example.com"`, Line: 14},
-		"admin.pprof":                           {Value: "true", Line: 15},
+		"admin.listen":                          {Value: `"127.0.0.1:6152"`, Line: 16},
+		"admin.allowed_hosts[0]":                {Value: `"admin.example.com"`, Line: 18},
+		"admin.pprof":                           {Value: "true", Line: 19},
 		"registry[0].name":                      {Value: `"docker.io"`, Line: found["registry[0].name"].Line},
 		"registry[1].upstream[0].probe.timeout": {Value: `"5s"`, Line: 0},
 		"registry[1].upstream[0].weight":        {Value: "1", Line: 0},

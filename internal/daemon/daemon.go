@@ -8,10 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"reflect"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -75,19 +73,6 @@ type tellers struct {
 	traces *otlp.Exporter
 }
 
-// listeners are those of the two planes, and the descriptors that they share.
-type listeners struct {
-	files    *openfiles.Keeper // from New on
-	data     net.Listener
-	operator []net.Listener // TCP, and then the socket if there is one
-}
-
-// servers are those of the two planes.
-type servers struct {
-	data  *front.Server
-	admin *http.Server
-}
-
 // reloadState is how the last reload went. Guarded by Daemon.mu.
 type reloadState struct {
 	loaded time.Time // when the configuration in force was loaded
@@ -134,55 +119,6 @@ func New(cfg *config.Config, opts Options) (*Daemon, error) {
 	return d, nil
 }
 
-// Listen binds both listeners, so that a port that is taken is an error here
-// and Addr is known, and opens the cache, which Run closes.
-func (d *Daemon) Listen() error {
-	data, err := net.Listen("tcp", d.cfg.Server.ListenAddr())
-	if err != nil {
-		return fmt.Errorf("server.listen: %w", err)
-	}
-	operator, err := net.Listen("tcp", d.cfg.Admin.ListenAddr())
-	if err != nil {
-		data.Close()
-		return fmt.Errorf("admin.listen: %w", err)
-	}
-	d.data, d.operator = data, []net.Listener{operator}
-	if path := d.cfg.Admin.Socket; path != "" {
-		socket, err := listenSocket(path)
-		if err != nil {
-			data.Close()
-			operator.Close()
-			return fmt.Errorf("admin.socket: %w", err)
-		}
-		d.operator = append(d.operator, socket)
-	}
-	server := d.cfg.Server
-	if isLoopback(data.Addr()) { // else its clients are on other machines, and could not look there
-		server.AdminURL = "http://" + dialable(operator.Addr()) + "/"
-	}
-	d.handler = front.New(server, d.log)
-	if d.servers.data, err = front.NewServer(server, d.handler, d.log); err != nil {
-		data.Close()
-		for _, l := range d.operator {
-			l.Close()
-		}
-		return err
-	}
-	d.storage = openStorage(d.cfg.Cache, d.log) // last: a port that is taken is no reason to take a directory
-	routes, err := d.chain.Load().routes(d.storage)
-	if err != nil {
-		return err // New has made them before
-	}
-	d.loadOverrides(openState(d.cfg.Admin, d.log))
-	d.handler.SetAccess(d.chain.Load().access)
-	d.handler.SetRoutes(routes)
-	d.handler.Ask(func(registry string) error { return ask(d, registry) })
-	d.sampler = openHistory(string(d.overrides.state.dir), d.log, d.guard)
-	d.warmth = d.newWarmth()
-	d.servers.admin = d.adminServer()
-	return nil
-}
-
 // adminServer returns the server of the operator's plane. It needs no drain: its
 // answers are short, or streams that their reader can ask for again.
 func (d *Daemon) adminServer() *http.Server {
@@ -204,12 +140,6 @@ func (d *Daemon) adminServer() *http.Server {
 		ErrorLog:          slog.NewLogLogger(d.log.Handler(), slog.LevelDebug),
 	}
 }
-
-// Addr returns the address of the data plane, once Listen has bound it.
-func (d *Daemon) Addr() string { return d.data.Addr().String() }
-
-// AdminAddr returns the address of the operator's plane.
-func (d *Daemon) AdminAddr() string { return d.operator[0].Addr().String() }
 
 // Events returns where everything is recorded that happens to upstreams, and that operators
 // do. It stays the same over reloads.
@@ -248,7 +178,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	sampling.Go(func() { d.watchForAlarms(probing) })
 	sampling.Go(func() { d.watchForSilence(probing) })
 
-	failed := make(chan error, 3)
+	failed := make(chan error, 3+len(d.further))
 	var serving sync.WaitGroup
 	watching, quit := context.WithCancel(ctx)
 	defer quit()
@@ -256,6 +186,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	var warming sync.WaitGroup
 	warming.Go(func() { d.warmth.Run(watching) })
 	serving.Go(func() { failed <- d.servers.data.Serve(d.files.Clients(d.data)) })
+	for _, l := range d.further {
+		serving.Go(func() { failed <- l.server.Serve(d.files.Clients(l.Listener)) })
+	}
 	for _, l := range d.operator {
 		serving.Go(func() {
 			if err := d.servers.admin.Serve(d.files.Operators(l)); !errors.Is(err, http.ErrServerClosed) {
@@ -302,7 +235,7 @@ func (d *Daemon) drain() {
 	// A load balancer learns of it by its next check of /-/readyz, and sends new
 	// connections until then: to refuse them at once would fail pulls that another
 	// replica could serve.
-	if !isLoopback(d.data.Addr()) {
+	if d.isOpen() {
 		select {
 		case <-time.After(lameDuck):
 		case <-ctx.Done():
@@ -313,24 +246,16 @@ func (d *Daemon) drain() {
 	if d.cfg.Server.Drain != front.DrainRefuse {
 		d.handler.Quiet(ctx, quiet)
 	}
-	if err := d.servers.data.Shutdown(ctx); err != nil {
-		d.log.Warn("drained", "error", err)
+	var ending sync.WaitGroup
+	for _, s := range d.dataServers(d.servers.data) {
+		ending.Go(func() {
+			if err := s.Shutdown(ctx); err != nil {
+				d.log.Warn("drained", "error", err)
+			}
+		})
 	}
+	ending.Wait()
 	d.servers.admin.Close()
-}
-
-func isLoopback(addr net.Addr) bool {
-	tcp, ok := addr.(*net.TCPAddr)
-	return ok && tcp.IP.IsLoopback()
-}
-
-// dialable returns addr as this machine would dial it: one that listens
-// everywhere is reached by loopback.
-func dialable(addr net.Addr) string {
-	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
-		return net.JoinHostPort("127.0.0.1", strconv.Itoa(tcp.Port))
-	}
-	return addr.String()
 }
 
 // Reload builds the chain of cfg beside the one in force and swaps them. On an
@@ -366,8 +291,8 @@ func (d *Daemon) Reload(cfg *config.Config) error {
 		return err
 	}
 	d.reload.err, d.reload.loaded = nil, now
-	if !reflect.DeepEqual(cfg.Server, d.cfg.Server) || !reflect.DeepEqual(cfg.Admin, d.cfg.Admin) {
-		d.log.Warn("[server] and [admin] have changed: that takes a restart")
+	if !reflect.DeepEqual(cfg.Server, d.cfg.Server) || !reflect.DeepEqual(cfg.Admin, d.cfg.Admin) || !reflect.DeepEqual(cfg.Listeners, d.cfg.Listeners) {
+		d.log.Warn("[server], [[listener]] and [admin] have changed: that takes a restart")
 	}
 	// Requests begin on the new chain from here on. Only then is the old one closed,
 	// and what began on it goes on there.
@@ -410,7 +335,8 @@ func (d *Daemon) rebuild(cfg *config.Config, old *chain) (*chain, error) {
 	}
 	// Before Listen there is no address but the file's, which loading has checked.
 	if d.data != nil {
-		if err := errors.Join(cfg.CheckLogins(d.Addr()), cfg.CheckAny(d.Addr())); err != nil {
+		bound := append([]string{d.Addr()}, d.Listeners()...)
+		if err := errors.Join(cfg.CheckLogins(bound...), cfg.CheckAny(bound...)); err != nil {
 			return nil, err
 		}
 	}

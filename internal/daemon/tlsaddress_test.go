@@ -12,11 +12,10 @@ import (
 	"testing"
 )
 
-// A listener with a certificate is https:// wherever its address is shown.
-func TestAddressOfATLSListener(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	server := httptest.NewUnstartedServer(nil) // it has a certificate for 127.0.0.1
+// keyPair writes a certificate for 127.0.0.1 and its key, and returns where they are.
+func keyPair(t *testing.T) (certFile, keyFile string) {
+	t.Helper()
+	server := httptest.NewUnstartedServer(nil)
 	server.StartTLS()
 	cert := server.TLS.Certificates[0]
 	server.Close()
@@ -24,16 +23,27 @@ func TestAddressOfATLSListener(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	write := func(name string, content []byte) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, content, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
+	certFile, keyFile = filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
+	write(t, certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]}))
+	write(t, keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}))
+	return certFile, keyFile
+}
+
+// write writes a file for one test.
+func write(t *testing.T, path string, content []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
 	}
-	certFile := write("cert.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]}))
-	keyFile := write("key.pem", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}))
-	r := &rig{t: t, client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, log: &safeBuffer{}, path: write("pullchain.toml", fmt.Appendf(nil, `
+}
+
+// A listener with a certificate is https:// wherever its address is shown.
+func TestAddressOfATLSListener(t *testing.T) {
+	t.Parallel()
+	certFile, keyFile := keyPair(t)
+	path := filepath.Join(t.TempDir(), "pullchain.toml")
+	r := &rig{t: t, client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, log: &safeBuffer{}, path: path}
+	write(t, path, fmt.Appendf(nil, `
 [server]
 listen = "127.0.0.1:0"
 tls_cert = %q
@@ -52,7 +62,7 @@ name = "hub"
 url = "https://127.0.0.1:1"
 trust = "resolve"
 allow_private = true
-`, certFile, keyFile))}
+`, certFile, keyFile))
 	r.start()
 	defer r.end()
 	if s := r.Daemon.Snapshot(); !s.ListenTLS || s.AdminURL != "https://mirror.example.com/" {

@@ -93,12 +93,7 @@ func (c Config) Validate() error {
 	if _, _, err := net.SplitHostPort(c.ListenAddr()); err != nil {
 		add("listen: %q is not host:port", c.Listen)
 	}
-	if (c.TLSCert == "") != (c.TLSKey == "") {
-		add("tls_cert, tls_key: one is set without the other")
-	}
-	if c.HTTP2 && c.TLSCert == "" {
-		add("http2: needs tls_cert and tls_key")
-	}
+	errs = append(errs, tlsErrors(c.TLSCert, c.TLSKey, c.HTTP2)...)
 	for _, host := range c.AllowedHosts {
 		if !validHostPattern(host) {
 			add("allowed_hosts: %q is not a name like mirror.example.com or *.example.com", host)
@@ -130,6 +125,17 @@ func (c Config) Validate() error {
 		add("max_conns_per_client: %d is negative", c.MaxConnsPerClient)
 	}
 	return errors.Join(errs...)
+}
+
+// tlsErrors judges what a listener's settings of TLS say together.
+func tlsErrors(cert, key string, http2 bool) (errs []error) {
+	if (cert == "") != (key == "") {
+		errs = append(errs, errors.New("tls_cert, tls_key: one is set without the other"))
+	}
+	if http2 && cert == "" {
+		errs = append(errs, errors.New("http2: needs tls_cert and tls_key"))
+	}
+	return errs
 }
 
 // ListenAddr returns the address to listen on, the default filled in.

@@ -19,6 +19,7 @@ import (
 // An exchange is one request and its answer. It belongs to one goroutine.
 type exchange struct {
 	h     *Handler
+	door  *door
 	r     *http.Request
 	rec   recorder
 	agent string // what the client says that it is
@@ -57,8 +58,8 @@ var flights = sync.Pool{New: func() any { return new(traffic.Flight) }}
 // newExchange begins the exchange of one request. The version header is on every
 // answer, errors too: it marks an answer as a registry's, and not that of a web
 // server in its place.
-func newExchange(h *Handler, w http.ResponseWriter, r *http.Request) *exchange {
-	x := &exchange{h: h, r: r, flight: flights.Get().(*traffic.Flight)}
+func newExchange(h *Handler, d *door, w http.ResponseWriter, r *http.Request) *exchange {
+	x := &exchange{h: h, door: d, r: r, flight: flights.Get().(*traffic.Flight)}
 	*x.flight = traffic.Flight{}
 	x.rec = recorder{ResponseWriter: w, pace: newPacer(w, r, h.pace), flight: x.flight}
 	x.agent = header(r.Header, "User-Agent")

@@ -19,13 +19,12 @@ import (
 // A Handler is the data plane. Make one with [New]; it is safe for concurrent
 // use.
 type Handler struct {
-	log      *slog.Logger
-	adminURL string
-	hosts    hostPolicy
-	proxies  trustedProxies
-	slots    *slots
-	pace     time.Duration // paceTime but in tests
-	hangUp   time.Duration // hangUpTime but in tests
+	log     *slog.Logger
+	door    *door // of [server]
+	proxies trustedProxies
+	slots   *slots
+	pace    time.Duration // paceTime but in tests
+	hangUp  time.Duration // hangUpTime but in tests
 
 	inFlight atomic.Int64
 	born     time.Time
@@ -45,15 +44,14 @@ type Handler struct {
 func New(c Config, log *slog.Logger) *Handler {
 	journal := traffic.New()
 	return &Handler{
-		log:      log,
-		adminURL: c.AdminURL,
-		hosts:    newHostPolicy(c),
-		proxies:  trustedProxies(c.TrustedProxies),
-		slots:    newSlots(c, &journal.Refusals, log),
-		pace:     paceTime,
-		hangUp:   hangUpTime,
-		born:     time.Now(),
-		journal:  journal,
+		log:     log,
+		door:    newDoor(c, defaultRegistry),
+		proxies: trustedProxies(c.TrustedProxies),
+		slots:   newSlots(c, &journal.Refusals, log),
+		pace:    paceTime,
+		hangUp:  hangUpTime,
+		born:    time.Now(),
+		journal: journal,
 	}
 }
 
@@ -98,12 +96,15 @@ func (h *Handler) busyWithin(d time.Duration) bool {
 	return h.inFlight.Load() > 0 || ended > 0 && time.Since(h.born)-ended < d
 }
 
-// ServeHTTP answers one request and logs one line for it.
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// ServeHTTP answers one request of the first listener and logs one line for it.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.serve(w, r, h.door) }
+
+// serve answers one request that came through d.
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, d *door) {
 	if isReset(r) {
 		panic(http.ErrAbortHandler)
 	}
-	x := newExchange(h, w, r)
+	x := newExchange(h, d, w, r)
 	// In this order at the end: the line is logged, then a connection that was
 	// taken over is closed. A panic of http.ErrAbortHandler passes through both.
 	defer x.end()
@@ -123,7 +124,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer h.slots.leave(client)
-	if p, ok := h.admit(r); !ok {
+	if p, ok := h.admit(r, d); !ok {
 		x.refuse(p)
 		return
 	}
@@ -164,8 +165,8 @@ func noSlot(r traffic.Refusal) problem {
 
 // admit checks what has nothing to do with the registry asked for: which clients
 // may talk to us, and how.
-func (h *Handler) admit(r *http.Request) (problem, bool) {
-	if !h.hosts.allows(r.Host, h.routes.Load()) {
+func (h *Handler) admit(r *http.Request, d *door) (problem, bool) {
+	if !d.hosts.allows(r.Host, h.routes.Load()) {
 		return problem{
 			status:  http.StatusForbidden,
 			code:    wire.CodeDenied,
@@ -239,7 +240,7 @@ func (x *exchange) serve() {
 // resolve finds the registry. One that no route names may be about to have one.
 func (x *exchange) resolve() (target, error) {
 	find := func() (target, error) {
-		return x.h.routes.Load().resolve(x.r.Host, x.r.URL.EscapedPath(), x.r.URL.RawQuery)
+		return x.h.routes.Load().resolve(x.r.Host, x.r.URL.EscapedPath(), x.r.URL.RawQuery, x.door.registry)
 	}
 	where, err := find()
 	unknown, ok := errors.AsType[unknownRegistry](err)

@@ -58,10 +58,10 @@ func (x *exchange) advice(e *pullchain.Error, code wire.ErrorCode) string {
 		}
 		return ""
 	}
-	if x.h.adminURL == "" {
+	if x.door.adminURL == "" {
 		return adviceStatus
 	}
-	return "; see " + x.h.adminURL + ` or run "pullchain status"`
+	return "; see " + x.door.adminURL + ` or run "pullchain status"`
 }
 
 // failures says how each upstream failed: its last attempt, in the order of the

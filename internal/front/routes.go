@@ -9,8 +9,8 @@ import (
 	"github.com/pullchain/pullchain"
 )
 
-// defaultRegistry is what a name without a registry means: Docker's classic
-// path sends no namespace at all (docs/protocol.md 4.4).
+// defaultRegistry is what a name without a registry means, unless the listener says
+// otherwise: Docker's classic path sends no namespace at all (docs/protocol.md 4.4).
 const defaultRegistry = "docker.io"
 
 // A Registry is one registry that is served, and the chain that serves it.
@@ -158,8 +158,8 @@ func (e unknownRegistry) Error() string {
 var errNotAPI = errors.New("no such page; the registry API is under /v2/")
 
 // resolve finds the registry, trying the client forms in the order of docs/architecture.md,
-// "Names that people type".
-func (t *Routes) resolve(host, escapedPath, rawQuery string) (target, error) {
+// "Names that people type". byDefault is the registry that a path without one means.
+func (t *Routes) resolve(host, escapedPath, rawQuery, byDefault string) (target, error) {
 	prefix, path, ok := splitAPI(escapedPath)
 	if !ok {
 		return target{}, errNotAPI
@@ -198,15 +198,18 @@ func (t *Routes) resolve(host, escapedPath, rawQuery string) (target, error) {
 	default:
 		x.registry, x.form = t.byHost(host), formHost
 		if x.registry == nil {
-			x.registry, x.form = t.byName(defaultRegistry), formDefault
+			x.registry, x.form = t.byName(byDefault), formDefault
 		}
 		if x.registry == nil && rest != "" {
-			return x, unknownRegistry{name: defaultRegistry}
+			return x, unknownRegistry{name: byDefault}
 		}
-		if x.form == formDefault && namesUnknownHost(first, after) {
+		if x.form == formHost || !x.registry.isHub() {
+			break // there, names of any kind may be
+		}
+		if namesUnknownHost(first, after) {
 			return x, unknownRegistry{name: first}
 		}
-		if reg := t.byWord(first); reg != nil && x.form == formDefault && x.registry.isHub() && (after == "" || components(rest) > hubDepth) {
+		if reg := t.byWord(first); reg != nil && (after == "" || components(rest) > hubDepth) {
 			x.registry, x.form, x.path = reg, formPath, "/v2/"+after
 		}
 	}

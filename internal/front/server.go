@@ -40,20 +40,32 @@ type Server struct {
 	drainTimeout time.Duration
 	grace        time.Duration           // cutGrace
 	cut          context.CancelCauseFunc // cancels every request that is under way
+
+	caps   *connCap
+	resets *resetLog
 }
 
 // NewServer returns a Server for one listener. The config has to be valid; an
 // error means that the certificate cannot be read.
 func NewServer(c Config, handler http.Handler, log *slog.Logger) (*Server, error) {
-	ctx, cut := context.WithCancelCause(context.Background())
 	caps := &connCap{
 		max:     c.maxConnsPerClient(),
 		trusted: trustedProxies(c.TrustedProxies),
 		log:     log,
 		clients: make(map[string]*clientConns),
 	}
-	resets := &resetLog{log: log, trusted: caps.trusted}
-	s := &Server{drainTimeout: c.drainTimeout(), grace: cutGrace, cut: cut}
+	return newServer(c, handler, log, caps, &resetLog{log: log, trusted: caps.trusted})
+}
+
+// Beside returns a Server for a further listener, with which the clients' limits of s
+// are shared: one address has no more connections for there being two listeners.
+func (s *Server) Beside(c Config, handler http.Handler, log *slog.Logger) (*Server, error) {
+	return newServer(c, handler, log, s.caps, s.resets)
+}
+
+func newServer(c Config, handler http.Handler, log *slog.Logger, caps *connCap, resets *resetLog) (*Server, error) {
+	ctx, cut := context.WithCancelCause(context.Background())
+	s := &Server{drainTimeout: c.drainTimeout(), grace: cutGrace, cut: cut, caps: caps, resets: resets}
 	s.http = &http.Server{
 		Handler: handler,
 		// "OPTIONS *" is refused like every other OPTIONS.

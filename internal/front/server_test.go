@@ -24,6 +24,12 @@ func start(t testing.TB, c Config, h *Handler) (addr string, s *Server) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return listenAt(t, s), s
+}
+
+// listenAt serves s on loopback until the end of the test.
+func listenAt(t testing.TB, s *Server) (addr string) {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -37,7 +43,7 @@ func start(t testing.TB, c Config, h *Handler) (addr string, s *Server) {
 			t.Errorf("Serve: %v", err)
 		}
 	})
-	return ln.Addr().String(), s
+	return ln.Addr().String()
 }
 
 // client returns a client of its own connections.
@@ -225,7 +231,8 @@ func TestSmuggling(t *testing.T) {
 	}
 }
 
-// One address cannot take every connection; it is lines to the log once.
+// One address cannot take every connection, through however many listeners; it is
+// lines to the log once.
 func TestConnectionsPerClient(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -240,8 +247,13 @@ func TestConnectionsPerClient(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			h, logs := newHandler(t, tt.config, &fakeFetcher{fetch: healthy})
-			addr, _ := start(t, tt.config, h)
-			ping := func() (net.Conn, error) {
+			addr, s := start(t, tt.config, h)
+			further, err := s.Beside(tt.config, h, h.log)
+			if err != nil {
+				t.Fatal(err)
+			}
+			beside := listenAt(t, further)
+			ping := func(addr string) (net.Conn, error) {
 				conn, err := net.Dial("tcp", addr)
 				if err != nil {
 					t.Fatal(err)
@@ -253,14 +265,14 @@ func TestConnectionsPerClient(t *testing.T) {
 			}
 			var open []net.Conn
 			for range 3 {
-				conn, err := ping()
+				conn, err := ping(addr)
 				if err != nil {
 					t.Fatal(err)
 				}
 				open = append(open, conn)
 			}
-			for range 2 {
-				conn, err := ping()
+			for _, listener := range []string{addr, beside} {
+				conn, err := ping(listener)
 				conn.Close()
 				if (err != nil) != tt.refused {
 					t.Errorf("one more: %v", err)
@@ -279,7 +291,7 @@ func TestConnectionsPerClient(t *testing.T) {
 				conn.Close()
 			}
 			for { // the server notices in a moment
-				conn, err := ping()
+				conn, err := ping(beside)
 				conn.Close()
 				if err == nil {
 					return
