@@ -87,7 +87,7 @@ func (a *attempt) once() (pullchain.Response, error) {
 // request (docs/faults.md F15).
 func (a *attempt) ask() (*http.Response, error) {
 	repo := a.u.repo(a.req)
-	for replay := false; ; replay = true {
+	for replay := false; ; {
 		a.redirected, a.offOrigin = false, false
 		fresh, wanted := a.u.auth.NeedsToken(repo), a.u.auth.Wanted(repo)
 		login, err := a.login(repo, fresh)
@@ -121,6 +121,7 @@ func (a *attempt) ask() (*http.Response, error) {
 		if err != nil {
 			return nil, err
 		}
+		replay = true
 	}
 }
 

@@ -1,6 +1,8 @@
 package upstreams_test
 
 import (
+	"net/http"
+	"strconv"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -55,5 +57,33 @@ func TestBlobsOverHTTP2(t *testing.T) {
 			_, body := mustFetch(t, u, part)
 			sameBytes(t, body, content[10:20])
 		})
+	}
+}
+
+// TestF60_TokenExpiresBetweenTheProtocols: that a blob is asked for once more, over HTTP/1.1,
+// is no answer to a challenge. A token that has expired by then, as in a machine's sleep, is
+// renewed.
+func TestF60_TokenExpiresBetweenTheProtocols(t *testing.T) {
+	t.Parallel()
+	large := simnet.Image{Repo: testImage.Repo, Tags: testImage.Tags, Layers: []simnet.Layer{{Size: 1 << 20}}}
+	r := newRig(t, simnet.HubConfig{Origin: simnet.Origin{HTTP2: true}, Images: []simnet.Image{large}, Direct: true})
+	r.img = r.Build(large)
+	_, content := r.img.Layer(0)
+	origin := true
+	u := r.upstream(t, func(c *upstreams.Config) { c.Authoritative = &origin })
+	mustFetch(t, u, r.tag())
+	r.hub.Inject(simnet.Fault{On: simnet.Blobs, Times: 1, Respond: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		r.hub.Auth.ExpireTokens()
+		w.Header().Set("Content-Length", strconv.Itoa(len(content)))
+		_, _ = w.Write(content)
+	})})
+	_, body := mustFetch(t, u, r.blob())
+	sameBytes(t, body, content)
+	var got []int
+	for _, e := range r.Ledger().Find(simnet.Filter{Server: "hub", Class: simnet.Blobs}) {
+		got = append(got, e.Status)
+	}
+	if diff := cmp.Diff([]int{200, 401, 200}, got); diff != "" {
+		t.Errorf("requests for the blob (-want +got):\n%s", diff)
 	}
 }

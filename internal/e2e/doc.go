@@ -18,6 +18,9 @@
 // a dockerd of the 29 line, directly and through pullchain; docs/matrix.md is what came
 // of it. TestVerifyWhole has the same clients meet wrong bytes.
 //
+// TestF60_ClockOfARealDaemon sets the clock of a pullchain in whose Go time.Now has been
+// replaced, which takes a build of its own.
+//
 // Each client lives in a network namespace of its own whose only neighbour is
 // the address on which pullchain listens: it has no default route and no
 // resolver, so whatever it pulls came through pullchain (or, in the matrix, from the
