@@ -173,6 +173,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	sampling.Go(func() { d.sampler.run(probing, d.chain.Load) })
 	sampling.Go(func() { d.endOverrides(probing) })
 	sampling.Go(func() { forgetAsked(probing, d) })
+	sampling.Go(func() { giveBack(probing, d) })
 	sampling.Go(func() { d.files.Run(probing) })
 	sampling.Go(func() { d.traces.Run(probing, d.handler.Traffic()) })
 	sampling.Go(func() { d.watchForAlarms(probing) })

@@ -81,7 +81,7 @@ func (h *Handler) Traffic() *traffic.Journal { return h.journal }
 func (h *Handler) Quiet(ctx context.Context, d time.Duration) {
 	look := time.NewTicker(d / 20)
 	defer look.Stop()
-	for h.busyWithin(d) {
+	for h.BusyWithin(d) {
 		select {
 		case <-ctx.Done():
 			return
@@ -90,8 +90,8 @@ func (h *Handler) Quiet(ctx context.Context, d time.Duration) {
 	}
 }
 
-// busyWithin reports whether a request is under way, or was not long ago.
-func (h *Handler) busyWithin(d time.Duration) bool {
+// BusyWithin reports whether a request is under way, or was within the last d.
+func (h *Handler) BusyWithin(d time.Duration) bool {
 	ended := time.Duration(h.ended.Load())
 	return h.inFlight.Load() > 0 || ended > 0 && time.Since(h.born)-ended < d
 }
