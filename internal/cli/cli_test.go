@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/pullchain/pullchain/internal/cli"
+	"github.com/pullchain/pullchain/internal/config"
 	"github.com/pullchain/pullchain/internal/leaktest"
 )
 
@@ -139,6 +140,28 @@ func TestConfigValidate(t *testing.T) {
 				t.Errorf("exit code %d, want %d\nstdout, want %q:\n%s\nstderr, want %q:\n%s", got.code, tt.code, tt.out, got.out, tt.errors, got.errors)
 			}
 		})
+	}
+}
+
+// config init writes a file that can be used at once, and none over another.
+func TestConfigInit(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "mine.toml")
+	if got := run(t.Context(), []string{"config", "init", path}); got.code != 0 || !strings.Contains(got.out, "pullchain config validate "+path) {
+		t.Errorf("exit code %d: %s%s", got.code, got.out, got.errors)
+	}
+	if got := run(t.Context(), []string{"config", "validate", path}); got.code != 0 || !strings.Contains(got.out, "ok (9 registries") || got.errors != "" {
+		t.Errorf("exit code %d: %s%s", got.code, got.out, got.errors)
+	}
+	if err := os.WriteFile(path, []byte("# mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := run(t.Context(), []string{"config", "init", path})
+	if text, _ := os.ReadFile(path); got.code != 1 || string(text) != "# mine" || !strings.Contains(got.errors, "is there already") {
+		t.Errorf("exit code %d: %s, and the file has %q", got.code, got.errors, text)
+	}
+	if got := run(t.Context(), []string{"config", "init", "-"}); got.code != 0 || got.out != string(config.Template) {
+		t.Errorf("exit code %d: %.200s%s", got.code, got.out, got.errors)
 	}
 }
 

@@ -1,7 +1,10 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 
 	"github.com/pullchain/pullchain/internal/config"
 	"github.com/pullchain/pullchain/internal/daemon"
@@ -9,6 +12,7 @@ import (
 
 // configCmd groups what there is to do with a configuration file.
 type configCmd struct {
+	Init     configInitCmd     `cmd:"" help:"${help_config_init}"`
 	Validate configValidateCmd `cmd:"" help:"${help_config_validate}"`
 	Show     configShowCmd     `cmd:"" help:"${help_config_show}"`
 }
@@ -16,6 +20,32 @@ type configCmd struct {
 // configValidateCmd is `config validate`.
 type configValidateCmd struct {
 	File string `arg:"" optional:"" help:"${help_config_file}"`
+}
+
+// configInitCmd is `config init`.
+type configInitCmd struct {
+	File string `arg:"" optional:"" default:"pullchain.toml" help:"${help_config_init_file}"`
+}
+
+// Run writes a file to begin with. One that is there stays as it is.
+func (c configInitCmd) Run(a *app) error {
+	if c.File == "-" {
+		_, err := a.Stdout.Write(config.Template)
+		return err
+	}
+	f, err := os.OpenFile(c.File, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, fs.ErrExist) {
+		return errors.New(a.messages.Text("config.exists", "file", c.File))
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(config.Template)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	a.say("config.written", "file", c.File)
+	return nil
 }
 
 // loadConfig reads the configuration that the command line means.

@@ -47,6 +47,7 @@ type Config struct {
 	File     string         `toml:"-"` // where it was read from; "embedded" for the default
 	Lines    map[string]int `toml:"-"` // where in File each key stands, for Settings
 	Implied  bool           `toml:"-"` // it names no registry, so those of the embedded configuration are served
+	Also     int            `toml:"-"` // how many of Listeners, at the end, are further addresses of [server]
 	Warnings []string       `toml:"-"` // what is allowed but should not be so
 	Advice   []string       `toml:"-"` // what is right, and would be safer with one setting more: for people that ask
 }
@@ -100,6 +101,12 @@ const Embedded = "embedded"
 //go:embed default.toml
 var defaultTOML []byte
 
+// Template is a file to begin with: the embedded configuration with comments, and with
+// examples that are commented out.
+//
+//go:embed init.toml
+var Template []byte
+
 // Default returns the embedded configuration: nine registries, each straight to
 // its origin, through the proxy that the environment names.
 func Default() *Config {
@@ -131,8 +138,10 @@ func parse(name string, data []byte, env func(string) (string, bool), open opene
 	}
 	cfg := &Config{File: name}
 	d := decoder{doc: doc, env: env}
+	also := doc.splitListen()
 	d.root(cfg)
 	cfg.understand(doc)
+	cfg.listenAlso(also)
 	cfg.fill()
 	if open != nil {
 		f := files{doc: doc, open: open}

@@ -113,6 +113,10 @@ func (f *files) read(cfg *Config) {
 	f.keyPair(place{}.child("server"), &cfg.Server.TLSCert, &cfg.Server.TLSKey)
 	for i := range cfg.Listeners {
 		l := &cfg.Listeners[i]
+		if i >= len(cfg.Listeners)-cfg.Also {
+			l.TLSCert, l.TLSKey = cfg.Server.TLSCert, cfg.Server.TLSKey // which have been looked at
+			continue
+		}
 		f.keyPair(place{}.child("listener").item(i, l.Registry), &l.TLSCert, &l.TLSKey)
 	}
 	f.shared(place{}.child("access").child("origin_secret_file"), &cfg.Access.OriginSecretFile, access.CheckSecrets)
