@@ -99,6 +99,7 @@ const (
 	CodeHeaderTooLarge   Code = "header_too_large"
 	CodeHTTP2            Code = "http2"
 	CodeEgressProxy      Code = "egress_proxy"
+	CodeSourceAddress    Code = "source_address" // of ours, that connections were to come from
 	CodeEgressAuth       Code = "egress_auth"
 	CodeTLSHandshake     Code = "tls_handshake"
 	CodeTLSCert          Code = "tls_cert"

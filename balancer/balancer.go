@@ -274,7 +274,7 @@ func candidateOf(l *Lane, index int, class pullchain.Class, now time.Time) candi
 		host:       l.cfg.Host,
 		account:    l.cfg.Account,
 		left:       leftOf(quota, now),
-		quotaLow:   now.Before(sparedUntil(quota)),
+		quotaLow:   !lapse.Over(sparedUntil(quota), now),
 		noRange:    l.gates.ignoresRange,
 		backingOff: now.Before(l.backoff),
 	}

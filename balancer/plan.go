@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/lapse"
 )
 
 // The reasons for which a lane would not be asked that are no gates of the lane.
@@ -31,7 +32,7 @@ type Candidate struct {
 func (b *Balancer) Plan(req pullchain.Request) []Candidate {
 	log := &attemptLog{began: time.Now()}
 	var plan []Candidate
-	low := func(l *Lane) bool { return log.began.Before(sparedUntil(l.up.Facts().Quota)) }
+	low := func(l *Lane) bool { return !lapse.Over(sparedUntil(l.up.Facts().Quota), log.began) }
 	chosen := b.choose(req, nil, log)
 	for i, l := range chosen {
 		c := Candidate{Upstream: l.Name(), Turn: i + 1}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/lapse"
 )
 
 // What an upstream says of its quota moves counted requests to others before the first
@@ -42,7 +43,7 @@ func sparedUntil(q *pullchain.Quota) time.Time {
 // leftOf is how many counted requests q leaves. What has said nothing lately has no limit,
 // or will say so when it is asked.
 func leftOf(q *pullchain.Quota, now time.Time) int {
-	if q == nil || q.Limit <= 0 || !now.Before(believedUntil(q)) {
+	if q == nil || q.Limit <= 0 || lapse.Over(believedUntil(q), now) {
 		return math.MaxInt
 	}
 	return q.Remaining
@@ -83,8 +84,8 @@ func shareOut(lanes []candidate) {
 // isSpared reports whether counted requests that could go to the i-th lane at t go to
 // another first, because of its quota.
 func (v *chainView) isSpared(i int, t time.Time) bool {
-	return t.Before(v.lanes[i].spared) && slices.ContainsFunc(v.lanes, func(other laneView) bool {
-		return other.pullable(t) && !t.Before(other.spared)
+	return !lapse.Over(v.lanes[i].spared, t) && slices.ContainsFunc(v.lanes, func(other laneView) bool {
+		return other.pullable(t) && lapse.Over(other.spared, t)
 	})
 }
 
@@ -92,7 +93,7 @@ func (v *chainView) isSpared(i int, t time.Time) bool {
 // since, and what no client asks for by HEAD tells nothing.
 func renewQuota(ctx context.Context, l *Lane) {
 	q, now := l.up.Facts().Quota, time.Now()
-	if !now.Before(sparedUntil(q)) || now.Sub(q.At) < quotaRenew {
+	if lapse.Over(sparedUntil(q), now) || lapse.Age(q.At, now) < quotaRenew {
 		return
 	}
 	l.mu.Lock()

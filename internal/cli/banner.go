@@ -60,7 +60,11 @@ func (a *app) egresses(cfg *config.Config) []string {
 	for _, name := range slices.Sorted(maps.Keys(used)) {
 		switch e := used[name]; e.URL {
 		case "", egress.Direct:
-			out = append(out, a.messages.Text("banner.direct"))
+			way := a.messages.Text("banner.direct")
+			if from := withoutEmpty([]string{string(e.Family), e.Source}); len(from) > 0 {
+				way = name + " (" + way + ", " + strings.Join(from, " ") + ")"
+			}
+			out = append(out, way)
 		case egress.Environment:
 			out = append(out, a.environment())
 		default:

@@ -215,6 +215,16 @@ func (c *chain) gate(proxy egress.Config, old *chain) *balancer.Egress {
 	return g.shared
 }
 
+// warnOfSources warns of the addresses that connections are to come from and that are none
+// of this machine's, once at the start and with each configuration. They may become so.
+func (d *Daemon) warnOfSources(cfg *config.Config) {
+	for _, name := range slices.Sorted(maps.Keys(cfg.Egress)) {
+		if err := cfg.Egress[name].CheckSource(context.Background()); err != nil {
+			d.log.Warn("nothing can be fetched through an egress", "egress", name, "error", err)
+		}
+	}
+}
+
 // hostOf is the host of an upstream's URL, for people.
 func hostOf(raw string) string {
 	u, err := url.Parse(raw)

@@ -116,6 +116,7 @@ func New(cfg *config.Config, opts Options) (*Daemon, error) {
 	for _, warning := range cfg.Warnings {
 		d.log.Warn("configuration", "warning", warning)
 	}
+	d.warnOfSources(cfg)
 	return d, nil
 }
 
@@ -295,6 +296,7 @@ func (d *Daemon) Reload(cfg *config.Config) error {
 	if !reflect.DeepEqual(cfg.Server, d.cfg.Server) || !reflect.DeepEqual(cfg.Admin, d.cfg.Admin) || !reflect.DeepEqual(cfg.Listeners, d.cfg.Listeners) {
 		d.log.Warn("[server], [[listener]] and [admin] have changed: that takes a restart")
 	}
+	d.warnOfSources(cfg)
 	// Requests begin on the new chain from here on. Only then is the old one closed,
 	// and what began on it goes on there.
 	dropped = d.override(next)

@@ -117,7 +117,8 @@ func TestDNSDown(t *testing.T) {
 	hub, ghcr := ill("hub", pullchain.CodeDNS), ill("ghcr", pullchain.CodeDNS)
 	lan := with(well("lan"), func(l *balancer.LaneSnapshot) { l.Host = "10.0.0.5:5000" }) // has no name to resolve
 	tunnel := via(well("tunnel"), "home")                                                 // resolves elsewhere
-	got := want(t, diagnose.Input{Registries: []diagnose.Registry{registry("docker.io", hub, lan, tunnel), registry("ghcr.io", ghcr)}},
+	home := []diagnose.Egress{{Name: "home", EgressSnapshot: balancer.EgressSnapshot{State: balancer.EgressUp}}}
+	got := want(t, diagnose.Input{Egresses: home, Registries: []diagnose.Registry{registry("docker.io", hub, lan, tunnel), registry("ghcr.io", ghcr)}},
 		"critical dns_down The name service answers nothing: hub.example.com and all other names have no address: docker.io/hub ghcr.io/ghcr")
 	if !got[0].Since.Equal(*hub.Since) {
 		t.Errorf("since %v, want since the lanes are down", got[0].Since)

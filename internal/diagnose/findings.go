@@ -26,6 +26,7 @@ type lane struct {
 	trouble pullchain.Code // what is wrong with it now; empty if nothing is known to be
 	since   time.Time      // how long it has been so
 	claimed bool           // a warning tells of it
+	proxied bool           // its egress is a proxy, and not only an address or a family of ours
 }
 
 // recent is how long a failed request counts as trouble when nothing has been asked of
@@ -38,6 +39,7 @@ func newFindings(in Input) *findings {
 		r := &in.Registries[i]
 		for j := range r.Lanes {
 			l := &lane{LaneSnapshot: &r.Lanes[j], registry: r}
+			l.proxied = slices.ContainsFunc(in.Egresses, func(e Egress) bool { return e.Name == l.Via })
 			if k := slices.IndexFunc(r.Probes, func(p healthcheck.TargetSnapshot) bool { return p.Name == l.Upstream }); k >= 0 {
 				l.probe = r.Probes[k]
 			}
@@ -84,7 +86,7 @@ func (l *lane) out() bool {
 func (l *lane) judged() bool { return l.trouble != "" || l.LastOK != nil }
 
 // direct reports whether this machine itself connects to the upstream.
-func (l *lane) direct() bool { return l.Via == "direct" }
+func (l *lane) direct() bool { return !l.proxied }
 
 // hostname is the upstream's host without its port.
 func (l *lane) hostname() string {

@@ -22,6 +22,8 @@ type dialer struct {
 	typed     *net.Dialer // as open; the guard learns from it
 	guarded   *net.Dialer
 	asked     *net.Dialer // as guarded; the guard learns from it too
+	family    Family      // of the addresses that may be dialled; "" for both
+	source    netip.Addr  // that connections come from; the zero Addr is any
 	memory    *addressMemory
 	dialled   func(target, ip string) // nil for none
 }
@@ -31,7 +33,7 @@ type dialer struct {
 const happyEyeballs = 250 * time.Millisecond
 
 func newDialer(c TransportConfig, r route) *dialer {
-	open := net.Dialer{Timeout: c.ConnectTimeout, FallbackDelay: happyEyeballs, Resolver: c.resolver}
+	open := net.Dialer{Timeout: c.ConnectTimeout, FallbackDelay: happyEyeballs, Resolver: c.resolver, LocalAddr: c.Egress.local()}
 	typed, guarded, asked := open, open, open
 	typed.Control = c.Guard.learn
 	guarded.Control = c.Guard.control
@@ -45,6 +47,8 @@ func newDialer(c TransportConfig, r route) *dialer {
 		typed:     &typed,
 		guarded:   &guarded,
 		asked:     &asked,
+		family:    c.Egress.family(),
+		source:    c.Egress.source(),
 		memory:    newAddressMemory(),
 		dialled:   c.Dialled,
 	}
@@ -62,16 +66,16 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 		if isLiteral(address) { // no name service has told it: it says nothing of names
 			by = d.open
 		}
-		conn, err := d.memory.dial(ctx, by, network, address)
+		conn, err := d.connect(ctx, by, network, address)
 		d.tell(address, conn, err)
 		return conn, err
 	}
 	if d.guard.isAsked(address) {
-		conn, err := d.memory.dial(ctx, d.asked, network, address)
+		conn, err := d.connect(ctx, d.asked, network, address)
 		d.tell(address, conn, err)
 		return conn, err
 	}
-	return d.memory.dial(ctx, d.guarded, network, address)
+	return d.connect(ctx, d.guarded, network, address)
 }
 
 // tell tells which address has been dialled for target, if it came that far.
@@ -99,7 +103,7 @@ func isLiteral(address string) bool {
 // dialProxy connects to a proxy, by TLS if its URL says so, and sets the time
 // that it has for its handshake.
 func (d *dialer) dialProxy(ctx context.Context, network string, proxy *url.URL) (net.Conn, error) {
-	conn, err := d.memory.dial(ctx, d.open, network, proxy.Host)
+	conn, err := d.connect(ctx, d.open, network, proxy.Host)
 	d.tell(proxy.Host, conn, err)
 	if err != nil {
 		return nil, err

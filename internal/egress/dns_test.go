@@ -12,11 +12,13 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// A fakeDNS answers A questions from a table, through a resolver that never
+// A fakeDNS answers A and AAAA questions from tables, through a resolver that never
 // leaves the process.
 type fakeDNS struct {
 	mu      sync.Mutex
-	answers map[string]string // "name." -> IPv4; a name that is missing is NXDOMAIN
+	answers map[string]string // "name." -> IPv4; a name that is missing in both is NXDOMAIN
+	six     map[string]string // "name." -> IPv6
+	types   []dnsmessage.Type // that were asked for
 	broken  bool              // the server cannot be reached
 	asked   int
 }
@@ -60,13 +62,23 @@ func (d *fakeDNS) serve(conn net.Conn) {
 		return
 	}
 	d.mu.Lock()
-	ip, known := d.answers[strings.ToLower(m.Questions[0].Name.String())]
+	name := strings.ToLower(m.Questions[0].Name.String())
+	ip, hasFour := d.answers[name]
+	ip6, hasSix := d.six[name]
+	known := hasFour || hasSix
+	d.types = append(d.types, m.Questions[0].Type)
 	d.mu.Unlock()
 	m.Response, m.RecursionAvailable, m.Additionals = true, true, nil
 	if !known {
 		m.RCode = dnsmessage.RCodeNameError
 	}
-	if known && m.Questions[0].Type == dnsmessage.TypeA {
+	if hasSix && m.Questions[0].Type == dnsmessage.TypeAAAA {
+		m.Answers = []dnsmessage.Resource{{
+			Header: dnsmessage.ResourceHeader{Name: m.Questions[0].Name, Class: dnsmessage.ClassINET, TTL: 1},
+			Body:   &dnsmessage.AAAAResource{AAAA: netip.MustParseAddr(ip6).As16()},
+		}}
+	}
+	if hasFour && m.Questions[0].Type == dnsmessage.TypeA {
 		m.Answers = []dnsmessage.Resource{{
 			Header: dnsmessage.ResourceHeader{Name: m.Questions[0].Name, Class: dnsmessage.ClassINET, TTL: 1},
 			Body:   &dnsmessage.AResource{A: netip.MustParseAddr(ip).As4()},

@@ -30,6 +30,8 @@ type Config struct {
 	Username     string           `toml:"username"`      // of the proxy; only with a proxy URL
 	PasswordFile string           `toml:"password_file"` // read by internal/config into Password
 	Password     pullchain.Secret `toml:"-"`
+	Family       Family           `toml:"family"` // of the addresses that are dialled, the proxy's if there is one; "": both
+	Source       string           `toml:"source"` // the address of this machine that connections come from; "": as the system routes
 }
 
 // maxSOCKSField is the longest user name or password that SOCKS5 can carry
@@ -49,6 +51,9 @@ func (c Config) Validate() error {
 }
 
 func (c Config) validate() error {
+	if err := c.validateSource(); err != nil {
+		return err
+	}
 	login := c.Username != "" || c.Password != "" || c.PasswordFile != ""
 	if !c.proxied() {
 		if login {

@@ -29,6 +29,9 @@ func ProxyFailure(err error) (code pullchain.Code, ok bool) {
 	if errors.Is(err, context.Canceled) {
 		return "", false
 	}
+	if e, found := errors.AsType[*sourceError](err); found {
+		return e.classify()
+	}
 	if e, found := errors.AsType[*connectError](err); found {
 		return e.classify()
 	}
