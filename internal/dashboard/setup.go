@@ -2,10 +2,8 @@ package dashboard
 
 import (
 	"cmp"
-	"net"
-	"net/url"
-	"regexp"
-	"strings"
+
+	"github.com/pullchain/pullchain/internal/setup"
 )
 
 // A setupModel is the page that says how clients are pointed here.
@@ -16,239 +14,24 @@ type setupModel struct {
 	Runtimes []runtime
 }
 
-// A runtime is one kind of client and what makes it use the mirror. Its commands and
-// files are the same in every language.
+// A runtime is a kind of client, shown whole or folded.
 type runtime struct {
-	ID    string
-	Name  string
-	Open  bool
-	About string
-	Steps []step
-	Notes []string
-}
-
-// A step is one thing to do.
-type step struct {
-	Title   string
-	File    string // that the snippet is the content of
-	Snippet string
+	setup.Runtime
+	Open bool
 }
 
 // setupView is the page for those that want to use the mirror.
 func setupView(_ *dashboard, v *visit) (string, any) {
 	v.Title, v.still = v.messages.Text("dash.nav_setup"), true
-	m := setupModel{Mirror: v.mirror()}
-	s := v.snippets(m.Mirror)
-	m.Loopback = s.loopback
-	if !s.plain {
-		m.TLS = v.messages.Text("setup.tls", "host", s.host)
+	mirror := setup.Mirror{URL: v.mirror(), Text: v.messages.Text}
+	for i := range v.Snapshot.Registries {
+		mirror.Registries = append(mirror.Registries, v.Snapshot.Registries[i].Registry)
 	}
-	m.Runtimes = []runtime{s.docker(), s.dockerHosts(), s.containerd(), s.podman(), s.k3s(), s.buildkit(), s.desktop(), s.kind(), s.other()}
-	asked := cmp.Or(v.query.Get("runtime"), m.Runtimes[0].ID)
-	for i := range m.Runtimes {
-		r := &m.Runtimes[i]
-		r.Open = r.ID == asked
-		r.Name, r.About = v.messages.Text("setup.name."+r.ID), v.messages.Text("setup.about."+r.ID)
+	m := setupModel{Mirror: mirror.URL, Loopback: mirror.Loopback(), TLS: mirror.Certificate()}
+	all := mirror.Runtimes()
+	asked := cmp.Or(v.query.Get("runtime"), all[0].ID)
+	for _, r := range all {
+		m.Runtimes = append(m.Runtimes, runtime{Runtime: r, Open: r.ID == asked})
 	}
 	return "setup", &m
-}
-
-// snippets are what the commands and files are made of.
-type snippets struct {
-	text       func(key string, pairs ...any) string
-	mirror     string // http://127.0.0.1:5151
-	host       string // 127.0.0.1:5151
-	plain      bool   // no TLS
-	loopback   bool
-	registries []string
-}
-
-// shellSafe are names that need no quoting anywhere below; there are no other names of
-// registries but by mistake.
-var shellSafe = regexp.MustCompile(`^[a-z0-9][a-z0-9.:-]*$`)
-
-func (v *visit) snippets(mirror string) snippets {
-	s := snippets{text: v.messages.Text, mirror: mirror}
-	if u, err := url.Parse(mirror); err == nil {
-		s.host, s.plain = u.Host, u.Scheme == "http"
-		s.loopback = isLoopback(u.Hostname())
-	}
-	for i := range v.Snapshot.Registries {
-		if name := v.Snapshot.Registries[i].Registry; shellSafe.MatchString(name) {
-			s.registries = append(s.registries, name)
-		}
-	}
-	return s
-}
-
-// named puts the mirror's address, and the list of registries, into a text.
-func (s snippets) named(text string) string {
-	return strings.NewReplacer("{U}", s.mirror, "{HP}", s.host, "{REGISTRIES}", strings.Join(s.registries, " "), "{DESKTOP}", s.as("host.docker.internal")).Replace(text)
-}
-
-// as is the mirror by another name of its host, as it is called from inside a machine
-// that has an address of its own.
-func (s snippets) as(name string) string {
-	u, err := url.Parse(s.mirror)
-	if err != nil || !s.loopback {
-		return s.mirror
-	}
-	u.Host = net.JoinHostPort(name, u.Port())
-	return u.String()
-}
-
-func (s snippets) step(title, file, snippet string) step {
-	return step{s.text("setup." + title), file, s.named(strings.TrimSpace(snippet))}
-}
-
-func (s snippets) docker() runtime {
-	return runtime{ID: "docker", Steps: []step{
-		s.step("add_to_file", "/etc/docker/daemon.json", `
-{
-  "registry-mirrors": ["{U}"]
-}`),
-		s.step("apply", "", "sudo dockerd --validate --config-file /etc/docker/daemon.json && sudo systemctl reload docker"),
-		s.step("verify", "", "docker info -f '{{json .RegistryConfig.Mirrors}}'\ndocker pull alpine:3.20"),
-		s.step("undo_list", "/etc/docker/daemon.json", `
-{
-  "registry-mirrors": []
-}`),
-	}, Notes: []string{s.text("setup.note.docker_hub_only"), s.text("setup.note.docker_keep"), s.text("setup.note.docker_undo")}}
-}
-
-// hostsScript writes a hosts.toml for each registry below dir.
-func hostsScript(dir, sudo string) string {
-	return strings.NewReplacer("{DIR}", dir, "{SUDO}", sudo).Replace(`
-dir={DIR}
-for reg in {REGISTRIES}; do
-  origin=https://$reg
-  [ $reg = docker.io ] && origin=https://registry-1.docker.io
-  {SUDO}mkdir -p $dir/$reg
-  {SUDO}tee $dir/$reg/hosts.toml >/dev/null <<END
-# managed by pullchain
-server = "$origin"
-
-[host."{U}"]
-  capabilities = ["pull", "resolve"]
-END
-done`)
-}
-
-func hostsUndo(dir string) string {
-	return "for reg in {REGISTRIES}; do sudo rm -f " + dir + "/$reg/hosts.toml; done"
-}
-
-func (s snippets) dockerHosts() runtime {
-	const dir = "/etc/docker/certs.d"
-	return runtime{ID: "docker_hosts", Steps: []step{
-		s.step("check_store", "", "docker info -f '{{.DriverStatus}}'   # io.containerd.snapshotter.v1"),
-		s.step("write_files", "", hostsScript(dir, "sudo ")),
-		s.step("verify", "", "docker pull ghcr.io/linuxcontainers/alpine:3.20"),
-		s.step("undo", "", hostsUndo(dir)),
-	}, Notes: []string{s.text("setup.note.no_restart")}}
-}
-
-func (s snippets) containerd() runtime {
-	const dir = "/etc/containerd/certs.d"
-	return runtime{ID: "containerd", Steps: []step{
-		s.step("write_files", "", hostsScript(dir, "sudo ")),
-		s.step("point_at_dir", "/etc/containerd/config.toml", `
-version = 3
-[plugins."io.containerd.cri.v1.images".registry]
-  config_path = "/etc/containerd/certs.d"
-
-# containerd 1.x
-# version = 2
-# [plugins."io.containerd.grpc.v1.cri".registry]
-#   config_path = "/etc/containerd/certs.d"`),
-		s.step("apply", "", "sudo systemctl restart containerd"),
-		s.step("verify", "", "sudo crictl pull docker.io/library/alpine:3.20\nsudo ctr images pull --hosts-dir /etc/containerd/certs.d docker.io/library/alpine:3.20"),
-		s.step("undo", "", hostsUndo(dir)),
-	}, Notes: []string{s.text("setup.note.containerd_default"), s.text("setup.note.containerd_mirrors"), s.text("setup.note.nerdctl")}}
-}
-
-func (s snippets) podman() runtime {
-	var b strings.Builder
-	b.WriteString("# managed by pullchain\n")
-	for _, r := range s.registries {
-		b.WriteString("[[registry]]\nprefix = \"" + r + "\"\nlocation = \"" + r + "\"\n[[registry.mirror]]\nlocation = \"{HP}/" + r + "\"\n")
-		if s.plain {
-			b.WriteString("insecure = true\n")
-		}
-		b.WriteString("\n")
-	}
-	const file = "/etc/containers/registries.conf.d/050-pullchain.conf"
-	return runtime{ID: "podman", Steps: []step{
-		s.step("write_file", file, b.String()),
-		s.step("apply_crio", "", "sudo systemctl reload crio"),
-		s.step("verify", "", "podman info -f '{{json .Registries}}'\npodman pull docker.io/library/alpine:3.20"),
-		s.step("undo", "", "sudo rm -f "+file),
-	}, Notes: []string{s.text("setup.note.podman_prefix"), s.text("setup.note.podman_machine")}}
-}
-
-func (s snippets) registriesYAML() string {
-	var b strings.Builder
-	b.WriteString("mirrors:\n")
-	for _, r := range s.registries {
-		b.WriteString("  \"" + r + "\":\n    endpoint: [\"{U}\"]\n")
-	}
-	return b.String()
-}
-
-func (s snippets) k3s() runtime {
-	return runtime{ID: "k3s", Steps: []step{
-		s.step("write_file", "/etc/rancher/k3s/registries.yaml", s.registriesYAML()),
-		s.step("apply_nodes", "", "sudo systemctl restart k3s          # k3s-agent, rke2-server, rke2-agent"),
-		s.step("verify", "", "sudo k3s crictl pull docker.io/library/alpine:3.20"),
-		s.step("undo", "", "sudo rm -f /etc/rancher/k3s/registries.yaml && sudo systemctl restart k3s"),
-	}, Notes: []string{s.text("setup.note.rke2"), s.text("setup.note.k3d"), s.text("setup.note.per_node")}}
-}
-
-func (s snippets) buildkit() runtime {
-	var b strings.Builder
-	for _, r := range s.registries {
-		b.WriteString("[registry.\"" + r + "\"]\n  mirrors = [\"{HP}\"]\n")
-	}
-	if s.plain {
-		b.WriteString("[registry.\"{HP}\"]\n  http = true\n")
-	}
-	return runtime{ID: "buildkit", Steps: []step{
-		s.step("write_file", "~/.docker/buildx/buildkitd.default.toml", b.String()),
-		s.step("apply_builder", "", "docker buildx create --name pullchain --buildkitd-config ~/.docker/buildx/buildkitd.default.toml --driver-opt network=host --use"),
-		s.step("verify", "", "printf 'FROM alpine:3.20\\n' | docker buildx build --no-cache --progress plain -"),
-		s.step("undo", "", "docker buildx rm pullchain && rm ~/.docker/buildx/buildkitd.default.toml"),
-	}, Notes: []string{s.text("setup.note.buildkitd"), s.text("setup.note.buildkit_docker")}}
-}
-
-func (s snippets) desktop() runtime {
-	return runtime{ID: "desktop", Steps: []step{
-		s.step("add_to_file", "~/.docker/daemon.json", `
-{
-  "registry-mirrors": ["{DESKTOP}"]
-}`),
-		s.step("apply_desktop", "", "docker desktop restart"),
-		s.step("verify", "", "docker info -f '{{json .RegistryConfig.Mirrors}}'\ndocker pull alpine:3.20"),
-	}, Notes: []string{s.text("setup.note.desktop_vm"), s.text("setup.note.desktop_others")}}
-}
-
-func (s snippets) kind() runtime {
-	return runtime{ID: "kind", Steps: []step{
-		s.step("write_files_nodes", "", "docker exec -i kind-control-plane sh <<'NODE'\n"+strings.ReplaceAll(strings.TrimSpace(hostsScript("/etc/containerd/certs.d", "")), "{U}", "{DESKTOP}")+"\nNODE"),
-		s.step("verify", "", "docker exec kind-control-plane crictl pull docker.io/library/alpine:3.20"),
-	}, Notes: []string{s.text("setup.note.kind"), s.text("setup.note.minikube", "mirror", s.as("host.minikube.internal"))}}
-}
-
-func (s snippets) other() runtime {
-	return runtime{ID: "other", Steps: []step{
-		s.step("name_it", "", "docker pull {HP}/ghcr.io/owner/app:v1\ncrane pull {HP}/docker.io/library/alpine:3.20 alpine.tar"),
-		s.step("name_api", "", "curl {U}/v2/ghcr.io/owner/app/manifests/v1"),
-	}, Notes: append(s.insecure(), s.text("setup.note.tag"))}
-}
-
-// insecure is what Docker needs for a mirror without TLS.
-func (s snippets) insecure() []string {
-	if !s.plain {
-		return nil
-	}
-	return []string{s.text("setup.note.insecure", "host", s.host)}
 }

@@ -154,7 +154,7 @@ func (a answer) setListHeader() {
 	}
 	// The base is only for links that are relative; the host is thrown away.
 	base := *a.r.URL
-	base.Scheme, base.Host = "http", "upstream.invalid"
+	base.Scheme, base.Host = "http", "the-upstream.invalid"
 	if next, ok := wire.ParseLink(from.Values("Link"), &base); ok {
 		if link := wire.NextLink(a.r.URL.RequestURI(), next); link != "" {
 			a.h.cursors.learn(a.req.Registry, next)

@@ -208,6 +208,10 @@ func hasBody(r *http.Request) bool {
 
 // serve finds out what is asked for and answers it.
 func (x *exchange) serve() {
+	if x.r.URL.Path == "/" {
+		visit{x}.answer()
+		return
+	}
 	where, err := x.resolve()
 	x.form, x.ns = where.form, where.ns
 	x.twice, x.doubt = where.twice, where.doubt

@@ -45,6 +45,7 @@ var words = map[string]string{
 // value knows none. It may be shared.
 type Routes struct {
 	names map[string]*Registry // every name and alias, in lower case
+	order []string             // of the registries' own names
 }
 
 // NewRoutes returns the table of these registries. Two registries with one name
@@ -55,6 +56,7 @@ func NewRoutes(registries []Registry) (*Routes, error) {
 	var errs []error
 	for i := range registries {
 		reg := registries[i]
+		t.order = append(t.order, reg.Name)
 		if reg.Fetcher == nil {
 			errs = append(errs, fmt.Errorf("registry %q has no fetcher", reg.Name))
 		}
@@ -79,6 +81,14 @@ func (t *Routes) add(name string, reg *Registry) error {
 	}
 	t.names[key] = reg
 	return nil
+}
+
+// registries returns the names of the registries, in the order in which they were given.
+func (t *Routes) registries() []string {
+	if t == nil {
+		return nil
+	}
+	return t.order
 }
 
 // byName returns the registry with this name or alias, or nil.

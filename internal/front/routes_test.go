@@ -131,7 +131,7 @@ func TestMalformed(t *testing.T) {
 		status int
 		code   string
 	}{
-		{"/", 404, "NAME_UNKNOWN"},
+
 		{"/v1/_ping", 404, "NAME_UNKNOWN"},
 		{"/v2x/library/alpine/manifests/1", 404, "NAME_UNKNOWN"},
 		{"//v2/library/alpine/manifests/1", 404, "NAME_UNKNOWN"},

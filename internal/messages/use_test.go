@@ -18,7 +18,7 @@ import (
 )
 
 // sources are the folders whose programs speak by the catalogue.
-var sources = []string{"../admin", "../cli", "../dashboard", "../diagnose", ".", "../notify"}
+var sources = []string{"../admin", "../cli", "../dashboard", "../diagnose", "../front", ".", "../notify", "../setup"}
 
 // parseSources returns the programs' files, without their tests.
 func parseSources(t *testing.T) []*ast.File {
