@@ -155,19 +155,26 @@ func (v *gateView) flapping(t time.Time) bool {
 // falling reports whether the last probe failed.
 func (v *gateView) falling() bool { return v.probe != nil && v.probe.err != nil }
 
-// turns returns the moments after now at which some gate opens, or lets other
-// requests through than before, in order.
-func (v *chainView) turns(now time.Time) []time.Time {
-	turns := []time.Time{v.preference.pinnedUntil, v.preference.orderUntil}
+// A turn is a moment at which some gate opens, or lets other requests through than before.
+type turn struct {
+	due time.Time // as the gate has it: then it comes, also if a clock is set before
+	at  time.Time // by the clocks as they stand
+}
+
+// turns returns those after now, in order.
+func (v *chainView) turns(now time.Time) []turn {
+	ends := []time.Time{v.preference.pinnedUntil, v.preference.orderUntil}
 	for i := range v.lanes {
-		turns = v.lanes[i].gates.turns(turns)
+		ends = v.lanes[i].gates.turns(ends)
 	}
-	turns = slices.DeleteFunc(turns, func(t time.Time) bool { return lapse.Over(t, now) })
-	for i, t := range turns { // by the clock as it stands, which may have been set since
-		turns[i] = now.Add(lapse.Left(t, now))
+	var turns []turn
+	for _, t := range ends {
+		if !lapse.Over(t, now) {
+			turns = append(turns, turn{t, lapse.Anew(t, now)})
+		}
 	}
-	slices.SortFunc(turns, time.Time.Compare)
-	return slices.CompactFunc(turns, time.Time.Equal)
+	slices.SortFunc(turns, func(a, b turn) int { return a.at.Compare(b.at) })
+	return slices.CompactFunc(turns, func(a, b turn) bool { return a.at.Equal(b.at) })
 }
 
 // turns adds the moments at which time alone changes what the gates let through.

@@ -262,7 +262,7 @@ func (e *Events) due(now time.Time) {
 	for {
 		var first *chainStates
 		for _, c := range e.live() {
-			if len(c.plan) > 0 && lapse.Over(c.plan[0].event.At, now) && (first == nil || c.plan[0].event.At.Before(first.plan[0].event.At)) {
+			if len(c.plan) > 0 && lapse.Over(c.plan[0].due, now) && (first == nil || c.plan[0].due.Before(first.plan[0].due)) {
 				first = c
 			}
 		}
@@ -280,8 +280,8 @@ func (e *Events) due(now time.Time) {
 func (e *Events) nextDue() time.Time {
 	var next time.Time
 	for _, c := range e.live() {
-		if len(c.plan) > 0 && (next.IsZero() || c.plan[0].event.At.Before(next)) {
-			next = c.plan[0].event.At
+		if len(c.plan) > 0 && (next.IsZero() || c.plan[0].due.Before(next)) {
+			next = c.plan[0].due
 		}
 	}
 	return next

@@ -62,6 +62,7 @@ type laneState struct {
 
 // A planned transition takes place unless something happens before.
 type planned struct {
+	due   time.Time
 	event Event
 	lane  *Lane
 	state laneState
@@ -204,12 +205,12 @@ func (c *chainStates) planFrom(v *chainView, now time.Time) []planned {
 		states[i] = c.states[v.lanes[i].lane]
 	}
 	for _, t := range v.turns(now) {
-		for i, state := range v.at(t) {
+		for i, state := range v.at(t.at) {
 			if state.word == states[i].word {
 				continue
 			}
-			state.since = t
-			plan = append(plan, planned{c.transition(v.lanes[i].lane, states[i], state), v.lanes[i].lane, state})
+			state.since = t.at
+			plan = append(plan, planned{t.due, c.transition(v.lanes[i].lane, states[i], state), v.lanes[i].lane, state})
 			states[i] = state
 		}
 	}

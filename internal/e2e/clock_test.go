@@ -133,6 +133,7 @@ type clockWorld struct {
 	images map[string]*simnet.Content
 	daemon *daemon
 	mirror string
+	told   int // transitions of the hub's lane when its pause began
 }
 
 func newClockWorld(t *testing.T, program string) *clockWorld {
@@ -252,9 +253,11 @@ func (w *clockWorld) limit(names ...string) {
 		w.manifest(name)
 	}
 	lift()
-	if l, _ := w.lane(); l.State != balancer.StateCooling {
+	l, _ := w.lane()
+	if l.State != balancer.StateCooling {
 		w.t.Fatalf("the hub is %q", l.State)
 	}
+	w.told = len(l.Transitions)
 	w.net.Ledger().Reset()
 }
 
@@ -273,6 +276,8 @@ func (w *clockWorld) pulls(when string, over bool) {
 		w.t.Errorf("%s: the hub is %q until %v", when, l.State, l.Until)
 	case !over && (l.State != balancer.StateCooling || l.Until == nil || l.Until.Sub(now) > 6*time.Hour):
 		w.t.Errorf("%s: the hub is %q until %v, by a clock that says %v", when, l.State, l.Until, now)
+	case !over && len(l.Transitions) != w.told:
+		w.t.Errorf("%s: the hub's pause was told to be over: %+v", when, l.Transitions)
 	}
 	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden} {
 		if n := w.net.Ledger().Count(simnet.Filter{Server: "hub", Class: simnet.Manifests, Status: status}); n != 0 {

@@ -29,13 +29,21 @@ func Age(at, now time.Time) time.Duration {
 	return max(0, now.Sub(at), now.Round(0).Sub(at.Round(0)))
 }
 
-// Shown returns until as people are to read it, by the clock on the wall as it stands at
-// now. That is until itself, to a second, unless the clock has been set meanwhile or the
-// machine has slept. A zero until stays zero.
-func Shown(until, now time.Time) time.Time {
+// Anew returns until by the clocks as they stand at now: until itself, unless the clock has
+// been set since, or the machine has slept. A zero until stays zero.
+func Anew(until, now time.Time) time.Time {
 	wall, steady := until.Round(0).Sub(now.Round(0)), until.Sub(now)
 	if until.IsZero() || (wall-steady).Abs() < time.Second {
 		return until
 	}
-	return now.Add(Left(until, now)).Round(time.Second)
+	return now.Add(Left(until, now))
+}
+
+// Shown is Anew for people to read: after a jump it is of whole seconds, for it is worked out
+// each time.
+func Shown(until, now time.Time) time.Time {
+	if anew := Anew(until, now); anew != until {
+		return anew.Round(time.Second)
+	}
+	return until
 }
