@@ -123,9 +123,20 @@ func (c *chain) admit(old *chain, log *slog.Logger) (err error) {
 func (c *chain) routes(s *storage) (*front.Routes, error) {
 	var served []front.Registry
 	for _, r := range c.registries {
-		served = append(served, front.Registry{Name: r.name, Aliases: r.aliases, Fetcher: r.asked.noted(s.behindCache(r.name, r.balancer))})
+		served = append(served, front.Registry{Name: r.name, Aliases: r.aliases, Fetcher: r.asked.noted(s.behindCache(r.name, r.balancer)), Search: c.search(r)})
 	}
 	return front.NewRoutes(served)
+}
+
+// search returns how the index of a registry is asked: by the first of its upstreams that
+// is the registry itself, or nil. Mirrors have none.
+func (c *chain) search(r registry) func(context.Context, string) ([]byte, error) {
+	for _, name := range r.upstreams {
+		if p := c.paths[pathID{r.name, name}]; p != nil && p.cfg.Authoritative != nil && *p.cfg.Authoritative {
+			return p.upstream.Search
+		}
+	}
+	return nil
 }
 
 // registry builds the chain of one registry. Its balancer and its checker are new

@@ -208,8 +208,12 @@ func hasBody(r *http.Request) bool {
 
 // serve finds out what is asked for and answers it.
 func (x *exchange) serve() {
-	if x.r.URL.Path == "/" {
+	switch x.r.URL.Path {
+	case "/":
 		visit{x}.answer()
+		return
+	case searchPath:
+		search{x}.answer()
 		return
 	}
 	where, err := x.resolve()

@@ -1,6 +1,7 @@
 package front
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/url"
@@ -25,6 +26,10 @@ type Registry struct {
 
 	// Fetcher answers its reads.
 	Fetcher pullchain.Fetcher
+
+	// Search asks its index of repositories with a raw query, and returns a JSON object;
+	// nil if it has none. Its errors have a Reason.
+	Search func(ctx context.Context, query string) ([]byte, error)
 }
 
 // words are short names that paths may have for registries, as recipes for mirrors

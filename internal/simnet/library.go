@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -21,6 +22,7 @@ type source interface {
 	serveBlob(w http.ResponseWriter, r *http.Request, repo string, d digest.Digest)
 	tags(ctx context.Context, repo string) ([]string, bool)
 	referrers(ctx context.Context, repo string, d digest.Digest) ([]Descriptor, bool)
+	names() []string // of the repositories, sorted
 }
 
 // A manifest with what its answer needs.
@@ -224,4 +226,10 @@ func (l *Library) referrers(_ context.Context, repo string, d digest.Digest) ([]
 		return nil, false
 	}
 	return slices.Clone(r.about[d]), true
+}
+
+func (l *Library) names() []string {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return slices.Sorted(maps.Keys(l.repos))
 }

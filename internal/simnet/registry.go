@@ -52,8 +52,32 @@ func (g *registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case Referrers:
 		g.referrers(w, r, rt)
 	default:
+		if r.URL.Path == "/v1/search" {
+			g.search(w, r)
+			return
+		}
 		fail(w, r, http.StatusNotFound, "UNSUPPORTED", "404 page not found")
 	}
+}
+
+// search answers as Docker Hub's index does: one page, its official images without their
+// name space.
+func (g *registry) search(w http.ResponseWriter, r *http.Request) {
+	type result struct {
+		Name        string `json:"name"`
+		Description string `json:"description"`
+		StarCount   int    `json:"star_count"`
+		IsOfficial  bool   `json:"is_official"`
+	}
+	q := r.URL.Query().Get("q")
+	results := []result{}
+	for _, repo := range g.from.names() {
+		name, official := strings.CutPrefix(repo, "library/")
+		if strings.Contains(name, q) {
+			results = append(results, result{name, "an image of " + repo, 1, official})
+		}
+	}
+	writeJSON(w, r, "application/json", encode(map[string]any{"num_pages": 1, "num_results": len(results), "page": 1, "page_size": 25, "query": q, "results": results}))
 }
 
 // manifest answers by tag or digest, and counts the request first.
