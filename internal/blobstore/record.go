@@ -15,8 +15,8 @@ import (
 	"strings"
 )
 
-// maxRecord is how large a record may be.
-const maxRecord = 64 << 10
+// MaxRecord is how large a record may be, in bytes.
+const MaxRecord = 64 << 10
 
 // A recordHeader is the first line of a record's file; the content follows.
 type recordHeader struct {
@@ -62,8 +62,8 @@ func (s *Store) PutRecord(ctx context.Context, kind, name string, content []byte
 	if err != nil {
 		return err
 	}
-	if len(content) > maxRecord {
-		return fmt.Errorf("a record of %d bytes is larger than %d", len(content), maxRecord)
+	if len(content) > MaxRecord {
+		return fmt.Errorf("a record of %d bytes is larger than %d", len(content), MaxRecord)
 	}
 	if err := s.ready(); err != nil {
 		return err

@@ -25,7 +25,7 @@ func TestRecords(t *testing.T) {
 	dir := t.TempDir()
 	s := newStore(t, Config{Dir: dir})
 	want := map[string][]byte{
-		"docker.io/library/alpine:3.20": []byte(`{"digest":"x"}`), "../../etc/passwd": []byte("y\nz"), "": {}, "ü \n\x00": bytes.Repeat([]byte("a"), maxRecord),
+		"docker.io/library/alpine:3.20": []byte(`{"digest":"x"}`), "../../etc/passwd": []byte("y\nz"), "": {}, "ü \n\x00": bytes.Repeat([]byte("a"), MaxRecord),
 	}
 	for name, content := range want {
 		if err := s.PutRecord(t.Context(), "tag", name, []byte("older")); err != nil {
@@ -71,7 +71,7 @@ func TestRecords(t *testing.T) {
 func TestRecordsThatAreRefused(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, Config{Dir: t.TempDir()})
-	if err := s.PutRecord(t.Context(), "tag", "x", make([]byte, maxRecord+1)); err == nil {
+	if err := s.PutRecord(t.Context(), "tag", "x", make([]byte, MaxRecord+1)); err == nil {
 		t.Error("65 KiB are taken")
 	}
 	for _, kind := range []string{"", "..", "a/b", "A", "a\x00"} {

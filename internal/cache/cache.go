@@ -30,6 +30,7 @@ type Cache struct {
 	manifests *manifests
 	access    *accessProofs
 	tags      *tagTable
+	lists     *listTable
 	fills     *fill.Fills
 	counts    counters
 
@@ -37,6 +38,7 @@ type Cache struct {
 	heads     group[headKey, pullchain.Response]  // HEADs by digest of what is not here
 	renewals  group[headKey, []pullchain.Attempt] // of access to what is here
 	refreshes group[refreshKey, refreshed]        // of tags
+	listings  group[listAsked, listed]            // of lists
 }
 
 // New returns a Cache over o.Store. It must be closed, before the Store is.
@@ -53,9 +55,10 @@ func New(o Options) *Cache {
 		manifests: ms,
 		access:    newAccessProofs(o.Store, ms),
 		tags:      newTagTable(o.Store, alive, o.Log),
+		lists:     newListTable(o.Store, alive, o.Log),
 		fills:     fill.New(fill.Config{Store: o.Store, Log: o.Log, VerifyMax: o.VerifyMax}),
 	}
-	c.fetches.life, c.heads.life, c.renewals.life, c.refreshes.life = alive, alive, alive, alive
+	c.fetches.life, c.heads.life, c.renewals.life, c.refreshes.life, c.listings.life = alive, alive, alive, alive, alive
 	c.SetTimes(o.TagTTL, o.StaleIfError)
 	return c
 }
@@ -97,8 +100,8 @@ func (h *chain) repository(req pullchain.Request) fill.Repository {
 
 // Fetch answers req from the cache or through it; Response.Cache says which.
 func (h *chain) Fetch(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
-	c, r := h.cache, h.registry
-	req.Registry = r.Name
+	c := h.cache
+	req.Registry = h.registry.Name
 	var resp pullchain.Response
 	var err error
 	switch {
@@ -110,8 +113,7 @@ func (h *chain) Fetch(ctx context.Context, req pullchain.Request) (pullchain.Res
 	case req.Op == pullchain.Manifest:
 		resp, err = h.byTag(ctx, req)
 	default:
-		resp, err = r.Next.Fetch(ctx, req)
-		resp.Cache = pullchain.CacheBypass
+		resp, err = h.list(ctx, req)
 	}
 	if err != nil {
 		c.counts.failed(req)

@@ -14,5 +14,6 @@
 // A digest is no authority: what took a login to fetch is served through the
 // repositories only that have proved access to it of late (CVE-2024-39897).
 //
-// Lists of tags and of referrers are passed through.
+// Lists of tags and of referrers are kept as tags are, and so is the "no" to a question
+// for what belongs to an image: its referrers, or the tags that have its signatures.
 package cache

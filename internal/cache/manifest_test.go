@@ -250,15 +250,3 @@ func TestManifestTooLargeForTheCache(t *testing.T) {
 		}
 	})
 }
-
-func TestListsPassThrough(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		for range 2 {
-			a := r.do(pullchain.Request{Op: pullchain.Tags, Registry: "docker.io", Repo: alpine})
-			if a.err != nil || a.result != bypass {
-				t.Errorf("%s %v", a.result, a.err)
-			}
-		}
-		r.asked("GET tagss", "GET tagss")
-	})
-}

@@ -221,6 +221,9 @@ func (q tagQuery) confirm(t *tag) {
 // unrefreshed records that a refresh failed: an upstream's "no" is an answer, and
 // the tag is forgotten; where no upstream could say, none is asked for a while.
 func (q tagQuery) unrefreshed(t *tag, err error) {
+	if key, ok := q.companionKey(); ok {
+		q.cache.lists.noteAbsence(key, err)
+	}
 	if t == nil {
 		return
 	}

@@ -134,7 +134,10 @@ func (q tagQuery) content(t *tag) proofKey { return proofKey{q.key.Repository, t
 // fallback answers with what t meant, if err allows it; else the answer is err.
 func (q tagQuery) fallback(ctx context.Context, t *tag, err error) (pullchain.Response, error) {
 	now := time.Now()
-	if t == nil || !excusable(err, q.judges(t)) || !q.stands(t, now) {
+	if t == nil {
+		return pullchain.Response{}, q.noCompanion(err)
+	}
+	if !excusable(err, q.judges(t)) || !q.stands(t, now) {
 		return pullchain.Response{}, err
 	}
 	resp, ok := q.meaning(ctx, t, q.cache.times.lasting)

@@ -33,12 +33,14 @@ func (a answer) setTrace() {
 		a.rec.setHeader("Proxy-Status", proxyError(http.StatusServiceUnavailable, a.resp.Attempts))
 	}
 	// containerd and podman show it to the user of a pull (distribution-spec,
-	// "Warnings"). On manifests only: once for each image, not for each layer.
+	// "Warnings"). On manifests only: once for each image, not for each layer; and on a list
+	// that may have changed since.
 	text := warning(&a.resp, trouble, server)
 	if a.twice {
 		text = strings.TrimSuffix(twiceAdvice+"; "+text, "; ")
 	}
-	if text != "" && a.req.Op == pullchain.Manifest {
+	listed := a.req.Op != pullchain.Manifest && a.req.Op != pullchain.Blob
+	if text != "" && (a.req.Op == pullchain.Manifest || listed && a.resp.Cache == pullchain.CacheStale) {
 		a.rec.setHeader("Warning", "299 - "+sfString(text))
 	}
 }

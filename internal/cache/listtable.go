@@ -1,0 +1,149 @@
+package cache
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/blobstore"
+	"github.com/pullchain/pullchain/internal/fill"
+	"github.com/pullchain/pullchain/internal/openfiles"
+	"github.com/pullchain/pullchain/internal/wire"
+)
+
+// A listKey is a page of a list as clients ask for it, or a tag that another image's
+// name is in: what goes with an image (signatures, attestations, SBOMs).
+type listKey struct {
+	fill.Repository
+	op     pullchain.Op
+	digest digest.Digest // of referrers: the subject
+	tag    string        // of a manifest
+	query  string
+}
+
+// record returns the name of the list's record.
+func (k listKey) record() string {
+	return k.Repository.String() + " " + k.op.String() + " " + k.digest.String() + " " + k.tag + "?" + k.query
+}
+
+// A list is what an upstream last said of one. It is not changed once it is made.
+type list struct {
+	Body      []byte      `json:"-"`
+	Packed    []byte      `json:"body,omitempty"` // Body by gzip, in a record
+	MediaType string      `json:"mediaType"`
+	Header    http.Header `json:"header,omitempty"`
+	None      bool        `json:"none,omitempty"` // there is no such list, or no such tag
+	Status    int         `json:"status"`
+	Private   bool        `json:"private,omitempty"`
+	Login     string      `json:"login,omitempty"` // that it took
+	Confirmed time.Time   `json:"confirmed"`
+
+	failed time.Time // when no upstream could say, after Confirmed; else zero
+	err    error     // why not
+}
+
+// listKind is the kind of the records, and listBytes bounds what is kept in memory of all.
+// Beyond listsKept no more are written: clients can ask for pages at will.
+const (
+	listKind  = "list"
+	listBytes = 16 << 20
+	listsKept = 4 << 10
+)
+
+// A listTable is what lists had in them. It is safe for concurrent use.
+type listTable struct {
+	store *blobstore.Store
+	life  *life
+	log   *slog.Logger
+	known *otter.Cache[listKey, *list]
+}
+
+func newListTable(store *blobstore.Store, alive *life, log *slog.Logger) *listTable {
+	return &listTable{store: store, life: alive, log: log, known: otter.Must(&otter.Options[listKey, *list]{
+		MaximumWeight: listBytes,
+		Weigher:       func(k listKey, l *list) uint32 { return uint32(512 + len(k.query) + len(l.Body)) },
+	})}
+}
+
+// find returns what is known of key, or nil.
+func (lt *listTable) find(key listKey) *list {
+	if l, ok := lt.known.GetIfPresent(key); ok {
+		return l
+	}
+	content, err := lt.store.Record(listKind, key.record())
+	if err != nil {
+		return nil
+	}
+	l := new(list)
+	if err := json.Unmarshal(content, l); err != nil {
+		return nil
+	}
+	if l.Body, err = unpack(l.Packed); err != nil {
+		return nil
+	}
+	l.Packed = nil
+	if newer, stored := lt.known.SetIfAbsent(key, l); !stored {
+		return newer
+	}
+	return l
+}
+
+// put makes l what is known of key, here and, where it is small enough, after a restart. What is
+// confirmed as it was is written once in saveEvery.
+func (lt *listTable) put(key listKey, l *list) {
+	old, known := lt.known.GetIfPresent(key)
+	lt.known.Set(key, l)
+	if !known && lt.known.EstimatedSize() > listsKept {
+		return
+	}
+	if known && old.None == l.None && bytes.Equal(old.Body, l.Body) && l.Confirmed.Sub(old.Confirmed) < saveEvery/2 {
+		return
+	}
+	lt.life.spawn(func() { lt.write(key, l) })
+}
+
+func (lt *listTable) write(key listKey, l *list) {
+	kept := *l
+	kept.Packed = packed(l.Body)
+	content, err := json.Marshal(kept)
+	if err != nil || len(content) > blobstore.MaxRecord {
+		return // it is known until the process ends
+	}
+	err = lt.store.PutRecord(lt.life.ctx, listKind, key.record(), content)
+	if err != nil && !errors.Is(err, blobstore.ErrFull) && !errors.Is(err, blobstore.ErrReadOnly) && !openfiles.Short(err) {
+		lt.log.Warn("list is not recorded", "list", key.record(), "error", err)
+	}
+}
+
+// forget makes key unknown, here and after a restart.
+func (lt *listTable) forget(key listKey) {
+	lt.known.Invalidate(key)
+	if err := lt.store.DeleteRecord(listKind, key.record()); err != nil {
+		lt.log.Debug("record of a list is not removed", "list", key.record(), "error", err)
+	}
+}
+
+func packed(body []byte) []byte {
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	_, _ = w.Write(body) // a Buffer takes all
+	_ = w.Close()
+	return out.Bytes()
+}
+
+func unpack(content []byte) ([]byte, error) {
+	r, err := gzip.NewReader(bytes.NewReader(content))
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(io.LimitReader(r, wire.MaxManifest))
+}
