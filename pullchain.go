@@ -296,6 +296,7 @@ type Facts struct {
 	TLSIssuer string
 	Addresses []string  // that were last dialled, its own or its proxy's, the latest first; not to be changed
 	Blobs     BlobFacts // of the place where its blobs lie
+	HeldBack  time.Time // until when a bound of the configuration last made a blob wait; zero for never
 }
 
 // BlobFacts is what is known of the host to which an upstream redirects for its blobs.

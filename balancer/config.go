@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"errors"
 	"time"
+
+	"github.com/pullchain/pullchain/internal/amount"
 )
 
 // BreakerConfig tunes a lane's breakers; there is one for each class. The zero
@@ -56,6 +58,9 @@ func (c BreakerConfig) withDefaults() BreakerConfig {
 	}
 	return c
 }
+
+// A Rate is a number of bytes a second, as people write it.
+type Rate = amount.Rate
 
 // Patience is how long a lane is waited for before the next one is asked beside
 // it. The zero value has the defaults.

@@ -23,6 +23,7 @@ type fake struct {
 	ping  func(context.Context) error
 	token bool // NeedsToken
 	quota *pullchain.Quota
+	held  time.Time // Facts.HeldBack
 
 	mu    sync.Mutex
 	asked []pullchain.Request
@@ -39,7 +40,7 @@ func (f *fake) Ping(ctx context.Context) error {
 
 func (f *fake) NeedsToken(pullchain.Request) bool { return f.token }
 func (f *fake) Login() string                     { return "" }
-func (f *fake) Facts() pullchain.Facts            { return pullchain.Facts{Quota: f.quota} }
+func (f *fake) Facts() pullchain.Facts            { return pullchain.Facts{Quota: f.quota, HeldBack: f.held} }
 
 func (f *fake) Fetch(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
 	f.mu.Lock()

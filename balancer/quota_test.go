@@ -98,3 +98,22 @@ func TestF08_LowReadingIsRenewed(t *testing.T) {
 		}
 	})
 }
+
+// A lane that we ourselves hold back is not slow: it gets no company, and is left for none.
+func TestHeldBackIsNotSlow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(serve, serve)
+		if slow, _ := r.TooSlow("a", blob, 100); !slow {
+			t.Fatal("100 bytes/s are not slow, so this shows nothing")
+		}
+		r.ups[0].held = time.Now()
+		if slow, crawls := r.TooSlow("a", blob, 100); slow || crawls {
+			t.Error("called slow for our own bound")
+		}
+		time.Sleep(10 * time.Second)
+		if slow, _ := r.TooSlow("a", blob, 100); !slow {
+			t.Error("the bound was no reason for long")
+		}
+	})
+}

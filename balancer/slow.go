@@ -76,11 +76,18 @@ func (v *gateView) isSlow(t time.Time) (class pullchain.Class, slow bool) {
 // company may cost what a request of a client may: nothing else brings the bytes.
 func (b *Balancer) TooSlow(upstream string, req pullchain.Request, rate float64) (slow, crawls bool) {
 	l := b.lane(upstream)
-	if l == nil || rate >= fastEnough {
+	if l == nil || rate >= fastEnough || isHeldBack(l) {
 		return false, false
 	}
 	p := paceOf(l, rate)
 	return !p.even && p.rate < p.floor || p.isOutrun(b, l, req), p.crawls()
+}
+
+// isHeldBack reports whether it is a bound of the configuration, and not the lane, that is
+// slow: what is read was waited for lately.
+func isHeldBack(l *Lane) bool {
+	held := l.up.Facts().HeldBack
+	return !held.IsZero() && time.Since(held) < paceWindow
 }
 
 // A lanePace is how fast a lane sends, and what is known of that.

@@ -122,7 +122,7 @@ func (s *stream) readOnce(p []byte) (int, error) {
 // faster, or the one that was left for it was. A caller that verifies the blob has company
 // of its own; no lane is left twice; and a body of unknown size cannot go on elsewhere.
 func (s *stream) isTooSlow() bool {
-	if s.req.Options.Unverified || s.size < 0 || s.left.n >= len(s.b.lanes) {
+	if s.req.Options.Unverified || s.size < 0 || s.left.n >= len(s.b.lanes) || isHeldBack(s.won.lane) {
 		return false
 	}
 	if s.left.lane != nil && s.pace.rate < s.left.rate {

@@ -38,9 +38,16 @@ type body struct {
 // Read times only the wait for the upstream. A client that reads slowly is no stall
 // (docs/faults.md F21).
 func (b *body) Read(p []byte) (int, error) {
+	bounded := b.a.req.Op == pullchain.Blob
+	if bounded {
+		p = b.a.u.bounds.piece(p)
+	}
 	b.timer.Reset(b.a.u.limits.stall)
 	n, err := b.rc.Read(p)
 	b.timer.Stop()
+	if bounded && !b.a.u.bounds.pay(b.a.ctx, n) {
+		return 0, b.explain(context.Cause(b.a.ctx))
+	}
 	b.left -= int64(n)
 	b.over = err != nil
 	switch err {

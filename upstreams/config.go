@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/amount"
 	"github.com/pullchain/pullchain/internal/credhelper"
 	"github.com/pullchain/pullchain/internal/egress"
 	"github.com/pullchain/pullchain/internal/regauth"
@@ -49,6 +50,7 @@ type Config struct {
 	NS                 bool                        `toml:"ns"`                   // say by ?ns= which registry is meant: it serves several
 	Rewrite            []Rewrite                   `toml:"rewrite"`              // how it spells repositories otherwise; the first that fits counts
 	MaxConnections     int                         `toml:"max_connections"`      // to one host; 0: 256
+	Rate               amount.Rate                 `toml:"rate"`                 // of its blobs, in all; 0: no bound
 	Timeouts           Timeouts                    `toml:"timeouts"`
 }
 
@@ -131,6 +133,9 @@ func (c Config) Validate() error {
 		if _, err := regauth.ParseAuthHost(entry); err != nil {
 			bad("auth_hosts", "%w", err)
 		}
+	}
+	if c.Rate != 0 && c.Rate < egress.MinRate {
+		bad("rate", "must be %s or more, or left out for no bound", egress.MinRate)
 	}
 	if c.MaxConnections < 0 {
 		bad("max_connections", "must not be negative")

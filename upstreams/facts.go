@@ -121,7 +121,9 @@ func skew(date, now time.Time) time.Duration {
 func (u *Upstream) Facts() pullchain.Facts {
 	u.facts.mu.Lock()
 	defer u.facts.mu.Unlock()
-	return u.facts.last
+	f := u.facts.last
+	f.HeldBack = u.bounds.held()
+	return f
 }
 
 // registrySeen is when the upstream's own host last answered as only a registry does.

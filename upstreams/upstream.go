@@ -59,6 +59,7 @@ type Upstream struct {
 	lastManifest atomic.Pointer[digest.Digest] // that GET has brought
 	redirects    atomic.Bool                   // blobs were last redirected elsewhere, so their first hop is small
 	limits       limits
+	bounds       bounds
 }
 
 // New returns the upstream that cfg describes, dialling through proxy. It
@@ -80,6 +81,7 @@ func New(cfg Config, proxy egress.Config) (*Upstream, error) {
 		cfg:    cfg,
 		origin: &url.URL{Scheme: full.Scheme, Host: full.Host},
 		limits: cfg.limits(),
+		bounds: bounds{egress.NewBandwidth(cfg.Rate)},
 		login:  sync.OnceValue(cfg.fingerprint),
 	}
 	// What to expect of the first blob: the well-known registries redirect it to a CDN

@@ -135,8 +135,8 @@ func (c *checker) egresses(at place) {
 			c.doc.blame(here, "%q is a name that is always there and means what it says", name)
 		case !plainName.MatchString(name):
 			c.doc.blame(here, "a name has letters, digits, dots and dashes only, 64 at most")
-		case e.URL == "" && e.Family == "" && e.Source == "":
-			c.doc.blame(here, "says nothing: give it a url, as in \"socks5://127.0.0.1:1080\", or a family or a source for direct connections")
+		case e.URL == "" && e.Family == "" && e.Source == "" && e.Rate == 0:
+			c.doc.blame(here, "says nothing: give it a url, as in \"socks5://127.0.0.1:1080\", or a family, a source or a rate for direct connections")
 			continue
 		case !used[name]:
 			c.doc.warn(here, "no upstream, no [[notify]] and no [traces] uses it")

@@ -36,8 +36,9 @@ type chain struct {
 	registries []registry
 	paths      map[pathID]*path
 	egresses   map[string]*gate
-	events     *balancer.Events // of all registries; those of the chain before go on
-	access     *access.Access   // which clients are served; nil: all
+	bandwidths map[string]bandwidth // of the egresses that have a bound, by name
+	events     *balancer.Events     // of all registries; those of the chain before go on
+	access     *access.Access       // which clients are served; nil: all
 }
 
 // A registry is one registry's part of the chain.
@@ -83,7 +84,7 @@ type gate struct {
 // over with all that it has learnt; old is not touched, so that nothing is lost
 // when build fails.
 func build(cfg *config.Config, old *chain) (*chain, error) {
-	c := &chain{cfg: cfg, paths: map[pathID]*path{}, egresses: map[string]*gate{}}
+	c := &chain{cfg: cfg, paths: map[pathID]*path{}, egresses: map[string]*gate{}, bandwidths: map[string]bandwidth{}}
 	if old != nil {
 		c.events = old.events
 	} else {
@@ -178,7 +179,7 @@ func (c *chain) path(cfg *config.Config, registry string, u config.Upstream, old
 		// So that people read "direct", and what goes wrong is looked for at the right place.
 		proxy = egress.Config{Name: egress.Direct, URL: egress.Direct}
 	}
-	shared := c.gate(proxy, old)
+	shared, bound := c.gate(proxy, old), c.bandwidth(proxy, old)
 	id := pathID{registry, u.Name}
 	// The CA file's sum and the secrets are part of the configs that are compared:
 	// a path lives on only if it would be built the same.
@@ -190,6 +191,7 @@ func (c *chain) path(cfg *config.Config, registry string, u config.Upstream, old
 	if err != nil {
 		return nil, err
 	}
+	up.Share(bound)
 	lane := balancer.NewLane(up, balancer.LaneConfig{
 		Authoritative:  u.Authoritative != nil && *u.Authoritative,
 		Resolve:        u.Trust == upstreams.TrustResolve,
@@ -208,6 +210,29 @@ func (c *chain) path(cfg *config.Config, registry string, u config.Upstream, old
 	p := &path{cfg: u, egress: proxy, gate: shared, upstream: up, lane: lane}
 	c.paths[id] = p
 	return p, nil
+}
+
+// A bandwidth is what all paths through an egress share, and the bound that it was made of.
+type bandwidth struct {
+	rate   balancer.Rate
+	shared *egress.Bandwidth
+}
+
+// bandwidth returns what all paths through an egress share; nil for no bound. A reload that
+// leaves the bound as it was keeps it, for the paths that it keeps.
+func (c *chain) bandwidth(way egress.Config, old *chain) *egress.Bandwidth {
+	if way.Rate == 0 {
+		return nil
+	}
+	b, ok := c.bandwidths[way.Name]
+	if !ok && old != nil {
+		b = old.bandwidths[way.Name]
+	}
+	if b.rate != way.Rate {
+		b = bandwidth{way.Rate, egress.NewBandwidth(way.Rate)}
+	}
+	c.bandwidths[way.Name] = b
+	return b.shared
 }
 
 // gate returns the gate that all lanes behind proxy share; nil for none.

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/amount"
 )
 
 // Direct and Environment are the values of [Config.URL] that are not URLs.
@@ -32,6 +33,7 @@ type Config struct {
 	Password     pullchain.Secret `toml:"-"`
 	Family       Family           `toml:"family"` // of the addresses that are dialled, the proxy's if there is one; "": both
 	Source       string           `toml:"source"` // the address of this machine that connections come from; "": as the system routes
+	Rate         amount.Rate      `toml:"rate"`   // of blobs through it, in all; 0: no bound
 }
 
 // maxSOCKSField is the longest user name or password that SOCKS5 can carry
@@ -53,6 +55,9 @@ func (c Config) Validate() error {
 func (c Config) validate() error {
 	if err := c.validateSource(); err != nil {
 		return err
+	}
+	if c.Rate != 0 && c.Rate < MinRate {
+		return fmt.Errorf("rate: must be %s or more, or left out for no bound", MinRate)
 	}
 	login := c.Username != "" || c.Password != "" || c.PasswordFile != ""
 	if !c.proxied() {

@@ -1,4 +1,4 @@
-package blobstore
+package amount
 
 import (
 	"encoding/json"

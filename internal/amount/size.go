@@ -1,4 +1,5 @@
-package blobstore
+// Package amount reads and writes amounts of bytes, and of bytes a second, as people do.
+package amount
 
 import (
 	"fmt"

@@ -1,10 +1,8 @@
-package balancer
+package amount
 
 import (
 	"fmt"
 	"strings"
-
-	"github.com/pullchain/pullchain/internal/blobstore"
 )
 
 // A Rate is a number of bytes a second, as people write it: "64KiB/s", "1.5MB/s".
@@ -12,7 +10,7 @@ type Rate int64
 
 // UnmarshalText reads a rate: a size, with or without "/s" behind it.
 func (r *Rate) UnmarshalText(text []byte) error {
-	var size blobstore.Size
+	var size Size
 	if err := size.UnmarshalText([]byte(strings.TrimSuffix(strings.TrimSpace(string(text)), "/s"))); err != nil {
 		return fmt.Errorf("%.40q is not a rate: write it like 64KiB/s or 1MB/s", text)
 	}
@@ -21,7 +19,7 @@ func (r *Rate) UnmarshalText(text []byte) error {
 }
 
 // String writes a rate as UnmarshalText reads it.
-func (r Rate) String() string { return blobstore.Size(r).String() + "/s" }
+func (r Rate) String() string { return Size(r).String() + "/s" }
 
 // MarshalText writes a rate as String does.
 func (r Rate) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
