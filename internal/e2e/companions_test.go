@@ -35,6 +35,7 @@ func TestF71_CompanionsOffline(t *testing.T) {
 	setup := daemonSetup{chain: []upstream{w.direct()}, cache: filepath.Join(tempDir(t), "cache"), tagTTL: "1ms"}
 	d := startDaemon(t, program, ns, setup)
 	d.ready(t)
+	const online = "with the registry"
 	look := func(when string) (all string) {
 		t.Helper()
 		for _, args := range [][]string{
@@ -42,15 +43,21 @@ func TestF71_CompanionsOffline(t *testing.T) {
 			{"discover", "--plain-http", "--format", "json", ns.mirror() + "/" + bare.name()},
 			{"repo", "tags", "--plain-http", ns.mirror() + "/" + signed.repository},
 		} {
-			output, err := run(ns.command(t.Context(), clientEnv(dir), oras, args...))
+			cmd := ns.command(t.Context(), clientEnv(dir), oras, args...)
+			var warnings strings.Builder
+			cmd.Stderr = &warnings
+			output, err := cmd.Output()
 			if err != nil {
-				t.Fatalf("%s: oras %s: %v\n%s", when, strings.Join(args, " "), err, output)
+				t.Fatalf("%s: oras %s: %v\n%s", when, strings.Join(args, " "), err, warnings.String())
 			}
-			all += output
+			if stale := strings.Contains(warnings.String(), "served from the cache, last confirmed"); stale != (when != online) {
+				t.Errorf("%s: oras %s tells: %s", when, strings.Join(args, " "), warnings.String())
+			}
+			all += string(output)
 		}
 		return all
 	}
-	want := look("with the registry")
+	want := look(online)
 	if !strings.Contains(want, "application/vnd.example.signature") || !strings.Contains(want, "\nbare\n") {
 		t.Fatalf("the signature is not found:\n%s", want)
 	}

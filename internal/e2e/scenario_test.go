@@ -50,7 +50,7 @@ func (w *world) addHub(t *testing.T, name string, quota simnet.Quota) *simnet.Hu
 	// What lies in the sockets of an answer that is cut off has been sent in vain.
 	// On loopback that would be megabytes whenever the client is slow to read.
 	cdn := simnet.CDNConfig{Origin: simnet.Origin{SendBuffer: 4 << 10}}
-	return w.net.AddHub(simnet.HubConfig{Origin: simnet.Origin{Name: name}, Backend: backend, Quota: quota, CDN: cdn})
+	return w.net.AddHub(simnet.HubConfig{Origin: simnet.Origin{Name: name}, NoReferrers: true, Backend: backend, Quota: quota, CDN: cdn})
 }
 
 // direct is the upstream that goes to the hub itself.
