@@ -1,6 +1,9 @@
 package daemon_test
 
 import (
+	"bufio"
+	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -84,5 +87,33 @@ func TestMirrorWithHtpasswd(t *testing.T) {
 	p.rewrite("allow_cidrs", "deny_cidrs")
 	if err := p.hangup(); err != nil || p.as("bob", "builder", manifest) != 200 {
 		t.Errorf("bob is not served any more (%v)", err)
+	}
+}
+
+// A mirror behind a proxy that names its clients fetches ahead for them through the very
+// same listener, where the proxy is on its own machine.
+func TestMirrorBehindAProxyOfItsMachine(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, func(cfg *rigConfig) {
+		cfg.Cache = "dir = \"cache\"\nmax_size = \"64MiB\""
+		cfg.Chain = cfg.Chain[:1]
+		cfg.More = "proxy_protocol = true\ntrusted_proxies = [\"127.0.0.0/8\"]"
+		cfg.Top = "[access]\nallow_cidrs = [\"10.0.0.0/8\"]\n[[warm]]\nimages = [\"library/alpine:3\"]\nevery = \"6h\"\n"
+	})
+	p.probed("a")
+	if run := p.runWarmth(); !run.OK {
+		t.Fatalf("fetched ahead: %+v", run)
+	}
+	for client, want := range map[string]int{"10.1.2.3": 200, "192.0.2.3": 403} {
+		conn, err := net.Dial("tcp", p.Daemon.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "PROXY TCP4 %s 127.0.0.1 1 2\r\nGET /v2/alpine/manifests/3 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", client)
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil || resp.StatusCode != want {
+			t.Errorf("%s: %+v, %v; want %d", client, resp, err, want)
+		}
 	}
 }

@@ -180,7 +180,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	sampling.Go(func() { d.watchForAlarms(probing) })
 	sampling.Go(func() { d.watchForSilence(probing) })
 
-	failed := make(chan error, 3+len(d.further))
+	failed := make(chan error, 4+len(d.further))
 	var serving sync.WaitGroup
 	watching, quit := context.WithCancel(ctx)
 	defer quit()
@@ -188,6 +188,13 @@ func (d *Daemon) Run(ctx context.Context) error {
 	var warming sync.WaitGroup
 	warming.Go(func() { d.warmth.Run(watching) })
 	serving.Go(func() { failed <- d.servers.data.Serve(d.files.Clients(d.data)) })
+	if d.redirect != nil {
+		serving.Go(func() {
+			if err := d.servers.redirect.Serve(d.files.Clients(d.redirect)); !errors.Is(err, http.ErrServerClosed) {
+				failed <- err
+			}
+		})
+	}
 	for _, l := range d.further {
 		serving.Go(func() { failed <- l.server.Serve(d.files.Clients(l.Listener)) })
 	}
@@ -257,6 +264,7 @@ func (d *Daemon) drain() {
 		})
 	}
 	ending.Wait()
+	d.servers.redirect.Close()
 	d.servers.admin.Close()
 }
 

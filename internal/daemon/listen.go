@@ -17,6 +17,7 @@ type listeners struct {
 	files    *openfiles.Keeper // from New on
 	data     net.Listener
 	further  []further      // data listeners of [[listener]]
+	redirect net.Listener   // nil: there is none
 	operator []net.Listener // TCP, and then the socket if there is one
 }
 
@@ -28,8 +29,9 @@ type further struct {
 
 // servers are those of the two planes.
 type servers struct {
-	data  *front.Server
-	admin *http.Server
+	data     *front.Server
+	redirect *http.Server // of the listener of that name
+	admin    *http.Server
 }
 
 // Listen binds the listeners, so that a port that is taken is an error here
@@ -72,6 +74,12 @@ func (ls *listeners) bind(cfg *config.Config) (err error) {
 		}
 		ls.further = append(ls.further, further{Listener: ln})
 	}
+	if at := cfg.Server.RedirectListen; at != "" {
+		if ls.redirect, err = net.Listen("tcp", at); err != nil {
+			ls.redirect = nil
+			return fmt.Errorf("server.redirect_listen: %w", err)
+		}
+	}
 	operator, err := net.Listen("tcp", cfg.Admin.ListenAddr())
 	if err != nil {
 		return fmt.Errorf("admin.listen: %w", err)
@@ -92,6 +100,9 @@ func (ls *listeners) unbind() {
 	if ls.data != nil {
 		ls.data.Close()
 	}
+	if ls.redirect != nil {
+		ls.redirect.Close()
+	}
 	for _, l := range ls.further {
 		l.Close()
 	}
@@ -108,6 +119,7 @@ func (d *Daemon) makeServers() (err error) {
 	if d.servers.data, err = front.NewServer(server, d.handler, d.log); err != nil {
 		return err
 	}
+	d.servers.redirect = front.NewRedirect(server, d.Addr(), d.log)
 	for i, l := range d.cfg.Listeners {
 		at := d.reachableFrom(d.further[i].Addr(), d.cfg.Server.At(l))
 		if d.further[i].server, err = d.servers.data.Beside(at, d.handler.At(at, l.Registry), d.log); err != nil {
@@ -129,6 +141,15 @@ func (ls *listeners) reachableFrom(addr net.Addr, c front.Config) front.Config {
 
 // Addr returns the address of the data plane, once Listen has bound it.
 func (ls *listeners) Addr() string { return ls.data.Addr().String() }
+
+// RedirectAddr returns the address of the listener that redirects to https; empty if there
+// is none.
+func (ls *listeners) RedirectAddr() string {
+	if ls.redirect == nil {
+		return ""
+	}
+	return ls.redirect.Addr().String()
+}
 
 // Listeners returns the addresses of the further data listeners, in the order of the
 // configuration, once Listen has bound them.

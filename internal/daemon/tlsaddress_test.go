@@ -48,6 +48,7 @@ func TestAddressOfATLSListener(t *testing.T) {
 listen = "127.0.0.1:0"
 tls_cert = %q
 tls_key = %q
+redirect_listen = "127.0.0.1:0"
 drain_timeout = "1s"
 [admin]
 listen = "127.0.0.1:0"
@@ -68,12 +69,21 @@ allow_private = true
 	if s := r.Daemon.Snapshot(); !s.ListenTLS || s.AdminURL != "https://mirror.example.com/" {
 		t.Errorf("the snapshot says listen_tls %t, admin_url %q", s.ListenTLS, s.AdminURL)
 	}
+	client := &http.Client{Transport: r.client.Transport, CheckRedirect: noRedirect}
+	resp, err := client.Get("http://" + r.Daemon.RedirectAddr() + "/v2/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if to := resp.Header.Get("Location"); resp.StatusCode != http.StatusPermanentRedirect || to != "https://"+r.Daemon.Addr()+"/v2/" {
+		t.Errorf("redirect_listen: %d to %q", resp.StatusCode, to)
+	}
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+r.Daemon.AdminAddr()+"/setup", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	req.Header.Set("Accept", "text/html")
-	resp, err := r.client.Do(req)
+	resp, err = r.client.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"context"
+	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -32,6 +34,7 @@ func (d *Daemon) warm(ctx context.Context, c warm.Config, img warm.Image) (warm.
 		}
 		scheme = "https://"
 	}
+	transport.DialContext = d.dialOwn
 	mirror := warm.NewMirror(scheme+dialable(d.data.Addr()), transport, d.opts.Version)
 	defer mirror.Close()
 	mirror.Mark(access.Own)
@@ -41,6 +44,18 @@ func (d *Daemon) warm(ctx context.Context, c warm.Config, img warm.Image) (warm.
 		d.log.Info("warmed", "image", r.Image, "ok", r.OK, "fetched_blobs", r.Fetched, "fetched_bytes", r.New, "error", r.Error)
 	}
 	return r, done
+}
+
+// dialOwn connects to our own data plane.
+func (d *Daemon) dialOwn(ctx context.Context, network, addr string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	if hello := d.cfg.Server.ProxyHello(conn); hello != "" {
+		_, _ = io.WriteString(conn, hello) // a connection that has failed says so to the next that uses it
+	}
+	return conn, nil
 }
 
 // holdWarmth says why nothing of a registry is fetched ahead of need now: what is not

@@ -58,6 +58,14 @@ type Config struct {
 	// MaxConnsPerClient, nor closed for what clients reset.
 	TrustedProxies []netip.Prefix `toml:"trusted_proxies"`
 
+	// ProxyProtocol has the connections of TrustedProxies begin with the PROXY protocol,
+	// which names their client (HAProxy, proxy-protocol.txt).
+	ProxyProtocol bool `toml:"proxy_protocol"`
+
+	// RedirectListen is host:port of a second listener, without TLS, which sends all that
+	// ask there to https on Listen; empty is none.
+	RedirectListen string `toml:"redirect_listen"`
+
 	// DrainTimeout is how long a drain lets answers finish before it cuts
 	// them; 0 is DefaultDrainTimeout.
 	DrainTimeout time.Duration `toml:"drain_timeout"`
@@ -92,6 +100,17 @@ func (c Config) Validate() error {
 
 	if _, _, err := net.SplitHostPort(c.ListenAddr()); err != nil {
 		add("listen: %q is not host:port", c.Listen)
+	}
+	if c.RedirectListen != "" {
+		if _, _, err := net.SplitHostPort(c.RedirectListen); err != nil {
+			add("redirect_listen: %q is not host:port", c.RedirectListen)
+		}
+		if c.TLSCert == "" {
+			add("redirect_listen: there is no https to redirect to without tls_cert and tls_key")
+		}
+	}
+	if c.ProxyProtocol && len(c.TrustedProxies) == 0 {
+		add("proxy_protocol: needs trusted_proxies, whose connections begin with it")
 	}
 	errs = append(errs, tlsErrors(c.TLSCert, c.TLSKey, c.HTTP2)...)
 	for _, host := range c.AllowedHosts {

@@ -37,6 +37,7 @@ const (
 type Server struct {
 	http         *http.Server
 	tls          bool
+	proxied      func(net.Listener) net.Listener // nil: clients connect themselves
 	drainTimeout time.Duration
 	grace        time.Duration           // cutGrace
 	cut          context.CancelCauseFunc // cancels every request that is under way
@@ -81,6 +82,9 @@ func newServer(c Config, handler http.Handler, log *slog.Logger, caps *connCap, 
 		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		ErrorLog:                     serverLog(log),
 	}
+	if c.ProxyProtocol {
+		s.proxied = func(ln net.Listener) net.Listener { return newProxiedListener(ln, caps.trusted, log) }
+	}
 	if c.TLSCert == "" {
 		return s, nil
 	}
@@ -112,6 +116,9 @@ func protocols(http2 bool) *http.Protocols {
 // Serve answers the connections of ln until Shutdown, and returns nil then. It
 // closes ln. A Server may serve several listeners.
 func (s *Server) Serve(ln net.Listener) error {
+	if s.proxied != nil {
+		ln = s.proxied(ln)
+	}
 	serve := s.http.Serve
 	if s.tls {
 		serve = func(ln net.Listener) error { return s.http.ServeTLS(ln, "", "") }
