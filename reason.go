@@ -134,6 +134,7 @@ const (
 	CodeGate             Code = "gate" // the lane was not asked: a gate is shut
 	CodeNoUpstream       Code = "no_upstream"
 	CodeCanceled         Code = "canceled"
+	CodePolicy           Code = "policy" // [policy] of the configuration forbids it
 	CodeInvalid          Code = "invalid"
 )
 

@@ -18,7 +18,7 @@ var rows = [][]string{
 	{"internal/dashboard", "internal/metrics", "internal/notify", "internal/otlp"}, // what is made of the operator's plane
 	{"internal/admin", "internal/doctor"},
 	{"internal/diagnose"},
-	{"internal/front", "balancer", "upstreams", "internal/cache", "healthcheck"}, // the links of the chain
+	{"internal/front", "balancer", "upstreams", "internal/cache", "internal/policy", "healthcheck"}, // the links of the chain
 	{"internal/fill"},
 	{"internal/regauth"},
 	{"internal/access", "internal/egress", "internal/blobstore", "internal/logsink", "internal/holdback", "internal/messages", "internal/openfiles", "internal/terminal", "internal/history", "internal/traffic", "internal/warm", "internal/credhelper", "internal/setup"},

@@ -25,6 +25,7 @@ func (c *checker) check() {
 	c.room(place{}.child("server"), c.cfg.Server.Validate())
 	c.listeners(place{}.child("listener"))
 	c.room(place{}.child("access"), c.cfg.Access.Validate())
+	c.policy(place{}.child("policy"))
 	c.admin(place{}.child("admin"))
 	c.cache(place{}.child("cache"))
 	c.log(place{}.child("log"))

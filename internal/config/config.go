@@ -24,6 +24,7 @@ import (
 	"github.com/pullchain/pullchain/internal/front"
 	"github.com/pullchain/pullchain/internal/notify"
 	"github.com/pullchain/pullchain/internal/otlp"
+	"github.com/pullchain/pullchain/internal/policy"
 	"github.com/pullchain/pullchain/internal/warm"
 	"github.com/pullchain/pullchain/upstreams"
 )
@@ -35,6 +36,7 @@ type Config struct {
 	Server     front.Config             `toml:"server"`
 	Listeners  []front.Listener         `toml:"listener"`
 	Access     access.Config            `toml:"access"`
+	Policy     policy.Config            `toml:"policy"`
 	Admin      admin.Config             `toml:"admin"`
 	Cache      cache.Config             `toml:"cache"`
 	Log        Log                      `toml:"log"`

@@ -20,13 +20,14 @@ import (
 	"github.com/pullchain/pullchain/internal/diagnose"
 	"github.com/pullchain/pullchain/internal/egress"
 	"github.com/pullchain/pullchain/internal/front"
+	"github.com/pullchain/pullchain/internal/policy"
 	"github.com/pullchain/pullchain/upstreams"
 )
 
 // A chain is everything that a configuration builds and a reload replaces. For each
 // registry, from the client inwards:
 //
-//	front -> cache (outlives reloads) -> balancer -> lane -> upstream -> egress
+//	front -> policy -> cache (outlives reloads) -> balancer -> lane -> upstream -> egress
 //
 // Requests go down these links and bodies come up them. A new link, such as one that
 // counts or limits what passes, goes between two of them here; it embeds
@@ -39,6 +40,7 @@ type chain struct {
 	bandwidths map[string]bandwidth // of the egresses that have a bound, by name
 	events     *balancer.Events     // of all registries; those of the chain before go on
 	access     *access.Access       // which clients are served; nil: all
+	policy     *policy.Policy       // what may be pulled; nil: all
 }
 
 // A registry is one registry's part of the chain.
@@ -90,6 +92,12 @@ func build(cfg *config.Config, old *chain) (*chain, error) {
 	} else {
 		c.events = balancer.NewEvents()
 	}
+	if !cfg.Policy.IsZero() {
+		c.policy = policy.New(cfg.Policy, cfg.RegistryOf)
+		if old != nil && reflect.DeepEqual(old.cfg.Policy, cfg.Policy) {
+			c.policy.Continue(old.policy)
+		}
+	}
 	var errs []error
 	for _, r := range cfg.Registries {
 		if r.IsAny() {
@@ -124,7 +132,7 @@ func (c *chain) admit(old *chain, log *slog.Logger) (err error) {
 func (c *chain) routes(s *storage) (*front.Routes, error) {
 	var served []front.Registry
 	for _, r := range c.registries {
-		served = append(served, front.Registry{Name: r.name, Aliases: r.aliases, Fetcher: r.asked.noted(s.behindCache(r.name, r.balancer)), Search: c.search(r)})
+		served = append(served, front.Registry{Name: r.name, Aliases: r.aliases, Fetcher: c.policy.Before(r.asked.noted(s.behindCache(r.name, r.balancer))), Search: c.search(r)})
 	}
 	return front.NewRoutes(served)
 }

@@ -162,7 +162,10 @@ func (x *exchange) lastWords(e *pullchain.Error, code wire.ErrorCode) (p problem
 		// either: docker gives up on DENIED as on UNAUTHORIZED, podman goes to its next
 		// mirror, and so does containerd, after one GET more (docs/protocol.md 4.3 and 6).
 		p.code, words = wire.CodeDenied, "access denied"
-		if !speaksOfAccess(e, code) {
+		switch {
+		case e.Code == pullchain.CodePolicy: // which no upstream has, and no login helps
+			words = "refused"
+		case !speaksOfAccess(e, code):
 			p.code, words = cmp.Or(code, wire.CodeDenied), "the upstream refuses it"
 		}
 	case pullchain.Corrupt, pullchain.Refused:
