@@ -39,7 +39,9 @@ func TestPolicy(t *testing.T) {
 	asked := p.asked("a", "", simnet.Manifests) + p.asked("a", "", simnet.Blobs)
 	for _, path := range paths {
 		got := p.get(path)
-		var body struct{ Errors []struct{ Code, Message string } }
+		var body struct {
+			Errors []struct{ Code, Message string }
+		}
 		if err := json.Unmarshal(got.Body, &body); err != nil || got.Status != http.StatusForbidden || body.Errors[0].Code != "DENIED" ||
 			!strings.Contains(body.Errors[0].Message, `deny under [policy] has 'docker.io/library/al*'`) {
 			t.Errorf("%s: %d %s", path, got.Status, got.Body)

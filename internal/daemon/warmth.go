@@ -13,6 +13,7 @@ import (
 	"github.com/pullchain/pullchain/balancer"
 	"github.com/pullchain/pullchain/internal/access"
 	"github.com/pullchain/pullchain/internal/admin"
+	"github.com/pullchain/pullchain/internal/front"
 	"github.com/pullchain/pullchain/internal/guard"
 	"github.com/pullchain/pullchain/internal/warm"
 )
@@ -34,7 +35,7 @@ func (d *Daemon) warm(ctx context.Context, c warm.Config, img warm.Image) (warm.
 		}
 		scheme = "https://"
 	}
-	transport.DialContext = d.dialOwn
+	transport.DialContext = dialOwn(d.cfg.Server)
 	mirror := warm.NewMirror(scheme+dialable(d.data.Addr()), transport, d.opts.Version)
 	defer mirror.Close()
 	mirror.Mark(access.Own)
@@ -46,16 +47,18 @@ func (d *Daemon) warm(ctx context.Context, c warm.Config, img warm.Image) (warm.
 	return r, done
 }
 
-// dialOwn connects to our own data plane.
-func (d *Daemon) dialOwn(ctx context.Context, network, addr string) (net.Conn, error) {
-	conn, err := new(net.Dialer).DialContext(ctx, network, addr)
-	if err != nil {
-		return nil, err
+// dialOwn connects to our own data plane, whose configuration is c.
+func dialOwn(c front.Config) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		if hello := c.ProxyHello(conn); hello != "" {
+			_, _ = io.WriteString(conn, hello) // a connection that has failed says so to the next that uses it
+		}
+		return conn, nil
 	}
-	if hello := d.cfg.Server.ProxyHello(conn); hello != "" {
-		_, _ = io.WriteString(conn, hello) // a connection that has failed says so to the next that uses it
-	}
-	return conn, nil
 }
 
 // holdWarmth says why nothing of a registry is fetched ahead of need now: what is not
