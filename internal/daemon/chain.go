@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/balancer"
@@ -127,12 +128,20 @@ func (c *chain) admit(old *chain, log *slog.Logger) (err error) {
 	return nil
 }
 
+// tagTTL is how long a tag is believed here, and so by caches in front of us.
+func (c *chain) tagTTL() time.Duration {
+	if !c.cfg.Cache.On() || c.cfg.Cache.TagTTL == nil {
+		return 0
+	}
+	return *c.cfg.Cache.TagTTL
+}
+
 // routes returns the way from what clients call the registries to their chains,
 // through the cache of s.
 func (c *chain) routes(s *storage) (*front.Routes, error) {
 	var served []front.Registry
 	for _, r := range c.registries {
-		served = append(served, front.Registry{Name: r.name, Aliases: r.aliases, Fetcher: c.policy.Before(r.asked.noted(s.behindCache(r.name, r.balancer))), Search: c.search(r)})
+		served = append(served, front.Registry{Name: r.name, Aliases: r.aliases, TagTTL: c.tagTTL(), Fetcher: c.policy.Before(r.asked.noted(s.behindCache(r.name, r.balancer))), Search: c.search(r)})
 	}
 	return front.NewRoutes(served)
 }

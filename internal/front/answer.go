@@ -141,6 +141,7 @@ func (a answer) setValidators() {
 		a.rec.setHeader("Docker-Content-Digest", a.resp.Digest.String())
 		a.rec.setHeader("Etag", etag(a.resp.Digest))
 	}
+	a.setCaching()
 	a.setTrace()
 }
 

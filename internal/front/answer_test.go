@@ -156,13 +156,13 @@ func TestOnlyListedHeadersGoOut(t *testing.T) {
 	h, _ := newHandler(t, Config{}, f)
 	s := serve(t, h)
 	allowed := map[string][]string{
-		"/v2/alpine/manifests/3.20": {"Content-Length", "Content-Type", "Docker-Content-Digest", "Etag"},
+		"/v2/alpine/manifests/3.20": {"Content-Length", "Content-Type", "Docker-Content-Digest", "Etag", "Vary"},
 		blobPath:                    {"Accept-Ranges", "Content-Length", "Content-Type", "Docker-Content-Digest", "Etag", "X-Content-Type-Options"},
 	}
 	for url, names := range allowed {
 		g := do(t, s.Client(), "GET", s.URL+url)
 		want := slices.Sorted(slices.Values(append([]string{
-			"Cache-Status", "Date", "Docker-Distribution-Api-Version", "Oci-Namespace", "Proxy-Status"}, names...)))
+			"Cache-Control", "Cache-Status", "Date", "Docker-Distribution-Api-Version", "Oci-Namespace", "Proxy-Status"}, names...)))
 		var have []string
 		for name := range g.Header {
 			have = append(have, name)

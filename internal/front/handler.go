@@ -304,6 +304,7 @@ func (x *exchange) read() {
 func (x *exchange) pong() {
 	x.pinged = true
 	x.rec.setHeader("Content-Type", "application/json")
+	x.rec.setHeader("Cache-Control", "no-store") // another client may get another answer
 	x.rec.setHeader("X-Content-Type-Options", "nosniff")
 	x.rec.setHeader("Content-Length", "2")
 	x.rec.WriteHeader(http.StatusOK)

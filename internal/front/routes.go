@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/pullchain/pullchain"
 )
@@ -23,6 +24,10 @@ type Registry struct {
 	// ("index.docker.io"), names of this mirror ("ghcr.mirror.example.com"),
 	// or words for the path ("ghcr").
 	Aliases []string
+
+	// TagTTL is how long a cache in front of us may keep what a tag means, a minute at
+	// most; 0: it has to ask each time.
+	TagTTL time.Duration
 
 	// Fetcher answers its reads.
 	Fetcher pullchain.Fetcher
