@@ -212,7 +212,7 @@ func (a *attempt) hop(to *url.URL, login pullchain.Secret) (*http.Response, erro
 		a.told = append(a.told, login)
 		r.Header.Set("Authorization", login.Reveal())
 	}
-	t := a.u.transport(a.req.Class(), !a.redirected)
+	t := a.u.transport(a.req.Class(), !a.redirected, a.offOrigin)
 	return roundTrip(t, r, a.u.headerTime(t))
 }
 

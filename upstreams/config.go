@@ -41,6 +41,8 @@ type Config struct {
 	Token              pullchain.Secret            `toml:"-"`                    // what TokenFile holds
 	Headers            map[string]pullchain.Secret `toml:"headers"`              // sent to this origin only, never past a redirect
 	Private            *bool                       `toml:"private"`              // its content is only for clients with access to it; nil: true if it has a login
+	ClientCert         string                      `toml:"client_cert"`          // PEM; shown to this origin if it asks for one, with the key in ClientKey; read again on change
+	ClientKey          string                      `toml:"client_key"`           // PEM
 	CAFile             string                      `toml:"ca_file"`              // PEM; trusted in addition to the system's roots
 	InsecureSkipVerify bool                        `toml:"insecure_skip_verify"` // this origin only; never its token server
 	AllowPrivate       bool                        `toml:"allow_private"`        // redirects and realms may point at private addresses
@@ -55,13 +57,13 @@ type Config struct {
 }
 
 // private reports whether what the upstream serves may be meant for its login
-// alone. A login is a username, a token or a helper that knows one; Validate keeps Authorization and its
+// alone. A login is a username, a token, a certificate or a helper that knows one; Validate keeps Authorization and its
 // kin out of Headers, and what other headers mean only the operator knows.
 func (c Config) private() bool {
 	if c.Private != nil {
 		return *c.Private
 	}
-	return c.Username != "" || c.TokenFile != "" || c.Token != "" || c.CredentialHelper != ""
+	return c.Username != "" || c.TokenFile != "" || c.Token != "" || c.CredentialHelper != "" || c.ClientCert != ""
 }
 
 // Timeouts bound the phases of one attempt. There is no limit on a whole blob:
@@ -113,6 +115,9 @@ func (c Config) Validate() error {
 		bad("credential_helper", "%q is not the NAME of a docker-credential-NAME: one word, as in \"ecr-login\"", name)
 	case c.Username != "" || c.PasswordFile != "" || c.TokenFile != "":
 		bad("credential_helper", "is an alternative to username and password_file, and to token_file: give one of them")
+	}
+	if err := c.validateClientCert(); err != nil {
+		errs = append(errs, err)
 	}
 	for _, r := range c.Rewrite {
 		if err := r.validate(); err != nil {

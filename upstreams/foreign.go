@@ -46,7 +46,7 @@ func (f *foreign) source(u *Upstream, at *url.URL, make bool) *regauth.Source {
 		Origin:   origin,
 		Guard:    u.guard,
 		Timeout:  u.limits.token,
-		Client:   u.tokenClient(),
+		Client:   tokenClient(u.away.api),
 	})
 	f.by[origin.String()] = s
 	return s

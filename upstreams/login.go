@@ -24,8 +24,8 @@ const fingerprintRounds = 50_000
 // login has fetched can tell by it whether that login is still configured.
 func (u *Upstream) Login() string { return u.login() }
 
-// fingerprint is what Login returns. It takes some time.
-func (c Config) fingerprint() string {
+// fingerprint is what Login returns; certificate is the identity of the client's, or "". It takes some time.
+func (c Config) fingerprint(certificate string) string {
 	if !c.private() {
 		return ""
 	}
@@ -35,6 +35,9 @@ func (c Config) fingerprint() string {
 	}
 	if c.CredentialHelper != "" { // what it says changes by the hour, and is one login all the same
 		secret += fields("credential helper", c.CredentialHelper)
+	}
+	if certificate != "" {
+		secret += fields("client certificate", certificate)
 	}
 	key, err := pbkdf2.Key(sha256.New, secret, []byte(fields("pullchain login", c.Name, c.URL, c.Username)), fingerprintRounds, 16)
 	if err != nil { // a mode of the Go runtime that does not let it: no two logins are told apart then

@@ -34,6 +34,20 @@ func (c Config) limits() limits {
 	return l
 }
 
+// lines are the connections to one kind of place.
+type lines struct {
+	api   *http.Transport // manifests, tokens, pings: HTTP/2 where offered
+	blobs *http.Transport // HTTP/1.1: ranges over one HTTP/2 connection share one throttle
+	http1 *http.Transport // stands in for api once HTTP/2 has failed too often
+}
+
+// close drops idle connections.
+func (l lines) close() {
+	for _, t := range []*http.Transport{l.api, l.blobs, l.http1} {
+		t.CloseIdleConnections()
+	}
+}
+
 // dial makes the transports. Each has its own tls.Config and pool: two
 // upstreams on one host with two logins share nothing (docs/faults.md 6).
 func (u *Upstream) dial(proxy egress.Config, roots *x509.CertPool) error {
@@ -47,6 +61,18 @@ func (u *Upstream) dial(proxy egress.Config, roots *x509.CertPool) error {
 		MaxConnections:     u.cfg.MaxConnections,
 		Dialled:            u.dialled,
 	}
+	var err error
+	if u.away, err = u.newLines(base); err != nil || u.cert == nil {
+		u.lines = u.away
+		return err
+	}
+	base.ClientCert = u.cert.show
+	u.lines, err = u.newLines(base)
+	return err
+}
+
+// newLines makes transports after the example of base.
+func (u *Upstream) newLines(base egress.TransportConfig) (l lines, err error) {
 	for _, t := range []struct {
 		into   **http.Transport
 		http1  bool
@@ -54,39 +80,42 @@ func (u *Upstream) dial(proxy egress.Config, roots *x509.CertPool) error {
 	}{
 		// HTTP/2 for what is small: all of it then shares one warm connection, token calls
 		// among them, which have more time: see headerTime.
-		{&u.api, false, max(u.limits.manifestHeader, u.limits.token)},
-		{&u.http1, true, u.limits.manifestHeader},
-		{&u.blobs, true, u.limits.blobHeader},
+		{&l.api, false, max(u.limits.manifestHeader, u.limits.token)},
+		{&l.http1, true, u.limits.manifestHeader},
+		{&l.blobs, true, u.limits.blobHeader},
 	} {
 		cfg := base
 		cfg.HTTP1, cfg.HeaderTimeout = t.http1, t.header
-		transport, err := egress.NewTransport(cfg)
-		if err != nil {
-			return err
+		if *t.into, err = egress.NewTransport(cfg); err != nil {
+			return lines{}, err
 		}
-		*t.into = transport
 	}
-	return nil
+	return l, nil
 }
 
 // transport picks the connections for one hop of a request. A large blob's bytes
 // never come over HTTP/2, but the registry's "look over there" may: it is small,
 // and its connection is already warm from the manifest. Where the blob itself
-// comes instead, the attempt asks again.
-func (u *Upstream) transport(class pullchain.Class, firstHop bool) *http.Transport {
+// comes instead, the attempt asks again. Off the origin, and once a hop has left it, there is no certificate
+// to show.
+func (u *Upstream) transport(class pullchain.Class, firstHop, offOrigin bool) *http.Transport {
+	to := &u.lines
+	if offOrigin {
+		to = &u.away
+	}
 	if class == pullchain.ClassBlob && !(firstHop && u.redirects.Load()) {
-		return u.blobs
+		return to.blobs
 	}
 	if u.h2.broken() {
-		return u.http1
+		return to.http1
 	}
-	return u.api
+	return to.api
 }
 
 // headerTime is how long a hop of a request over t waits for headers; 0 where t's own
 // limit is the one.
 func (u *Upstream) headerTime(t *http.Transport) time.Duration {
-	if t == u.api {
+	if t == u.api || t == u.away.api {
 		return u.limits.manifestHeader
 	}
 	return 0
@@ -94,8 +123,8 @@ func (u *Upstream) headerTime(t *http.Transport) time.Duration {
 
 // tokenClient is for calls of token servers, which have a limit of their own each. It
 // leaves redirects to regauth, which looks at each before it follows it.
-func (u *Upstream) tokenClient() *http.Client {
-	return &http.Client{Transport: u.api, CheckRedirect: keepRedirects}
+func tokenClient(by http.RoundTripper) *http.Client {
+	return &http.Client{Transport: by, CheckRedirect: keepRedirects}
 }
 
 // h2Health falls back to HTTP/1.1 when an upstream's HTTP/2 keeps failing:

@@ -120,7 +120,7 @@ func TestH2Health(t *testing.T) {
 		bad := &pullchain.Error{Code: pullchain.CodeHTTP2}
 		expect := func(want bool, when string) {
 			t.Helper()
-			if got := u.transport(pullchain.ClassManifest, true) == u.http1; got != want {
+			if got := u.transport(pullchain.ClassManifest, true, false) == u.http1; got != want {
 				t.Fatalf("%s: HTTP/1.1 is %t, want %t", when, got, want)
 			}
 		}
@@ -151,18 +151,18 @@ func TestH2Health(t *testing.T) {
 func TestBlobTransport(t *testing.T) {
 	t.Parallel()
 	u := testUpstream(t, Config{Name: "hub", URL: "https://hub.example"})
-	if u.transport(pullchain.ClassBlob, true) != u.blobs {
+	if u.transport(pullchain.ClassBlob, true, false) != u.blobs {
 		t.Error("a blob's first hop before any redirect was seen: it may be the blob itself")
 	}
 	yes, no := true, false
-	if u := testUpstream(t, Config{Name: "relay", URL: "https://relay.example", Authoritative: &no}); u.transport(pullchain.ClassBlob, true) != u.blobs {
+	if u := testUpstream(t, Config{Name: "relay", URL: "https://relay.example", Authoritative: &no}); u.transport(pullchain.ClassBlob, true, false) != u.blobs {
 		t.Error("a relay is taken for a registry that redirects")
 	}
 	u = testUpstream(t, Config{Name: "hub", URL: "https://hub.example", Authoritative: &yes})
-	if u.transport(pullchain.ClassBlob, true) != u.api {
+	if u.transport(pullchain.ClassBlob, true, false) != u.api {
 		t.Error("a blob's first hop at a registry does not use the warm connection")
 	}
-	if u.transport(pullchain.ClassBlob, false) != u.blobs {
+	if u.transport(pullchain.ClassBlob, false, false) != u.blobs {
 		t.Error("a CDN's bytes do not come over HTTP/1.1")
 	}
 	if u.blobs.Protocols.HTTP2() || u.http1.Protocols.HTTP2() || !u.api.Protocols.HTTP2() {

@@ -25,7 +25,6 @@ import (
 	"net/url"
 	"os"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
@@ -45,9 +44,9 @@ type Upstream struct {
 	auth   *regauth.Source // tokens, and what has been learnt of where to get them
 	guard  *egress.Guard
 
-	api   *http.Transport // manifests, tokens, pings: HTTP/2 where offered
-	blobs *http.Transport // HTTP/1.1: ranges over one HTTP/2 connection share one throttle
-	http1 *http.Transport // stands in for api once HTTP/2 has failed too often
+	lines             // to its own origin
+	away  lines       // to whatever that leads to: the same, but where there is a certificate for the origin alone
+	cert  *clientCert // nil for none
 
 	login        func() string // see Login
 	facts        facts
@@ -63,7 +62,7 @@ type Upstream struct {
 }
 
 // New returns the upstream that cfg describes, dialling through proxy. It
-// returns an error if cfg is not valid or its CA file cannot be used. Close
+// returns an error if cfg is not valid or one of its files cannot be used. Close
 // frees the idle connections.
 func New(cfg Config, proxy egress.Config) (*Upstream, error) {
 	if err := cfg.Validate(); err != nil {
@@ -77,12 +76,17 @@ func New(cfg Config, proxy egress.Config) (*Upstream, error) {
 	if err != nil {
 		return nil, err
 	}
+	cert, err := cfg.loadClientCert()
+	if err != nil {
+		return nil, err
+	}
 	u := &Upstream{
+		cert:   cert,
 		cfg:    cfg,
 		origin: &url.URL{Scheme: full.Scheme, Host: full.Host},
 		limits: cfg.limits(),
 		bounds: bounds{egress.NewBandwidth(cfg.Rate)},
-		login:  sync.OnceValue(cfg.fingerprint),
+		login:  cert.logins(cfg),
 	}
 	// What to expect of the first blob: the well-known registries redirect it to a CDN
 	// (docs/protocol.md 4.7), and a relay passes it on itself.
@@ -118,7 +122,7 @@ func New(cfg Config, proxy egress.Config) (*Upstream, error) {
 		Headers:   cfg.Headers,
 		Guard:     u.guard,
 		Timeout:   u.limits.token,
-		Client:    u.tokenClient(),
+		Client:    tokenClient(tokenLines{u}),
 	})
 	return u, nil
 }
@@ -129,9 +133,8 @@ func (u *Upstream) Name() string { return u.cfg.Name }
 // Close drops idle connections. Bodies that are being read go on: a reload replaces an
 // upstream while its layers are still under way.
 func (u *Upstream) Close() {
-	for _, t := range []*http.Transport{u.api, u.blobs, u.http1} {
-		t.CloseIdleConnections()
-	}
+	u.lines.close()
+	u.away.close()
 }
 
 // Reset forgets which ways of asking the upstream has refused, so that all are tried
@@ -177,6 +180,9 @@ func (u *Upstream) explain(ctx context.Context, a *attempt, err error) error {
 	noteBlobFailed(a, e)
 	failed := *e
 	failed.Upstream, failed.Err = u.cfg.Name, a.redactError(e.Err)
+	if e.Code == pullchain.CodeTLSHandshake && !a.offOrigin {
+		failed.Err = u.cert.explain(failed.Err)
+	}
 	return &failed
 }
 

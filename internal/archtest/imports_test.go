@@ -22,7 +22,7 @@ var rows = [][]string{
 	{"internal/fill"},
 	{"internal/regauth"},
 	{"internal/access", "internal/egress", "internal/blobstore", "internal/logsink", "internal/holdback", "internal/messages", "internal/openfiles", "internal/terminal", "internal/history", "internal/traffic", "internal/warm", "internal/credhelper", "internal/setup"},
-	{"internal/wire", "internal/safefile", "internal/guard", "internal/snooze", "internal/lapse", "internal/amount"},
+	{"internal/wire", "internal/safefile", "internal/guard", "internal/snooze", "internal/lapse", "internal/amount", "internal/keypair"},
 	{"."}, // package pullchain
 }
 
@@ -40,7 +40,7 @@ var beside = map[string][]string{
 var testsOnly = []string{"internal/archtest", "internal/e2e", "examples"}
 
 // onlyStd are rooms that know nothing of ours although a lower row has something.
-var onlyStd = []string{"healthcheck", "internal/access", "internal/logsink", "internal/holdback", "internal/messages", "internal/openfiles", "internal/setup", "internal/terminal", "internal/safefile", "internal/guard", "internal/snooze", "internal/lapse", "internal/amount"}
+var onlyStd = []string{"healthcheck", "internal/access", "internal/logsink", "internal/holdback", "internal/messages", "internal/openfiles", "internal/setup", "internal/terminal", "internal/safefile", "internal/guard", "internal/snooze", "internal/lapse", "internal/amount", "internal/keypair"}
 
 func TestImportsGoDown(t *testing.T) {
 	t.Parallel()

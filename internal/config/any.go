@@ -106,7 +106,7 @@ func (c *checker) any(at place, r *Registry) {
 // openHost checks that nothing is for the hosts that clients name which is meant for some.
 func (c *checker) openHost(at place, u *Upstream) {
 	for key, set := range map[string]bool{
-		"username": u.Username != "", "password_file": u.PasswordFile != "", "token_file": u.TokenFile != "", "credential_helper": u.CredentialHelper != "", "headers": len(u.Headers) > 0,
+		"username": u.Username != "", "password_file": u.PasswordFile != "", "token_file": u.TokenFile != "", "credential_helper": u.CredentialHelper != "", "client_cert": u.ClientCert != "", "client_key": u.ClientKey != "", "headers": len(u.Headers) > 0,
 		"auth_hosts": len(u.AuthHosts) > 0, "allow_private": u.AllowPrivate, "insecure_skip_verify": u.InsecureSkipVerify,
 	} {
 		if set {

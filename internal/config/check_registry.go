@@ -197,6 +197,8 @@ func (c *checker) login(at place, u *Upstream) {
 			key = "token_file"
 		case u.CredentialHelper != "":
 			key = "credential_helper"
+		case u.PasswordFile == "":
+			key = "client_cert"
 		}
 		table := "[server]"
 		if listen != c.cfg.Server.Listen {
@@ -228,7 +230,7 @@ func (c *Config) CheckLogins(listen ...string) error {
 
 // login reports whether u has one.
 func (u *Upstream) login() bool {
-	return u.TokenFile != "" || u.PasswordFile != "" || u.CredentialHelper != ""
+	return u.TokenFile != "" || u.PasswordFile != "" || u.CredentialHelper != "" || u.ClientCert != ""
 }
 
 // exposes reports whether others than this machine could use u's login by way of listen

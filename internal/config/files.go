@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/access"
@@ -110,14 +111,16 @@ type files struct {
 // start, and not by the first pull in the night.
 func (f *files) read(cfg *Config) {
 	f.secret(place{}.child("admin").child("token_file"), cfg.Admin.TokenFile, &cfg.Admin.Token)
-	f.keyPair(place{}.child("server"), &cfg.Server.TLSCert, &cfg.Server.TLSKey)
+	server := place{}.child("server")
+	f.keyPair(server.child("tls_cert"), server.child("tls_key"), &cfg.Server.TLSCert, &cfg.Server.TLSKey)
 	for i := range cfg.Listeners {
 		l := &cfg.Listeners[i]
 		if i >= len(cfg.Listeners)-cfg.Also {
 			l.TLSCert, l.TLSKey = cfg.Server.TLSCert, cfg.Server.TLSKey // which have been looked at
 			continue
 		}
-		f.keyPair(place{}.child("listener").item(i, l.Registry), &l.TLSCert, &l.TLSKey)
+		at := place{}.child("listener").item(i, l.Registry)
+		f.keyPair(at.child("tls_cert"), at.child("tls_key"), &l.TLSCert, &l.TLSKey)
 	}
 	f.shared(place{}.child("access").child("origin_secret_file"), &cfg.Access.OriginSecretFile, access.CheckSecrets)
 	f.shared(place{}.child("access").child("htpasswd_file"), &cfg.Access.HtpasswdFile, access.CheckHtpasswd)
@@ -135,6 +138,9 @@ func (f *files) read(cfg *Config) {
 			f.secret(at.child("password_file"), u.PasswordFile, &u.Password)
 			f.secret(at.child("token_file"), u.TokenFile, &u.Token)
 			f.authorities(at.child("ca_file"), u)
+			if leaf := f.keyPair(at.child("client_cert"), at.child("client_key"), &u.ClientCert, &u.ClientKey); leaf != nil && time.Now().After(leaf.NotAfter) {
+				f.doc.warn(at.child("client_cert"), "%s: is good until %s and no longer", u.ClientCert, leaf.NotAfter.Format(time.RFC3339))
+			}
 		}
 	}
 }
@@ -206,24 +212,27 @@ func (f *files) authorities(at place, u *Upstream) {
 	u.CAFile, u.CASum = path, hex.EncodeToString(sum[:])
 }
 
-// keyPair checks that the listener's certificate and key belong together.
-func (f *files) keyPair(at place, cert, key *string) {
+// keyPair checks that a certificate and a key belong together, which are read again while they are in
+// use, and sets the names to where they are. It returns the certificate, or nil if there is none to use.
+func (f *files) keyPair(atCert, atKey place, cert, key *string) *x509.Certificate {
 	if *cert == "" || *key == "" {
-		return
+		return nil
 	}
 	certPEM, _, certPath, err := f.open(*cert, maxPEM)
 	if err != nil {
-		f.doc.fail(at.child("tls_cert"), "%s: %s", certPath, reason(err))
-		return
+		f.doc.fail(atCert, "%s: %s", certPath, reason(err))
+		return nil
 	}
 	keyPEM, mode, keyPath, err := f.open(*key, maxPEM)
 	if err != nil {
-		f.doc.fail(at.child("tls_key"), "%s: %s", keyPath, reason(err))
-		return
+		f.doc.fail(atKey, "%s: %s", keyPath, reason(err))
+		return nil
 	}
-	if _, err := tls.X509KeyPair(certPEM, keyPEM); err != nil {
-		f.doc.fail(at.child("tls_cert"), "%s", strings.TrimPrefix(err.Error(), "tls: "))
+	pair, err := tls.X509KeyPair(certPEM, keyPEM)
+	if err != nil {
+		f.doc.fail(atCert, "%s", strings.TrimPrefix(err.Error(), "tls: "))
 	}
-	f.private(at.child("tls_key"), mode, keyPath)
+	f.private(atKey, mode, keyPath)
 	*cert, *key = certPath, keyPath
+	return pair.Leaf
 }

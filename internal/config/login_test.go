@@ -54,3 +54,33 @@ name = "docker.io"
 		t.Errorf("%v, warnings %q", err, cfg.Warnings)
 	}
 }
+
+// TestClientCertificate: its files count from the file's folder, one that is over is told of, and it counts as a
+// login on whatever address the caller listens.
+func TestClientCertificate(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	cert, key := selfSigned(t) // which has no time at all
+	certPath, keyPath := write(t, dir, "client.cert", cert, 0o644), write(t, dir, "client.key", key, 0o600)
+	path := write(t, dir, "pullchain.toml", `[[registry]]
+name = "harbor.example.com"
+  [[registry.upstream]]
+  name = "harbor"
+  url = "https://harbor.example.com"
+  client_cert = "client.cert"
+  client_key = "client.key"
+`, 0o644)
+	cfg, err := config.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if u := cfg.Registries[0].Upstreams[0]; u.ClientCert != certPath || u.ClientKey != keyPath {
+		t.Errorf("client_cert %q, client_key %q", u.ClientCert, u.ClientKey)
+	}
+	if got := strings.Join(cfg.Warnings, "\n"); strings.Count(got, "\n") > 0 || !strings.Contains(got, ":6:3: ") || !strings.Contains(got, "is good until 0001-01-01") {
+		t.Errorf("warnings %q", got)
+	}
+	if err := cfg.CheckLogins("0.0.0.0:5151"); err == nil {
+		t.Error("may be served to everybody")
+	}
+}

@@ -36,15 +36,18 @@ const UserAgent = "pullchain/1 (+https://github.com/pullchain/pullchain)"
 // TransportConfig is what one transport of an upstream needs to know. The zero
 // value dials public addresses directly, with the defaults above.
 type TransportConfig struct {
-	Egress             Config
-	Guard              *Guard         // what may be dialled; nil for the strictest
-	RootCAs            *x509.CertPool // for targets and for an https proxy; nil for the system's
-	InsecureSkipVerify bool           // only for the hosts that Guard trusts: never for CDNs or token servers elsewhere
-	ConnectTimeout     time.Duration  // DNS and TCP, to the target or to the proxy; 0 for 5 s
-	TLSTimeout         time.Duration  // also for a proxy's handshake; 0 for 8 s
-	HeaderTimeout      time.Duration  // from request sent to headers read; 0 for 20 s
-	MaxConnections     int            // per host, idle ones included; 0 for DefaultMaxConnections
-	HTTP1              bool           // never HTTP/2
+	Egress  Config
+	Guard   *Guard         // what may be dialled; nil for the strictest
+	RootCAs *x509.CertPool // for targets and for an https proxy; nil for the system's
+	// ClientCert answers a target that wants a certificate of its client's. It is for whatever the transport
+	// is used for, but never a proxy's to see; nil has none.
+	ClientCert         func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
+	InsecureSkipVerify bool          // only for the hosts that Guard trusts: never for CDNs or token servers elsewhere
+	ConnectTimeout     time.Duration // DNS and TCP, to the target or to the proxy; 0 for 5 s
+	TLSTimeout         time.Duration // also for a proxy's handshake; 0 for 8 s
+	HeaderTimeout      time.Duration // from request sent to headers read; 0 for 20 s
+	MaxConnections     int           // per host, idle ones included; 0 for DefaultMaxConnections
+	HTTP1              bool          // never HTTP/2
 
 	// Dialled is called for each connection that is tried to a typed host or to a proxy,
 	// with its host:port and the IP address that was dialled last for it; nil for none.
@@ -111,7 +114,7 @@ func (c TransportConfig) protocols() *http.Protocols {
 // tls returns a tls.Config for one transport alone: sharing or cloning one lets
 // sessions resume under other roots (CVE-2025-68121).
 func (c TransportConfig) tls() *tls.Config {
-	t := &tls.Config{RootCAs: c.RootCAs, MinVersion: tls.VersionTLS12}
+	t := &tls.Config{RootCAs: c.RootCAs, GetClientCertificate: c.ClientCert, MinVersion: tls.VersionTLS12}
 	if c.InsecureSkipVerify {
 		t.InsecureSkipVerify = true
 		t.VerifyConnection = c.verifyStrangers

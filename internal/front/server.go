@@ -11,6 +11,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/pullchain/pullchain/internal/keypair"
 )
 
 // The listener's limits (docs/faults.md 6).
@@ -88,14 +90,20 @@ func newServer(c Config, handler http.Handler, log *slog.Logger, caps *connCap, 
 	if c.TLSCert == "" {
 		return s, nil
 	}
-	keeper := &certKeeper{certFile: c.TLSCert, keyFile: c.TLSKey, log: log}
-	if err := keeper.load(); err != nil {
-		return nil, err
+	pair, err := keypair.Load(c.TLSCert, c.TLSKey, func(err error) {
+		if err != nil {
+			log.Warn("the renewed TLS certificate cannot be used; the old one stays", "error", err.Error())
+		} else {
+			log.Info("TLS certificate renewed", "file", c.TLSCert)
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("tls_cert, tls_key: %w", err)
 	}
 	s.tls = true
 	s.http.TLSConfig = &tls.Config{
 		MinVersion:     tls.VersionTLS12,
-		GetCertificate: keeper.certificate,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return pair.Look(), nil },
 		// Small records at a connection's start help a browser that can begin with
 		// half a page. A client that hashes what it gets gains nothing, and a blob
 		// pays for some ninety of them.

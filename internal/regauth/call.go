@@ -109,7 +109,9 @@ func (s *Source) fetch(ctx context.Context, w way, k key, login Login) (*token, 
 		if refused != nil {
 			return nil, refused
 		}
-		req, err = newRequest(ctx, http.MethodGet, next, nil)
+		if req, err = newRequest(ctx, http.MethodGet, next, nil); err == nil {
+			req.Response = resp // by which a transport can tell that a redirect led here
+		}
 	}
 	return nil, s.failTransport(w.realm, err)
 }

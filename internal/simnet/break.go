@@ -200,5 +200,8 @@ func (s *Server) tlsConfig(f ConnFault) *tls.Config {
 	if s.origin.HTTP2 {
 		protos = []string{"h2", "http/1.1"}
 	}
-	return &tls.Config{Certificates: []tls.Certificate{*cert}, NextProtos: protos, MinVersion: tls.VersionTLS12}
+	return &tls.Config{
+		Certificates: []tls.Certificate{*cert}, NextProtos: protos, MinVersion: tls.VersionTLS12,
+		ClientAuth: s.origin.ClientAuth, ClientCAs: s.net.CertPool(),
+	}
 }

@@ -57,8 +57,8 @@ func newAuthority(name string) *authority {
 	return &authority{cert: cert, key: key, pem: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}
 }
 
-// issue makes a server certificate for names (host names and IPs) that is
-// valid until notAfter.
+// issue makes a certificate, of a server or of a client, for names (host names and IPs)
+// that is valid until notAfter.
 func (a *authority) issue(names []string, notAfter time.Time) *tls.Certificate {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -70,7 +70,7 @@ func (a *authority) issue(names []string, notAfter time.Time) *tls.Certificate {
 		NotBefore:    notAfter.Add(-90 * 24 * time.Hour),
 		NotAfter:     notAfter,
 		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	for _, name := range names {
 		if ip := net.ParseIP(name); ip != nil {
@@ -99,6 +99,15 @@ func serial() *big.Int {
 // CAPEM returns the certificate, in PEM, that signs every server of every Net
 // of this process: what belongs in a client's ca_file.
 func (n *Net) CAPEM() []byte { return trusted().pem }
+
+// ClientPEM returns a new certificate, and its key, for a client of that name: what a server
+// with [Origin].ClientAuth takes.
+func (n *Net) ClientPEM(name string) (cert, key []byte) {
+	c := trusted().issue([]string{name}, time.Now().Add(60*24*time.Hour))
+	der, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
+	must(err)
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate[0]}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+}
 
 // CertPool returns a new pool that holds only the certificate of
 // [Net.CAPEM].

@@ -42,9 +42,9 @@
 // # Exported API
 //
 //	New(Config{Host, Plain, HTTP2}) *Net
-//	(*Net) Close, CAPEM, CertPool, Client, Dial, Ledger, Server(name), Build(Image), Blackhole() addr,
+//	(*Net) Close, CAPEM, ClientPEM, CertPool, Client, Dial, Ledger, Server(name), Build(Image), Blackhole() addr,
 //	       AddHub, AddAuth, AddCDN, AddMirror, AddRelay, AddConnectProxy, AddSOCKSProxy, AddOrigin
-//	Origin{Name, Hosts, Addr, Plain, HTTP2, ByName, Handler}, part of every config (Handler counts for AddOrigin alone)
+//	Origin{Name, Hosts, Addr, Plain, HTTP2, ByName, ClientAuth, Handler}, part of every config (Handler counts for AddOrigin alone)
 //
 //	*Server, part of everything that Add... returns:
 //	       Name, Addr, URL, NameURL, PublicURL, SetRTT(d), CloseConnections,
@@ -78,7 +78,7 @@
 //
 //	*Ledger: All, Find(Filter), Count(Filter), Bytes(Filter), Connections(server), Leaks(secret, allowed...), Reset, WaitIdle
 //	Filter{Server, Method, Class, Repo, Ref, Path, Status, Ranged}
-//	Entry{Seq, Time, Server, Method, Host, Path, Query, Class, Repo, Ref, Header, Authorization, Range, Remote, Proto,
+//	Entry{Seq, Time, Server, Method, Host, Path, Query, Class, Repo, Ref, Header, Authorization, Cert, Range, Remote, Proto,
 //	      Status, Bytes, Done, Cut, Took}
 //	Class: Ping, Manifests, Blobs, Tags, Referrers, Token, Connect, Other
 //

@@ -1,6 +1,7 @@
 package simnet
 
 import (
+	"crypto/tls"
 	"net/http"
 	"net/url"
 	"strings"
@@ -103,6 +104,9 @@ func beside(o, hub Origin, suffix string, hosts ...string) Origin {
 	}
 	o.Plain = o.Plain || hub.Plain
 	o.ByName = o.ByName || hub.ByName
+	if hub.ClientAuth != tls.NoClientCert { // it wants none, and shows if it is given one all the same
+		o.ClientAuth = max(o.ClientAuth, tls.RequestClientCert)
+	}
 	return o
 }
 

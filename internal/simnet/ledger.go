@@ -27,6 +27,7 @@ type Entry struct {
 	// for egress proxies it is Proxy-Authorization, and for SOCKS5
 	// "user:password".
 	Authorization string
+	Cert          string // the name in the client's certificate; "" if it has shown none
 	Range         string
 	Remote        string // client's address and port: one per connection
 	Proto         string
@@ -148,8 +149,8 @@ func (l *Ledger) WaitIdle(ctx context.Context) error {
 	}
 }
 
-// Leaks returns the entries in which secret occurs, in whatever header, path
-// or query, base64 of Basic logins decoded, except those of the allowed
+// Leaks returns the entries in which secret occurs, in whatever header, path,
+// query or client's certificate, base64 of Basic logins decoded, except those of the allowed
 // servers.
 func (l *Ledger) Leaks(secret string, allowed ...string) []Entry {
 	ok := map[string]bool{}
@@ -168,7 +169,7 @@ func (l *Ledger) Leaks(secret string, allowed ...string) []Entry {
 // mentions reports whether secret stands anywhere in the request, also encoded as
 // in a Basic login.
 func (e *Entry) mentions(secret string) bool {
-	for _, s := range []string{e.Path, e.Query, e.Host, e.Authorization} {
+	for _, s := range []string{e.Path, e.Query, e.Host, e.Authorization, e.Cert} {
 		if strings.Contains(s, secret) {
 			return true
 		}

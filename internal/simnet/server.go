@@ -22,6 +22,10 @@ type Origin struct {
 	ByName  bool     // PublicURL, realms and redirects use Hosts[0], not the address
 	Handler http.Handler
 
+	// ClientAuth is whether it asks its clients for a certificate, which the ledger then has, and wants one that
+	// [Net.ClientPEM] has made.
+	ClientAuth tls.ClientAuthType
+
 	// SendBuffer is the size in bytes of each connection's SO_SNDBUF: it bounds
 	// what is on its way to a client that does not read. 0 is the system's.
 	SendBuffer int
@@ -309,6 +313,9 @@ func (s *Server) entry(r *http.Request, rt route) *Entry {
 	}
 	if auth := r.Header.Get("Proxy-Authorization"); auth != "" {
 		e.Authorization = auth
+	}
+	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
+		e.Cert = r.TLS.PeerCertificates[0].Subject.CommonName
 	}
 	return e
 }
