@@ -58,6 +58,7 @@
 //	Ready-made faults: TooMany, TooManyAfter, HubQuota429, HAP429, GHCR429, Cloudflare, Cloudflare1015, Cloudflare1027,
 //	      HTML200, WrongType, WrongDigest, ExpiredURL, HugeManifest, HugeBody, RedirectTo, RedirectLoop, RedirectChain
 //
+//	Profiles() []Profile{Name, Registry, Host, Repo, Path, Keys, NoTags, NoReferrers, Start(*Net, Image) *Server}: registries and mirrors as they are
 //	Quirks() []Quirk{Name, What, Harmless, Play(*Hub) undo}, OddRepo: what the world's registries do to a pull
 //
 //	HubConfig{Origin, Images, Backend, Open, Auth, Realm, Direct, CDN, Quota, NoReferrers, AbsoluteLinks}
