@@ -115,6 +115,11 @@ type FetchOptions struct {
 	// has given what is asked about, and so can tell whether it still does.
 	Login string
 
+	// Via names the pullchains that the request has come through, the first one first, as
+	// their header has it; empty for a request of no pullchain's. What several requests
+	// share goes by that of the first.
+	Via string
+
 	// HeadersOnly says that a HEAD's headers are enough, however little they tell.
 	// Else what they lack of size and digest is found out by GET.
 	HeadersOnly bool

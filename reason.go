@@ -129,6 +129,7 @@ const (
 	CodeRedirectBlocked  Code = "redirect_blocked"
 	CodeRedirectLoop     Code = "redirect_loop"
 	CodeSignedURL        Code = "signed_url" // a CDN refused a presigned URL
+	CodeLoop             Code = "loop"       // another pullchain, which leads back to this one
 	CodeQuotaLow         Code = "quota_low"
 	CodeAdmin            Code = "admin"
 	CodeGate             Code = "gate" // the lane was not asked: a gate is shut

@@ -208,6 +208,9 @@ func (a *attempt) hop(to *url.URL, login pullchain.Secret) (*http.Response, erro
 			r.Header.Set(name, value.Reveal())
 		}
 	}
+	if a.u.cfg.Instance != "" && !a.redirected { // a CDN is no pullchain
+		r.Header.Set(wire.ViaHeader, wire.AddHop(a.req.Options.Via, a.u.cfg.Instance))
+	}
 	if login != "" {
 		a.told = append(a.told, login)
 		r.Header.Set("Authorization", login.Reveal())
@@ -251,6 +254,12 @@ func (a *attempt) refusal(resp *http.Response) *pullchain.Error {
 		redirected: a.redirected,
 		offOrigin:  a.offOrigin,
 	})
+	if resp.StatusCode == http.StatusLoopDetected && a.u.cfg.Instance != "" && !a.redirected {
+		e.Code = pullchain.CodeLoop
+		if a.req.Options.Via != "" { // it leads back to a pullchain that asks us: other clients' requests do not
+			e.Reach = pullchain.ReachRequest
+		}
+	}
 	if e.Quota != nil {
 		e.Quota = a.quota(resp.Header, e.Quota.At)
 	}

@@ -29,6 +29,10 @@ const (
 // Config describes one upstream: one path to one registry. The zero value of a
 // field means its default.
 type Config struct {
+	// Instance is the word of this process, sent to what may be another pullchain; empty
+	// sends none. The daemon knows it, no file says it.
+	Instance string `toml:"-"`
+
 	Name               string                      `toml:"name"`
 	URL                string                      `toml:"url"`                  // scheme://host[:port][/prefix]
 	Authoritative      *bool                       `toml:"authoritative"`        // its 404 is final; nil: true for the registry's own origin

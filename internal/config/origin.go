@@ -57,3 +57,6 @@ func (r *Registry) isOrigin(rawURL string) bool {
 	host := strings.TrimSuffix(strings.ToLower(u.Host), ":443")
 	return host == strings.TrimSuffix(r.Name, ":443") || slices.Contains(origins[r.Name], host)
 }
+
+// IsOrigin reports whether an upstream at rawURL is the registry of that name itself.
+func IsOrigin(registry, rawURL string) bool { return (&Registry{Name: registry}).isOrigin(rawURL) }

@@ -3,6 +3,7 @@ package daemon
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	"net/url"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -42,6 +44,7 @@ type chain struct {
 	events     *balancer.Events     // of all registries; those of the chain before go on
 	access     *access.Access       // which clients are served; nil: all
 	policy     *policy.Policy       // what may be pulled; nil: all
+	instance   string               // see wire.ViaHeader; as long as the process
 }
 
 // A registry is one registry's part of the chain.
@@ -89,9 +92,9 @@ type gate struct {
 func build(cfg *config.Config, old *chain) (*chain, error) {
 	c := &chain{cfg: cfg, paths: map[pathID]*path{}, egresses: map[string]*gate{}, bandwidths: map[string]bandwidth{}}
 	if old != nil {
-		c.events = old.events
+		c.events, c.instance = old.events, old.instance
 	} else {
-		c.events = balancer.NewEvents()
+		c.events, c.instance = balancer.NewEvents(), newInstance()
 	}
 	if !cfg.Policy.IsZero() {
 		c.policy = policy.New(cfg.Policy, cfg.RegistryOf)
@@ -135,6 +138,9 @@ func (c *chain) tagTTL() time.Duration {
 	}
 	return *c.cfg.Cache.TagTTL
 }
+
+// newInstance returns a word for this process: two pullchains of one name are two.
+func newInstance() string { return strings.ToLower(rand.Text()[:10]) }
 
 // routes returns the way from what clients call the registries to their chains,
 // through the cache of s.
@@ -204,7 +210,11 @@ func (c *chain) path(cfg *config.Config, registry string, u config.Upstream, old
 		c.paths[id] = p
 		return p, nil
 	}
-	up, err := upstreams.New(u.Config, proxy)
+	about := u.Config
+	if !config.IsOrigin(registry, u.URL) { // a registry itself is no pullchain, and need not know of us
+		about.Instance = c.instance
+	}
+	up, err := upstreams.New(about, proxy)
 	if err != nil {
 		return nil, err
 	}

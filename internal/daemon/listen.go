@@ -115,6 +115,7 @@ func (ls *listeners) unbind() {
 // makeServers makes the servers of the data plane, one for each of its listeners.
 func (d *Daemon) makeServers() (err error) {
 	server := d.reachableFrom(d.data.Addr(), d.cfg.Server)
+	server.Instance = d.chain.Load().instance
 	d.handler = front.New(server, d.log)
 	if d.servers.data, err = front.NewServer(server, d.handler, d.log); err != nil {
 		return err

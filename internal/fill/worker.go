@@ -125,7 +125,7 @@ func (w *worker) requestLocked() pullchain.Request {
 	f := w.f
 	limit := f.copy.limit()
 	req := f.req
-	req.Options = pullchain.FetchOptions{Unverified: true, Speculative: w.helper && !w.company.urgent, NoForce: w.helper, Avoid: slices.Concat(f.repairs.avoid, w.others)}
+	req.Options = pullchain.FetchOptions{Unverified: true, Speculative: w.helper && !w.company.urgent, NoForce: w.helper, Avoid: slices.Concat(f.repairs.avoid, w.others), Via: f.req.Options.Via}
 	switch {
 	case f.copy.size < 0 && w.done == 0:
 		req.Range = f.copy.ask

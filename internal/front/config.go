@@ -87,6 +87,10 @@ type Config struct {
 	// closed. 0 is DefaultMaxConnsPerClient.
 	MaxConnsPerClient int `toml:"max_conns_per_client"`
 
+	// Instance is the word by which this process is told from other pullchains, in the header
+	// of wire.ViaHeader; empty looks for no loops. The daemon knows it, no file says it.
+	Instance string `toml:"-"`
+
 	// AdminURL is where error messages send people to look; empty leaves it
 	// out. The daemon knows it, no file says it.
 	AdminURL string `toml:"-"`

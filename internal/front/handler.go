@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -19,12 +20,13 @@ import (
 // A Handler is the data plane. Make one with [New]; it is safe for concurrent
 // use.
 type Handler struct {
-	log     *slog.Logger
-	door    *door // of [server]
-	proxies trustedProxies
-	slots   *slots
-	pace    time.Duration // paceTime but in tests
-	hangUp  time.Duration // hangUpTime but in tests
+	log      *slog.Logger
+	door     *door // of [server]
+	instance string
+	proxies  trustedProxies
+	slots    *slots
+	pace     time.Duration // paceTime but in tests
+	hangUp   time.Duration // hangUpTime but in tests
 
 	inFlight atomic.Int64
 	born     time.Time
@@ -44,14 +46,15 @@ type Handler struct {
 func New(c Config, log *slog.Logger) *Handler {
 	journal := traffic.New()
 	return &Handler{
-		log:     log,
-		door:    newDoor(c, defaultRegistry),
-		proxies: trustedProxies(c.TrustedProxies),
-		slots:   newSlots(c, &journal.Refusals, log),
-		pace:    paceTime,
-		hangUp:  hangUpTime,
-		born:    time.Now(),
-		journal: journal,
+		log:      log,
+		door:     newDoor(c, defaultRegistry),
+		instance: c.Instance,
+		proxies:  trustedProxies(c.TrustedProxies),
+		slots:    newSlots(c, &journal.Refusals, log),
+		pace:     paceTime,
+		hangUp:   hangUpTime,
+		born:     time.Now(),
+		journal:  journal,
 	}
 }
 
@@ -240,6 +243,13 @@ func (x *exchange) serve() {
 	case wire.Read:
 		x.registry = where.registry
 		x.req = x.request(asked.Req)
+		if hops := wire.ParseVia(x.r.Header[wire.ViaHeader]); hops != nil {
+			if wire.LeadsBack(hops, x.h.instance) {
+				x.refuse(loop(hops, x.h.instance))
+				return
+			}
+			x.req.Options.Via = strings.Join(hops, ", ")
+		}
 		x.begin()
 		x.read()
 	}

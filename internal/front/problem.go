@@ -127,6 +127,8 @@ func (x *exchange) problemOf(e *pullchain.Error) problem {
 	var quote string
 	if _, ok := keptStatus(e); ok || e.Reason == pullchain.Denied || e.Reason == pullchain.Refused {
 		quote = quoted(text) + settingOf(e, text)
+	} else {
+		quote = quoted(clip(verdictAmong(attempts), maxMessage/2))
 	}
 	p.message = x.message(words, quote, e, attempts, code)
 	if p.status >= http.StatusInternalServerError {
@@ -181,6 +183,8 @@ func (x *exchange) lastWords(e *pullchain.Error, code wire.ErrorCode) (p problem
 		switch {
 		case e.Reason == pullchain.Limited && e.Status == http.StatusTooManyRequests && reallyLimited(e.Attempts):
 			p.status, p.code, words = e.Status, wire.CodeTooManyRequests, "every upstream is rate limited"
+		case e.Code == pullchain.CodeLoop:
+			p.status, p.retryAfter = http.StatusLoopDetected, 0
 		case budgetSpent(e):
 			p.status, p.retryAfter, words = http.StatusGatewayTimeout, 0, "no upstream answered in time"
 		}

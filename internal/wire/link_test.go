@@ -141,3 +141,35 @@ func checkHeader(t *testing.T, value string) {
 		}
 	}
 }
+
+func TestVia(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		values []string
+		hops   int
+	}{
+		{nil, 0},
+		{[]string{"ab12cd34ef"}, 1},
+		{[]string{"ab12cd34ef, gh56ij78kl"}, 2},
+		{[]string{"ab12cd34ef", "gh56ij78kl"}, 0},
+		{[]string{"ab12cd34ef,gh56ij78kl"}, 0},
+		{[]string{"<script>"}, 0},
+		{[]string{"AB12CD34EF"}, 0},
+		{[]string{""}, 0},
+		{[]string{strings.Repeat("ab12cd34ef, ", 40) + "ab12cd34ef"}, 0},
+	} {
+		if got := ParseVia(tt.values); len(got) != tt.hops {
+			t.Errorf("%q: %q, want %d", tt.values, got, tt.hops)
+		}
+	}
+	hops := ""
+	for i, name := range []string{"aaaa", "bbbb", "cccc", "dddd", "eeee", "ffff", "gggg", "hhhh"} {
+		if i > 0 && (LeadsBack(ParseVia([]string{hops}), name) || !LeadsBack(ParseVia([]string{hops}), "aaaa")) {
+			t.Errorf("%s before %s", hops, name)
+		}
+		hops = AddHop(hops, name)
+	}
+	if !LeadsBack(ParseVia([]string{hops}), "iiii") {
+		t.Errorf("there is no end to %s", hops)
+	}
+}
