@@ -179,10 +179,30 @@ func (g *registry) referrers(w http.ResponseWriter, r *http.Request, rt route) {
 		list = slices.DeleteFunc(list, func(d Descriptor) bool { return d.ArtifactType != kind })
 		w.Header().Set("OCI-Filters-Applied", "artifactType")
 	}
+	list = g.pageOf(w, r, list)
 	if list == nil {
 		list = []Descriptor{}
 	}
 	writeJSON(w, r, TypeOCIIndex, encode(indexDoc{SchemaVersion: 2, MediaType: TypeOCIIndex, Manifests: list}))
+}
+
+// pageOf returns the page of referrers that is asked for, with a link to the next one, whose
+// cursor is the server's own. Without n it is all of them.
+func (g *registry) pageOf(w http.ResponseWriter, r *http.Request, list []Descriptor) []Descriptor {
+	q := r.URL.Query()
+	from, _ := strconv.Atoi(q.Get("cursor"))
+	list = list[min(max(from, 0), len(list)):]
+	n, err := strconv.Atoi(q.Get("n"))
+	if err != nil || n <= 0 || n >= len(list) {
+		return list
+	}
+	q.Set("cursor", strconv.Itoa(from+n))
+	base := ""
+	if g.linkBase != nil {
+		base = g.linkBase()
+	}
+	w.Header().Set("Link", "<"+base+r.URL.Path+"?"+q.Encode()+`>; rel="next"`)
+	return list[:n]
 }
 
 // writeJSON answers 200 with body, or with its headers alone for HEAD.
