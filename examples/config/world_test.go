@@ -1,9 +1,9 @@
 package config_test
 
 import (
+	"io"
+	"maps"
 	"net/http"
-	"net/http/httputil"
-	"net/url"
 	"testing"
 
 	"github.com/pullchain/pullchain/internal/simnet"
@@ -95,16 +95,25 @@ func (w *world) addWorker(t *testing.T) {
 // passTo hands requests on to a server, with the Host that they came with.
 func passTo(t *testing.T, server string, ca []byte) http.Handler {
 	t.Helper()
-	u, err := url.Parse(server)
-	if err != nil {
-		t.Fatal(err)
-	}
-	transport := &http.Transport{TLSClientConfig: trusting(ca)}
+	transport := &http.Transport{TLSClientConfig: trusting(ca), DisableCompression: true}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &httputil.ReverseProxy{Transport: transport, Rewrite: func(r *httputil.ProxyRequest) {
-		r.SetURL(u)
-		r.Out.Host = r.In.Host
-	}}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		out, err := http.NewRequestWithContext(r.Context(), r.Method, server+r.URL.RequestURI(), nil)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		out.Host, out.Header = r.Host, r.Header
+		resp, err := transport.RoundTrip(out)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		}
+		defer resp.Body.Close()
+		maps.Copy(w.Header(), resp.Header)
+		w.WriteHeader(resp.StatusCode)
+		_, _ = io.Copy(w, resp.Body) // the client finds out what is missing
+	})
 }
 
 // asked is how many requests for manifests and blobs a server has seen with a status, any if
