@@ -86,6 +86,7 @@ type Request struct {
 	Size     int64         // of the whole blob in bytes, as a manifest of the repository has it; 0 if none has told
 	Accept   []string      // media types the client takes, verbatim; never modified
 	Query    string        // raw query of tags and referrers lists
+	Bearer   Secret        // the client's own token, for upstreams that pass it on and for no other; empty for none
 	Options  FetchOptions  // what the answer is for, and how much trouble it is worth
 }
 
@@ -181,7 +182,7 @@ type Response struct {
 	Body      Body          // never nil; closing it frees the upstream connection
 	Links     []Descriptor  // what a manifest points at; nil for all but manifest GETs
 	Quota     *Quota        // what the upstream said of its pull quota; nil if nothing
-	Private   bool          // it took a login of the configuration to get this
+	Private   bool          // it took a login to get this, of the configuration or the client's own
 	Login     string        // a fingerprint of that login; empty if it took none, or that is not known
 	Unproved  bool          // its first byte waits until all are proved right, which may take long; see [Source]
 	Cache     CacheResult   // what the cache had to do with it; empty if there is none

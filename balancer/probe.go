@@ -37,7 +37,7 @@ func (c *canary) of(class pullchain.Class) (pullchain.Request, bool) {
 
 // remember keeps req, which the lane has served, as a canary request.
 func (l *Lane) remember(req pullchain.Request, resp pullchain.Response) {
-	if resp.Digest == "" || req.Registry == "" {
+	if resp.Digest == "" || req.Registry == "" || pullchain.IsHolder(resp.Login) { // of what took a client's login the prober would be refused
 		return
 	}
 	l.mu.Lock()

@@ -13,10 +13,14 @@ type subject struct {
 	op   pullchain.Op
 	repo string
 	ref  string
+
+	// holder is the client that asks by its own login: what an upstream says to one says
+	// nothing to another.
+	holder string
 }
 
 func subjectOf(req pullchain.Request) subject {
-	return subject{req.Op, req.Repo, req.Reference() + "?" + req.Query}
+	return subject{req.Op, req.Repo, req.Reference() + "?" + req.Query, req.Holder()}
 }
 
 // contentGates are the gates of single subjects on one lane. They are guarded by its

@@ -107,7 +107,7 @@ func (a *attempt) ask() (*http.Response, error) {
 		if resp, err = a.follow(resp, login); err != nil {
 			return nil, err
 		}
-		if resp.StatusCode != http.StatusUnauthorized || replay || a.offOrigin {
+		if resp.StatusCode != http.StatusUnauthorized || replay || a.offOrigin || a.u.passes(a.req) { // another token is for the client to get
 			return resp, nil
 		}
 		if login != "" { // no other request is to be refused for it
@@ -131,6 +131,9 @@ func (a *attempt) ask() (*http.Response, error) {
 // a wait for a connection that is not being dialled. The upstream is not silent meanwhile, and a
 // request that has no other waits as long as its client does.
 func (a *attempt) login(repo string, fetch bool) (pullchain.Secret, error) {
+	if a.u.passes(a.req) {
+		return "Bearer " + a.req.Bearer, nil
+	}
 	if trace := httptrace.ContextClientTrace(a.ctx); fetch && trace != nil {
 		if trace.GetConn != nil {
 			trace.GetConn(tokenServer)
@@ -262,6 +265,9 @@ func (a *attempt) refusal(resp *http.Response) *pullchain.Error {
 	}
 	if e.Quota != nil {
 		e.Quota = a.quota(resp.Header, e.Quota.At)
+	}
+	if a.u.passes(a.req) && e.Reason == pullchain.Limited { // one client's limit is no other's
+		e.Reach = pullchain.ReachRequest
 	}
 	return e
 }

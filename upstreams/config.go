@@ -41,6 +41,7 @@ type Config struct {
 	PasswordFile       string                      `toml:"password_file"`        // read by the configuration into Password
 	TokenFile          string                      `toml:"token_file"`           // read by the configuration into Token
 	CredentialHelper   string                      `toml:"credential_helper"`    // NAME of a docker-credential-NAME that knows the login
+	PassLogin          *bool                       `toml:"pass_login"`           // it gets the tokens of clients that have a login of their own; nil: no
 	Password           pullchain.Secret            `toml:"-"`                    // what PasswordFile holds
 	Token              pullchain.Secret            `toml:"-"`                    // what TokenFile holds
 	Headers            map[string]pullchain.Secret `toml:"headers"`              // sent to this origin only, never past a redirect

@@ -29,6 +29,9 @@ func (a *attempt) respond(resp *http.Response) (pullchain.Response, error) {
 		Login:     a.u.Login(),
 		Body:      pullchain.NoBody,
 	}
+	if a.u.passes(a.req) {
+		out.Private, out.Login = true, a.req.Holder()
+	}
 	var err error
 	switch {
 	case !carriesContent(resp.StatusCode): // a 204 would pass for an empty blob, or for a proof of access

@@ -148,7 +148,7 @@ func (u *Upstream) Reset() {
 // NeedsToken reports whether fetching req would first have to ask the token
 // server. It is how a lane knows that a cooling token server is in the way.
 func (u *Upstream) NeedsToken(req pullchain.Request) bool {
-	return u.auth.NeedsToken(u.repo(req))
+	return !u.passes(req) && u.auth.NeedsToken(u.repo(req))
 }
 
 // Fetch makes one attempt at req. Its Response is Private if the upstream has a

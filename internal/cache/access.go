@@ -39,7 +39,7 @@ func (h *chain) admit(ctx context.Context, req pullchain.Request, meta blobstore
 	key := proofKey{h.repository(req), req.Digest}
 	p := c.access.last(r, key, meta)
 	now := time.Now()
-	lasting := p.allowed && c.times.lasting(p.at, now)
+	lasting := p.allowed && c.times.lasting(p.at, now) && key.by.Holder == "" // nothing is told of how long a client's token lasts
 	switch {
 	case p.public, p.allowed && c.times.fresh(p.at, now):
 		return grant{}, nil
@@ -100,7 +100,7 @@ func (h *chain) headThrough(ctx context.Context, req pullchain.Request) (pullcha
 	own, forcing := headKey{r, key, req.Op, req.Options.NoForce}, headKey{r, key, req.Op, false}
 	resp, joined, err := c.heads.do(ctx, own, func(ctx context.Context) (pullchain.Response, error) {
 		resp, err := r.Next.Fetch(ctx, pullchain.Request{
-			Op: req.Op, Head: true, Registry: r.Name, Repo: req.Repo, Digest: req.Digest, Options: req.Options,
+			Op: req.Op, Head: true, Registry: r.Name, Repo: req.Repo, Digest: req.Digest, Bearer: req.Bearer, Options: req.Options,
 		})
 		if err != nil {
 			c.access.revokeBy(r, err, key)

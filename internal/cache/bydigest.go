@@ -76,7 +76,7 @@ func (h *chain) fetchManifest(ctx context.Context, req pullchain.Request) (*fetc
 		// What a digest stands for does not depend on what the first of several
 		// clients accepts; whether the registry has it may.
 		return h.get(ctx, pullchain.Request{
-			Op: pullchain.Manifest, Registry: h.registry.Name, Repo: req.Repo, Digest: req.Digest, Options: req.Options,
+			Op: pullchain.Manifest, Registry: h.registry.Name, Repo: req.Repo, Digest: req.Digest, Bearer: req.Bearer, Options: req.Options,
 		})
 	}, forcing)
 }

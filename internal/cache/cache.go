@@ -95,7 +95,7 @@ type chain struct {
 
 // repository returns what req asks for.
 func (h *chain) repository(req pullchain.Request) fill.Repository {
-	return fill.Repository{Registry: h.registry.Name, Name: req.Repo}
+	return fill.RepositoryOf(h.registry, req)
 }
 
 // Fetch answers req from the cache or through it; Response.Cache says which.

@@ -33,7 +33,7 @@ type listed struct {
 // list answers a request for a page of a list.
 func (h *chain) list(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
 	c := h.cache
-	if req.Head { // no client of ours is known to ask so
+	if req.Head || req.Bearer != "" { // no client of ours is known to ask so; what a client's own login is told is kept for no other
 		resp, err := h.registry.Next.Fetch(ctx, req)
 		resp.Cache = pullchain.CacheBypass
 		return resp, err
@@ -153,7 +153,7 @@ func (lt *listTable) noteAbsence(key listKey, err error) {
 // companionKey returns under which key the absence of a tag is remembered; ok is false for
 // a tag of which it is not.
 func (q tagQuery) companionKey() (key listKey, ok bool) {
-	return listKey{Repository: q.key.Repository, op: pullchain.Manifest, tag: q.key.tag}, companion.MatchString(q.key.tag)
+	return listKey{Repository: q.key.Repository, op: pullchain.Manifest, tag: q.key.tag}, q.key.Holder == "" && companion.MatchString(q.key.tag)
 }
 
 // noCompanion returns the answer to a question for a companion of an image that there was

@@ -199,7 +199,7 @@ func (n name) means(key tagKey, d digest.Digest) bool {
 	if n.digest != "" {
 		return n.digest == d
 	}
-	return n.Repository == key.Repository && (n.tag == "" || n.tag == key.tag)
+	return n.Registry == key.Registry && n.Name == key.Name && (n.tag == "" || n.tag == key.tag)
 }
 
 // parseName reads a digest, or an image's name as docker spells it: a registry

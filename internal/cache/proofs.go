@@ -73,10 +73,11 @@ func (a *accessProofs) counts(r *fill.Registry, key proofKey, y yes) bool {
 // last returns the last word on key. That of a login that is gone is none.
 func (a *accessProofs) last(r *fill.Registry, key proofKey, meta blobstore.Meta) proof {
 	p, _ := a.proofs.GetIfPresent(key)
-	if at := meta.Repos[key.by.String()]; at.After(p.at) {
-		p = proof{at: at, allowed: true, login: meta.Logins[key.by.String()]}
+	login, holder := meta.Logins[key.by.String()], key.by.Holder
+	if at := meta.Repos[key.by.String()]; at.After(p.at) && (holder == "" || login == holder) { // else it is the word on another client
+		p = proof{at: at, allowed: true, login: login}
 	}
-	if p.allowed && !p.public && !r.Stands(p.login) {
+	if p.allowed && !p.public && !r.StandsFor(holder, p.login) {
 		return proof{}
 	}
 	return p
@@ -125,7 +126,8 @@ func (a *accessProofs) revokeBy(r *fill.Registry, err error, key proofKey) {
 		return
 	}
 	a.proofs.Set(key, proof{at: time.Now()})
-	if _, had := meta.Repos[key.by.String()]; had {
+	// One client's "no" is no other's, and that none may have it without a login is no news.
+	if _, had := meta.Repos[key.by.String()]; had && key.by.Holder == "" && !pullchain.IsHolder(meta.Logins[key.by.String()]) {
 		a.manifests.amend(key.digest, func(meta *blobstore.Meta) { meta.Disprove(key.by.String()) })
 	}
 }

@@ -27,7 +27,7 @@ func (h *chain) renew(ctx context.Context, req pullchain.Request, meta blobstore
 	own, forcing := headKey{h.registry, key, req.Op, noForce}, headKey{h.registry, key, req.Op, false}
 	attempts, _, err := c.renewals.do(ctx, own, func(ctx context.Context) ([]pullchain.Attempt, error) {
 		q := renewal{chain: h, key: key, givers: c.access.giversOf(h.registry, key, meta), req: pullchain.Request{
-			Op: req.Op, Registry: h.registry.Name, Repo: req.Repo, Digest: req.Digest, Size: req.Size,
+			Op: req.Op, Registry: h.registry.Name, Repo: req.Repo, Digest: req.Digest, Size: req.Size, Bearer: req.Bearer,
 			Options: pullchain.FetchOptions{NoForce: noForce},
 		}}
 		err := q.ask(ctx)

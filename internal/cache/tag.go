@@ -61,7 +61,7 @@ func (q tagQuery) answer(ctx context.Context) (pullchain.Response, error) {
 // is gone from the configuration is nothing.
 func (q tagQuery) lastMeaning() *tag {
 	t := q.cache.tags.find(q.key)
-	if t != nil && t.private && !q.registry.Stands(t.login) {
+	if t != nil && t.private && !q.registry.StandsFor(q.key.Holder, t.login) {
 		return nil
 	}
 	return t
@@ -159,5 +159,5 @@ func (q tagQuery) judges(t *tag) func(upstream string) bool {
 
 // stands reports whether t may be served when no upstream can say what it means now.
 func (q tagQuery) stands(t *tag, now time.Time) bool {
-	return q.cache.times.lasting(t.confirmed, now) && (!t.private || !q.cache.access.revoked(q.content(t), t.confirmed))
+	return q.cache.times.lasting(t.confirmed, now) && q.key.Holder == "" && (!t.private || !q.cache.access.revoked(q.content(t), t.confirmed))
 }

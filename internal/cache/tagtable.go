@@ -130,6 +130,9 @@ func (tt *tagTable) find(key tagKey) *tag {
 	if t, ok := tt.known.GetIfPresent(key); ok {
 		return t
 	}
+	if key.Holder != "" { // of what its login was told nothing is written down
+		return nil
+	}
 	return tt.load(key)
 }
 
@@ -175,6 +178,9 @@ func (tt *tagTable) put(key tagKey, t tag) {
 	}
 	t.saved = t.confirmed
 	tt.known.Set(key, &t)
+	if key.Holder != "" {
+		return
+	}
 	tt.life.spawn(func() { tt.write(key) })
 }
 
@@ -204,6 +210,9 @@ func (tt *tagTable) forget(key tagKey) {
 	record.Lock()
 	defer record.Unlock()
 	tt.known.Invalidate(key)
+	if key.Holder != "" {
+		return
+	}
 	if err := tt.store.DeleteRecord(tagKind, key.record()); err != nil {
 		tt.log.Debug("record of a tag is not removed", "image", key.image(), "error", err)
 	}

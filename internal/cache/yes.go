@@ -2,7 +2,9 @@ package cache
 
 import (
 	"slices"
+	"strings"
 
+	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/blobstore"
 	"github.com/pullchain/pullchain/internal/fill"
 )
@@ -10,6 +12,7 @@ import (
 // givers are the logins that have let us have content that is here.
 type givers struct {
 	public bool     // an anonymous fetch has brought all of its bytes
+	holder string   // asks by its own login for what a client's login at the same registry has brought; else empty
 	logins []string // that it was fetched with, or that have proved access to it since
 }
 
@@ -29,6 +32,8 @@ func (g givers) count(y yes) bool {
 		return true
 	case y.login == fill.Anonymous:
 		return false
+	case g.holder != "" && y.login == g.holder: // the registry's own word, to this client
+		return true
 	}
 	return slices.Contains(g.logins, y.login)
 }
@@ -36,6 +41,9 @@ func (g givers) count(y yes) bool {
 // held returns a login of the content's that the chain of r has: its lane is the one
 // to ask.
 func (g givers) held(r *fill.Registry) (login string, ok bool) {
+	if g.holder != "" {
+		return g.holder, true
+	}
 	for _, login := range g.logins {
 		if r.Stands(login) {
 			return login, true
@@ -61,6 +69,9 @@ func (a *accessProofs) giversOf(r *fill.Registry, key proofKey, meta blobstore.M
 	for _, m := range []blobstore.Meta{stored, meta} {
 		for repo := range m.Repos {
 			add(m.Logins[repo]) // none is kept of a login that is not known
+			if pullchain.IsHolder(m.Logins[repo]) && strings.HasPrefix(repo, r.Name+"/") {
+				g.holder = key.by.Holder
+			}
 		}
 		for _, login := range m.Logins {
 			add(login)

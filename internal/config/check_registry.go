@@ -64,8 +64,7 @@ func (c *checker) registryNames(at place, r *Registry, owner map[string]string) 
 	}
 }
 
-// registry checks one registry and its upstreams. "passthrough" is refused and not
-// ignored: the file would promise that a client's login is passed on.
+// registry checks one registry and its upstreams.
 func (c *checker) registry(at place, r *Registry) {
 	if _, err := balancer.ParseStrategy(string(r.Strategy)); err != nil {
 		c.doc.blame(at.child("strategy"), "%v", err)
@@ -73,13 +72,7 @@ func (c *checker) registry(at place, r *Registry) {
 	if ttl := r.NotFoundTTL; ttl != nil && (*ttl < 0 || *ttl > time.Hour) {
 		c.doc.blame(at.child("not_found_ttl"), "must be between 0s and 1h")
 	}
-	switch r.ClientAuth {
-	case "none":
-	case "passthrough":
-		c.doc.blame(at.child("client_auth"), "\"passthrough\" is not in this version; take the setting out")
-	default:
-		c.oneOf(at.child("client_auth"), r.ClientAuth, "none", "passthrough")
-	}
+	c.clientAuth(at, r)
 	if len(r.Upstreams) == 0 {
 		c.doc.blame(at, "has no upstream: add [[registry.upstream]] with name and url")
 		return

@@ -73,7 +73,7 @@ type Registry struct {
 	Aliases     []string          `toml:"aliases"`
 	Strategy    balancer.Strategy `toml:"strategy"`
 	NotFoundTTL *time.Duration    `toml:"not_found_ttl"` // for how long an upstream's "no" is remembered; nil: 2s to 30s, 0: it is always asked
-	ClientAuth  string            `toml:"client_auth"`   // only "none" so far
+	ClientAuth  string            `toml:"client_auth"`   // "none" or "passthrough": whether clients' own logins are passed on; "none" if unset
 	Upstreams   []Upstream        `toml:"upstream"`
 }
 
@@ -95,6 +95,12 @@ type Upstream struct {
 const (
 	VerifyStream = "stream" // as they come, with the end held back until the digest is right
 	VerifyWhole  = "whole"  // not before the digest is right
+)
+
+// What is done with clients' own logins.
+const (
+	ClientAuthNone        = "none"        // they are not asked for, and end here
+	ClientAuthPassthrough = "passthrough" // the registry's own token server is shown them
 )
 
 // Embedded is what File says of the default configuration.
@@ -215,7 +221,7 @@ func (r *Registry) fill() {
 	if s, err := balancer.ParseStrategy(string(r.Strategy)); err == nil {
 		r.Strategy = s
 	}
-	fillString(&r.ClientAuth, "none")
+	fillString(&r.ClientAuth, ClientAuthNone)
 	for i := range r.Upstreams {
 		u := &r.Upstreams[i]
 		fillString(&u.Egress, egress.Direct)
@@ -230,6 +236,7 @@ func (r *Registry) fill() {
 			}
 		}
 	}
+	r.fillPassLogin()
 }
 
 func fillString(s *string, def string) {

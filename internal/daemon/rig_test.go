@@ -27,6 +27,7 @@ type rigConfig struct {
 	Strategy string // ordered if unset
 	Top      string // TOML tables that stand before the registry, as [egress.x]
 	More     string // TOML keys of [server]
+	Registry string // TOML keys of the registry
 	Drain    string // drain_timeout; unset: 1s
 	Listen   string // address; unset: any port of loopback
 	Serving  bool   // drain = "serve"; else every test would end with its quiet moment
@@ -152,7 +153,7 @@ func writeConfig(t testing.TB, cfg rigConfig) string {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "[server]\nlisten = %q\ndrain = %q\ndrain_timeout = %q\n%s\n[admin]\nlisten = \"127.0.0.1:0\"\nstate_dir = \"state\"\n[cache]\n%s\n%s\n", cmp.Or(cfg.Listen, "127.0.0.1:0"), drain, cmp.Or(cfg.Drain, "1s"), cfg.More, cfg.Cache, cfg.Top)
-	fmt.Fprintf(&b, "[[registry]]\nname = \"docker.io\"\nstrategy = %q\n", cfg.Strategy)
+	fmt.Fprintf(&b, "[[registry]]\nname = \"docker.io\"\nstrategy = %q\n%s\n", cfg.Strategy, cfg.Registry)
 	for _, l := range cfg.Chain {
 		b.WriteString(l.toml(ca))
 	}

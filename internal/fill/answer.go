@@ -19,7 +19,7 @@ func (f *fill) attach(ctx context.Context, reg *Registry, req pullchain.Request)
 	if f.closing {
 		return nil
 	}
-	r := &reader{f: f, ctx: ctx, reg: reg, req: req, by: repositoryOf(reg, req), size: -1, to: math.MaxInt64}
+	r := &reader{f: f, ctx: ctx, reg: reg, req: req, by: RepositoryOf(reg, req), size: -1, to: math.MaxInt64}
 	r.whole = req.Range.Whole()
 	f.plan.toEnd = f.plan.toEnd || req.Range.To == 0 && req.Range.From >= 0
 	if r.by == f.by {

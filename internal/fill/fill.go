@@ -76,7 +76,7 @@ func newFill(s *Fills, reg *Registry, req pullchain.Request) *fill {
 		fills:   s,
 		digest:  req.Digest,
 		gone:    make(chan struct{}),
-		origin:  origin{reg, req, repositoryOf(reg, req)},
+		origin:  origin{reg, req, RepositoryOf(reg, req)},
 		copy:    &blobCopy{size: -1},
 		readers: make(readerSet),
 	}

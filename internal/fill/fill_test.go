@@ -139,7 +139,7 @@ func TestAdmit(t *testing.T) {
 		wg.Go(func() { r.mustGet(whole) })
 		synctest.Wait()
 		u, ok := r.fills.Underway(r.chain.digest)
-		if u.Size != mib || !u.Private || u.By != (Repository{"docker.io", "library/app"}) || !ok {
+		if u.Size != mib || !u.Private || u.By != (Repository{Registry: "docker.io", Name: "library/app"}) || !ok {
 			t.Errorf("head = %+v, %t", u, ok)
 		}
 		_, err := r.fills.Fetch(t.Context(), r.reg, r.request("team/app", whole), func(private bool) error {

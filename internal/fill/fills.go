@@ -82,8 +82,11 @@ func (s *Fills) Fetch(ctx context.Context, reg *Registry, req pullchain.Request,
 	}
 	for {
 		f, r := s.join(ctx, reg, req)
-		if f == nil {
+		switch {
+		case f == nil:
 			return pullchain.Response{}, canceledBy(ErrClosed)
+		case r == nil && f.req.Bearer != req.Bearer: // no client waits for what another's own login may bring
+			return s.Bypass(ctx, reg, req)
 		}
 		if r != nil {
 			resp, err := r.open(admit)
@@ -100,14 +103,17 @@ func (s *Fills) Fetch(ctx context.Context, reg *Registry, req pullchain.Request,
 }
 
 // join returns the fill of req's digest with a new reader. The reader is nil when
-// the fill is about to end; both are nil when the Fills are closed.
+// the fill is about to end, or is for another client's own login; both are nil when the
+// Fills are closed.
 func (s *Fills) join(ctx context.Context, reg *Registry, req pullchain.Request) (*fill, *reader) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return nil, nil
 	}
-	if f := s.byDigest[req.Digest]; f != nil {
+	if f := s.byDigest[req.Digest]; f != nil && f.req.Bearer != req.Bearer {
+		return f, nil
+	} else if f != nil {
 		return f, f.attach(ctx, reg, req)
 	}
 	f := newFill(s, reg, req)
@@ -138,7 +144,7 @@ type Underway struct {
 
 // Expired reports whether the login that the fetch took is gone from r's
 // configuration since it was begun.
-func (u Underway) Expired(r *Registry) bool { return u.Private && !r.Stands(u.Login) }
+func (u Underway) Expired(r *Registry) bool { return u.Private && !r.StandsFor(u.By.Holder, u.Login) }
 
 // Underway says what is known of a blob that is being fetched. ok is false until
 // an upstream has answered.

@@ -52,7 +52,12 @@ func LoginOf(resp pullchain.Response) string {
 // Stands reports whether what was fetched with a login may still be read: a reload
 // may have taken the login out of the configuration, or put another in its place.
 func (r *Registry) Stands(login string) bool {
-	return login == Anonymous || r.Holds == nil || r.Holds(login)
+	return login == Anonymous || !pullchain.IsHolder(login) && (r.Holds == nil || r.Holds(login))
+}
+
+// StandsFor is Stands for a [Repository].Holder, to which its own login stands.
+func (r *Registry) StandsFor(holder, login string) bool {
+	return holder != "" && login == holder || r.Stands(login)
 }
 
 func (r *Registry) blame(upstream string, req pullchain.Request, err error) {
@@ -63,14 +68,17 @@ func (r *Registry) blame(upstream string, req pullchain.Request, err error) {
 
 // A Repository is a repository of a registry: what access is proved for, and what
 // a blob's first fetch was for.
-type Repository struct{ Registry, Name string }
+type Repository struct {
+	Registry, Name string
+	Holder         string // a client that reads by its own login (pullchain.Request.Holder); empty for all others
+}
 
-// String returns the repository as blobstore.Meta.Repos spells it.
+// String returns the repository as blobstore.Meta.Repos spells it, for every holder.
 func (r Repository) String() string { return r.Registry + "/" + r.Name }
 
-// repositoryOf returns what req asks for through reg.
-func repositoryOf(reg *Registry, req pullchain.Request) Repository {
-	return Repository{reg.Name, req.Repo}
+// RepositoryOf returns what req asks for through reg.
+func RepositoryOf(reg *Registry, req pullchain.Request) Repository {
+	return Repository{reg.Name, req.Repo, req.Holder()}
 }
 
 // ErrClosed is why work ends when the cache is closed.

@@ -112,7 +112,7 @@ func (f *fill) replaceObject(cause error) bool {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.by = repositoryOf(f.reg, f.req)
+	f.by = RepositoryOf(f.reg, f.req)
 	c := &blobCopy{size: f.copy.size}
 	if err == nil {
 		c.back = back

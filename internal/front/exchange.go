@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"sync"
 	"time"
@@ -67,6 +68,15 @@ func newExchange(h *Handler, d *door, w http.ResponseWriter, r *http.Request) *e
 	x.flight.Addr, x.flight.Family = h.proxies.clientAddr(r), clientFamily(x.agent)
 	x.rec.setHeader("Docker-Distribution-Api-Version", "registry/2.0")
 	return x
+}
+
+// client is what the client is told from others by; invalid if it is a balancer that does
+// not tell which client it asks for.
+func (x *exchange) client() netip.Addr {
+	if x.h.proxies.contains(x.flight.Addr) {
+		return netip.Addr{}
+	}
+	return clientKey(x.flight.Addr)
 }
 
 // id is in the log line and in error details, to find the one by the other.

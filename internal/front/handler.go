@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -37,6 +36,7 @@ type Handler struct {
 	starts   starts
 	cursors  cursors
 	ask      func(registry string) error // nil: what no route names is not served
+	guesses  guesses
 
 	shortened shortened
 }
@@ -55,6 +55,7 @@ func New(c Config, log *slog.Logger) *Handler {
 		hangUp:   hangUpTime,
 		born:     time.Now(),
 		journal:  journal,
+		guesses:  newGuesses(),
 	}
 }
 
@@ -118,10 +119,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, d *door) {
 		h.ended.Store(int64(time.Since(h.born)))
 		h.inFlight.Add(-1)
 	}()
-	client := clientKey(x.flight.Addr)
-	if h.proxies.contains(x.flight.Addr) { // a balancer that does not tell which client it asks for
-		client = netip.Addr{}
-	}
+	client := x.client()
 	if refused, ok := h.slots.enter(client, x.flight.At); !ok {
 		x.refuse(noSlot(refused))
 		return
@@ -185,6 +183,9 @@ func (h *Handler) admit(r *http.Request, d *door) (problem, bool) {
 			message: "pullchain does not answer requests that another web site makes",
 		}, false
 	}
+	if h.isTokenCall(r) { // which looks at these itself
+		return problem{}, true
+	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return problem{
 			status:  http.StatusMethodNotAllowed,
@@ -211,6 +212,10 @@ func hasBody(r *http.Request) bool {
 
 // serve finds out what is asked for and answers it.
 func (x *exchange) serve() {
+	if x.h.isTokenCall(x.r) {
+		clientLogin{x}.giveToken()
+		return
+	}
 	switch x.r.URL.Path {
 	case "/":
 		visit{x}.answer()
@@ -233,6 +238,9 @@ func (x *exchange) serve() {
 	}
 	switch asked.Kind {
 	case wire.Ping:
+		if !(clientLogin{x}).mayPing(where) {
+			return
+		}
 		x.pong()
 	case wire.Catalog:
 		x.refuse(problem{
@@ -242,6 +250,9 @@ func (x *exchange) serve() {
 		})
 	case wire.Read:
 		x.registry = where.registry
+		if x.registry.passes() && !(clientLogin{x}).identify() {
+			return
+		}
 		x.req = x.request(asked.Req)
 		if hops := wire.ParseVia(x.r.Header[wire.ViaHeader]); hops != nil {
 			if wire.LeadsBack(hops, x.h.instance) {
@@ -273,7 +284,7 @@ func (x *exchange) resolve() (target, error) {
 
 // request completes what the path said with what the headers say.
 func (x *exchange) request(req pullchain.Request) pullchain.Request {
-	req.Registry = x.registry.Name
+	req.Registry, req.Bearer = x.registry.Name, x.req.Bearer
 	req.Head = x.r.Method == http.MethodHead
 	req.Accept = wire.BoundAccept(x.r.Header["Accept"])
 	if req.Registry == defaultRegistry {
@@ -309,8 +320,8 @@ func (x *exchange) read() {
 }
 
 // pong answers the version check: 200 to every client that is served, and no challenge but
-// that of [access], so that no client starts a token dance or sends its login
-// (docs/protocol.md 4.5).
+// that of [access] and of registries to which clients' logins are passed on, so that no client
+// starts a token dance or sends its login (docs/protocol.md 4.5).
 func (x *exchange) pong() {
 	x.pinged = true
 	x.rec.setHeader("Content-Type", "application/json")

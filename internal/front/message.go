@@ -51,6 +51,9 @@ func (x *exchange) advice(e *pullchain.Error, code wire.ErrorCode) string {
 	switch e.Reason {
 	case pullchain.NotFound, pullchain.Invalid, pullchain.Denied:
 		if e.Reason == pullchain.Denied && speaksOfAccess(e, code) {
+			if x.registry.passes() {
+				return "; a private image needs a login that may read it: docker login " + wire.Clip(x.r.Host)
+			}
 			return "; a private image needs a login in the upstream's configuration"
 		}
 		if x.twice || x.hasTwoV2() {

@@ -100,6 +100,9 @@ func (x *exchange) fail(err error) {
 		panic(http.ErrAbortHandler)
 	}
 	p := x.problemOf(e)
+	if x.registry.passes() {
+		p = clientLogin{x}.askLogin(p, e)
+	}
 	h := x.rec.Header()
 	h.Set("OCI-Namespace", x.namespace())
 	h.Set("Proxy-Status", proxyError(p.status, x.trace()))

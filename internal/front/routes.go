@@ -1,6 +1,7 @@
 package front
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/regauth"
 )
 
 // defaultRegistry is what a name without a registry means, unless the listener says
@@ -35,6 +37,11 @@ type Registry struct {
 	// Search asks its index of repositories with a raw query, and returns a JSON object;
 	// nil if it has none. Its errors have a Reason.
 	Search func(ctx context.Context, query string) ([]byte, error)
+
+	// Token gets a client a token to read repos by its own login, from the registry's
+	// own token server; without repos it tells whether the login is right. Nil: clients'
+	// logins are not passed on to the registry.
+	Token func(ctx context.Context, login regauth.Login, repos []string) (regauth.Grant, error)
 }
 
 // words are short names that paths may have for registries, as recipes for mirrors
@@ -56,6 +63,9 @@ var words = map[string]string{
 type Routes struct {
 	names map[string]*Registry // every name and alias, in lower case
 	order []string             // of the registries' own names
+
+	firstPassing *Registry // of those that have a Token; nil if there is none
+	onePassing   bool      // it is the only one
 }
 
 // NewRoutes returns the table of these registries. Two registries with one name
@@ -67,6 +77,10 @@ func NewRoutes(registries []Registry) (*Routes, error) {
 	for i := range registries {
 		reg := registries[i]
 		t.order = append(t.order, reg.Name)
+		if reg.passes() {
+			t.onePassing = t.firstPassing == nil
+			t.firstPassing = cmp.Or(t.firstPassing, &reg)
+		}
 		if reg.Fetcher == nil {
 			errs = append(errs, fmt.Errorf("registry %q has no fetcher", reg.Name))
 		}

@@ -119,7 +119,7 @@ func (s *Source) fetch(ctx context.Context, w way, k key, login Login) (*token, 
 // tokenURL adds the question to the realm, whose own query stays.
 func tokenURL(w way, scope string) *url.URL {
 	at := *w.realm
-	q := url.Values{"scope": {scope}}
+	q := url.Values{"scope": strings.Fields(scope)}
 	if w.service != "" {
 		q.Set("service", w.service)
 	}
@@ -136,7 +136,7 @@ func tokenURL(w way, scope string) *url.URL {
 func (s *Source) question(ctx context.Context, w way, k key, login Login) (*http.Request, error) {
 	method, at, body := http.MethodGet, tokenURL(w, k.scope), io.Reader(nil)
 	if login.Username == IdentityUser {
-		form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {login.Password.Reveal()}, "client_id": {"pullchain"}, "service": {w.service}, "scope": {k.scope}}
+		form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {login.Password.Reveal()}, "client_id": {"pullchain"}, "service": {w.service}, "scope": strings.Fields(k.scope)}
 		method, at, body = http.MethodPost, w.realm, strings.NewReader(form.Encode())
 	}
 	req, err := newRequest(ctx, method, at, body)

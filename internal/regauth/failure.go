@@ -122,6 +122,8 @@ func (s *Source) failStatus(resp *http.Response, at *url.URL, w way) error {
 // loginHint says with which login the token server was asked.
 func (s *Source) loginHint(at *url.URL, w way) string {
 	switch {
+	case w.client:
+		return "to the client's login"
 	case w.login:
 		return "to the configured login"
 	case s.logins.can() && at.Scheme == "http":

@@ -40,9 +40,12 @@ func (s *Source) checkRealm(raw string) (*url.URL, error) {
 // address or as a token server's (CVE-2026-33540; docs/faults.md F54). Another port of a
 // plain http registry is another program, behind a network that shows what it carries.
 func (s *Source) mayLogin(realm *url.URL) bool {
+	return s.logins.can() && s.trusts(realm)
+}
+
+// trusts is mayLogin for whatever login there is.
+func (s *Source) trusts(realm *url.URL) bool {
 	switch {
-	case !s.logins.can():
-		return false
 	case sameOrigin(realm, s.cfg.Origin), s.named(realm):
 		return true
 	case realm.Scheme != "https":

@@ -72,6 +72,7 @@ type way struct {
 	realm   *url.URL // nil unless bearer
 	service string
 	login   bool // the realm may be sent the login
+	client  bool // which is a client's own: see Pass
 }
 
 // A key names a token: the origin and the credential are the Source's own, so
