@@ -146,6 +146,7 @@ type Error struct {
 	Upstream   string        // that failed; empty if no upstream was reached
 	Status     int           // the upstream's HTTP status; 0 if none came
 	RetryAfter time.Duration // when the upstream said to come back; 0 if it did not
+	Assumed    bool          // RetryAfter is a guess: the upstream named no time
 	Reach      Reach         // how far this is evidence
 	Final      bool          // a registry's own "not found": final if the upstream is authoritative
 	Size       int64         // of the whole content, when a range was beyond it (416); else 0

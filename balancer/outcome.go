@@ -44,6 +44,7 @@ func (l *Lane) learnSuccess(a *admission, now time.Time) {
 	g.cooldowns[class].ok(a.began, !a.req.Head)
 	if a.token != nil {
 		g.cooldowns[pullchain.ClassToken].ok(a.began, true)
+		g.limits.ok(pullchain.ClassToken, a.began)
 	}
 	l.past.served(class, now)
 	if !a.began.Before(g.dialBackoff.since) {
@@ -58,6 +59,7 @@ func (l *Lane) learnSuccess(a *admission, now time.Time) {
 	}
 	if !a.req.Head { // headers prove no bytes
 		delete(g.contents, subjectOf(a.req))
+		g.limits.ok(class, a.began)
 	}
 }
 
@@ -91,7 +93,11 @@ func (g *gates) limited(req pullchain.Request, e *pullchain.Error, now time.Time
 	reach, wide := e.Reach, true
 	if reach == pullchain.ReachContent || (reach == pullchain.ReachClass || reach == pullchain.ReachToken) && saidOfOne(e) {
 		g.contents.close(subjectOf(req), now, e)
-		wide = g.limits.add(req.Repo, now) >= agreeing(e)
+		class := req.Class()
+		if reach == pullchain.ReachToken {
+			class = pullchain.ClassToken
+		}
+		wide = g.limits.add(spreadOf{class, e.Code, req.Repo}, now) >= agreeing(e)
 	}
 	if wide && reach == pullchain.ReachContent {
 		reach = pullchain.ReachClass
@@ -131,7 +137,7 @@ func (g *gates) corrupt(req pullchain.Request, e *pullchain.Error, now time.Time
 	case e.Code == pullchain.CodeDigestMismatch: // proved, for these bytes
 		g.contents.close(subjectOf(req), now, e)
 		g.corrupted = now
-		if g.corruptions.add(req.Repo, now) >= spreadWide {
+		if g.corruptions.add(spreadOf{repo: req.Repo}, now) >= spreadWide {
 			g.quarantine.close(now, e)
 			g.failback.trouble()
 		}

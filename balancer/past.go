@@ -14,6 +14,7 @@ type past struct {
 	firstServed time.Time
 	lastServed  [pullchain.NumClasses]time.Time
 	lastPassed  time.Time // a probe
+	renewed     time.Time // the prober asked for the quota
 	asked       bool      // at least once
 
 	// A probe has passed, or a request was answered. No gate asks for it: a lane of

@@ -3,6 +3,7 @@ package balancer
 import (
 	"context"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/pullchain/pullchain"
@@ -110,15 +111,19 @@ func (errNotProbed) Error() string { return "not probed: the operator has disabl
 // Skipped tells a prober that nothing was asked.
 func (errNotProbed) Skipped() bool { return true }
 
-// leftAlone reports whether the upstream itself named a time before which it wants no
-// request of any class.
+// leftAlone reports whether the upstream wants no request of any class for now: it named the
+// time, or it is a guard against abuse, whose ban each question may extend.
 func (v *gateView) leftAlone(now time.Time) bool {
-	manifest, blob := &v.cooldowns[pullchain.ClassManifest], &v.cooldowns[pullchain.ClassBlob]
-	return manifest.boundAt(now) && blob.boundAt(now)
+	return !slices.ContainsFunc(dataClasses, func(class pullchain.Class) bool {
+		cool := &v.cooldowns[class]
+		return !cool.boundAt(now) && !(cool.at(now) && cool.cause.Assumed)
+	})
 }
 
 // closeFor closes the cooldown gates that a probe's answer speaks of. A guard against abuse
-// that stands before /v2/ stands before all (docs/protocol.md 4.1).
+// that stands before /v2/ stands before all (docs/protocol.md 4.1). But it binds only where it
+// names a time: it may stand before /v2/ alone, and the next probe would shut the last lane
+// again and again.
 func (l *Lane) closeFor(e *pullchain.Error) {
 	reach := e.Reach
 	if e.Code == pullchain.CodeAbuse {
@@ -128,7 +133,7 @@ func (l *Lane) closeFor(e *pullchain.Error) {
 	defer l.mu.Unlock()
 	l.past.lastError, l.past.lastFailed = e, time.Now()
 	for _, class := range reachClasses(reach, pullchain.ClassManifest) {
-		l.gates.cooldowns[class].close(time.Now(), e, true)
+		l.gates.cooldowns[class].close(time.Now(), e, !e.Assumed)
 	}
 }
 

@@ -51,9 +51,10 @@ func leftOf(q *pullchain.Quota, now time.Time) int {
 
 // shareOut has the lanes of one host that count against different logins take each other's
 // places, those first that have most left: such lanes are one path, and which of them the
-// configuration names first says nothing. Only counted requests are shared out. HEADs and
+// configuration names first says nothing. rank is what counts before the place: what it puts
+// last anyway takes no place from one that could use it. Only counted requests are shared out. HEADs and
 // blobs stay with the first login, which has a token for them.
-func shareOut(lanes []candidate) {
+func shareOut(lanes []candidate, rank func(a, b candidate) int) {
 	done := map[string]bool{}
 	for _, c := range lanes {
 		if c.host == "" || done[c.host] {
@@ -73,7 +74,7 @@ func shareOut(lanes []candidate) {
 		}
 		slices.Sort(places)
 		slices.SortStableFunc(group, func(a, b int) int {
-			return cmp.Or(cmp.Compare(lanes[b].left, lanes[a].left), cmp.Compare(lanes[a].place, lanes[b].place))
+			return cmp.Or(rank(lanes[a], lanes[b]), cmp.Compare(lanes[b].left, lanes[a].left), cmp.Compare(lanes[a].place, lanes[b].place))
 		})
 		for n, i := range group {
 			lanes[i].place = places[n]
@@ -90,22 +91,27 @@ func (v *chainView) isSpared(i int, t time.Time) bool {
 }
 
 // renewQuota asks anew for a low quota that was read a while ago: its window may have ended
-// since, and what no client asks for by HEAD tells nothing.
+// since, and what no client asks for by HEAD tells nothing. A registry may tell its quota on
+// GET alone: then the reading stays old, and is not asked for at each probe.
 func renewQuota(ctx context.Context, l *Lane) {
 	q, now := l.up.Facts().Quota, time.Now()
-	if lapse.Over(sparedUntil(q), now) || lapse.Age(q.At, now) < quotaRenew {
+	if lapse.Over(sparedUntil(q), now) {
 		return
 	}
 	l.mu.Lock()
 	req, ok := l.canary.of(pullchain.ClassManifest)
+	asked := latest(q.At, l.past.renewed)
 	l.mu.Unlock()
-	if !ok {
+	if !ok || lapse.Age(asked, now) < quotaRenew {
 		return
 	}
 	a, _ := l.admit(req, false, false)
 	if a == nil {
 		return
 	}
+	l.mu.Lock()
+	l.past.renewed = now
+	l.mu.Unlock()
 	resp, err := l.up.Fetch(ctx, req)
 	if err == nil {
 		resp.Body.Close()

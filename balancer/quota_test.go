@@ -99,6 +99,26 @@ func TestF08_LowReadingIsRenewed(t *testing.T) {
 	})
 }
 
+// F08 A registry that tells its quota on GET alone is not asked at each probe.
+func TestF08_LowReadingThatAHEADDoesNotRenew(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(serve, serve)
+		r.mustGet(t, tag)
+		r.ups[0].quota = &pullchain.Quota{Limit: 100, Remaining: 10, Window: 6 * time.Hour, At: time.Now()}
+		before := r.ups[0].count()
+		for range 120 { // an hour
+			time.Sleep(30 * time.Second)
+			if err := r.lanes[0].Probe(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := r.ups[0].count() - before; n != 6 {
+			t.Errorf("%d requests in an hour, want 6", n)
+		}
+	})
+}
+
 // A lane that we ourselves hold back is not slow: it gets no company, and is left for none.
 func TestHeldBackIsNotSlow(t *testing.T) {
 	t.Parallel()

@@ -101,6 +101,66 @@ func TestALimitOfSeveralImagesBindsAll(t *testing.T) {
 	}
 }
 
+// Words of different kinds, or with a served request in between, are not one limit of all.
+func TestWhatIsNotALimitOfAll(t *testing.T) {
+	t.Parallel()
+	abuse := pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeAbuse, Status: 429, RetryAfter: time.Hour}
+	throttle := abuse
+	throttle.Code = pullchain.CodeThrottle
+	for name, first := range map[string]pullchain.Error{"other code": throttle, "served in between": abuse} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(fail(first))
+				r.Fetch(t.Context(), of(0, tag))
+				time.Sleep(time.Second)
+				if first.Code == pullchain.CodeAbuse {
+					r.ups[0].become(serve)
+					r.mustGet(t, of(1, tag))
+					time.Sleep(time.Second)
+				}
+				r.ups[0].become(fail(abuse))
+				r.Fetch(t.Context(), of(2, tag))
+				r.ups[0].become(serve)
+				r.mustGet(t, of(3, tag))
+			})
+		})
+	}
+}
+
+// A guard before /v2/ that names no time does not shut the last lane: it cools, and what is
+// served opens it. One that names a time binds (docs/faults.md F09).
+func TestAGuardBeforeTheProbeAlone(t *testing.T) {
+	t.Parallel()
+	for name, assumed := range map[string]bool{"no time": true, "a time": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(serve)
+				pings := 0
+				r.ups[0].ping = func(context.Context) error {
+					pings++
+					return &pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeAbuse, Status: 429, RetryAfter: time.Minute, Assumed: assumed}
+				}
+				for range 5 {
+					r.lanes[0].Probe(t.Context())
+					time.Sleep(time.Second)
+				}
+				if s := r.state(0); pings != 1 || len(s.Cooldowns) != 2 {
+					t.Errorf("asked %d times, cooldowns %+v", pings, s.Cooldowns)
+				}
+				_, err := r.get(t.Context(), tag)
+				if (err == nil) != assumed {
+					t.Errorf("a pull: %v", err)
+				}
+				if s := r.state(0); assumed && len(s.Cooldowns) != 1 {
+					t.Errorf("cooldowns %+v, want that of blobs alone", s.Cooldowns)
+				}
+			})
+		})
+	}
+}
+
 // Where every first answer is a failure, the breaker opens, and a forced try gets its
 // second one all the same (docs/faults.md 0.3).
 func TestAForcedTryIsMadeOnceMore(t *testing.T) {
@@ -370,6 +430,7 @@ func TestWhatEndsANamedPause(t *testing.T) {
 		time.Sleep(time.Minute)
 		r.ups[0].become(fail(abuse))
 		ask(of(3, tag), 1)
+		ask(of(5, tag), 1)
 		ask(of(4, tag), 0)
 		time.Sleep(time.Minute)
 		r.ups[0].become(serve)

@@ -81,8 +81,9 @@ func order(strategy Strategy, req pullchain.Request, lanes []candidate, leader s
 	if req.Options.Speculative {
 		out = slices.DeleteFunc(out, func(c candidate) bool { return !c.maySpeculate() })
 	}
+	rank := rankOf(req)
 	if counted(req) {
-		shareOut(out)
+		shareOut(out, rank)
 	}
 	score := func(c candidate) float64 { return float64(c.place) }
 	switch strategy {
@@ -92,8 +93,16 @@ func order(strategy Strategy, req pullchain.Request, lanes []candidate, leader s
 		key := spreadKey(req)
 		score = func(c candidate) float64 { return -rendezvous(key, c) }
 	}
-	avoided := func(c candidate) bool { return slices.Contains(req.Options.Avoid, c.name) }
 	slices.SortStableFunc(out, func(a, b candidate) int {
+		return cmp.Or(rank(a, b), cmp.Compare(score(a), score(b)), cmp.Compare(a.place, b.place))
+	})
+	return out
+}
+
+// rankOf returns what counts for req before the strategy does.
+func rankOf(req pullchain.Request) func(a, b candidate) int {
+	avoided := func(c candidate) bool { return slices.Contains(req.Options.Avoid, c.name) }
+	return func(a, b candidate) int {
 		return cmp.Or(
 			compareBool(avoided(a), avoided(b)),
 			compareBool(a.noRange && !req.Range.Whole(), b.noRange && !req.Range.Whole()),
@@ -104,11 +113,8 @@ func order(strategy Strategy, req pullchain.Request, lanes []candidate, leader s
 			compareBool(a.metered, b.metered),
 			compareBool(a.slow, b.slow),
 			compareBool(a.full, b.full),
-			cmp.Compare(score(a), score(b)),
-			cmp.Compare(a.place, b.place),
 		)
-	})
-	return out
+	}
 }
 
 // counted reports whether Docker Hub would count req as a pull: the GET of a

@@ -23,6 +23,7 @@ func TestOrder(t *testing.T) {
 	wait := func(d time.Duration) func(*candidate) { return func(c *candidate) { c.wait = d } }
 	busy := func(n int) func(*candidate) { return func(c *candidate) { c.inFlight = n } }
 	full := func(c *candidate) { c.full = true }
+	slow := func(c *candidate) { c.slow = true }
 	metered := func(c *candidate) { c.metered = true }
 	held := func(c *candidate) { c.held = true }
 	quotaLow := func(c *candidate) { c.quotaLow = true }
@@ -69,6 +70,11 @@ func TestOrder(t *testing.T) {
 		{"nor do blobs", Ordered, blob, "", []candidate{lane("a", 0, at("hub", "x", 40)), lane("b", 1, at("hub", "y", 90))}, []string{"a", "b"}},
 		{"nor two ways for one login", Ordered, get, "", []candidate{lane("a", 0, at("hub", "x", 40)), lane("b", 1, at("hub", "x", 90))}, []string{"a", "b"}},
 		{"nor other hosts", Ordered, get, "", []candidate{lane("a", 0, at("hub", "x", 40)), lane("b", 1, at("quay", "y", 90))}, []string{"a", "b"}},
+		{"nor does one take a place that is low", Ordered, get, "", []candidate{lane("ann", 0, at("hub", "x", 50)), lane("mirror", 1), lane("bob", 2, at("hub", "y", 400), quotaLow)}, []string{"ann", "mirror", "bob"}},
+		{"nor does one take a place that is metered", Ordered, get, "", []candidate{lane("ann", 0, at("hub", "x", 50)), lane("mirror", 1), lane("bob", 2, at("hub", "y", 400), metered)}, []string{"ann", "mirror", "bob"}},
+		{"nor does one take a place that is held", Ordered, get, "", []candidate{lane("ann", 0, at("hub", "x", 50)), lane("mirror", 1), lane("bob", 2, at("hub", "y", 400), held)}, []string{"ann", "mirror", "bob"}},
+		{"nor does one take a place that is slow", Ordered, get, "", []candidate{lane("ann", 0, at("hub", "x", 50)), lane("mirror", 1), lane("bob", 2, at("hub", "y", 400), slow)}, []string{"ann", "mirror", "bob"}},
+		{"nor does one take a place that is full", Ordered, get, "", []candidate{lane("ann", 0, at("hub", "x", 50)), lane("mirror", 1), lane("bob", 2, at("hub", "y", 400), full)}, []string{"ann", "mirror", "bob"}},
 		{"a lane without ranges is last for a range", Ordered, part, "", []candidate{lane("a", 0, noRange), lane("b", 1)}, []string{"b", "a"}},
 		{"but not for a whole blob", Ordered, blob, "", []candidate{lane("a", 0, noRange), lane("b", 1)}, []string{"a", "b"}},
 		{"one to be avoided is last", Ordered, notA, "", []candidate{lane("a", 0), lane("b", 1, metered, held, noRange), lane("c", 2)}, []string{"c", "b", "a"}},

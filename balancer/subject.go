@@ -83,21 +83,44 @@ func (c contentGates) closed(s subject, now time.Time) *closedGate {
 
 // A spread tells whether a failure of single subjects is one of the lane: it has come
 // for several repositories lately. It is guarded by its lane's mutex.
-type spread map[string]time.Time
+type spread map[spreadOf]time.Time
+
+// A spreadOf is what is counted once. A guard's word and a quota's are no evidence for each
+// other, nor are those of different classes, of which one may work while the other does not.
+type spreadOf struct {
+	class pullchain.Class
+	code  pullchain.Code
+	repo  string
+}
 
 const (
 	spreadWindow = 10 * time.Minute
 	spreadWide   = 3 // repositories
 )
 
-// add takes down a failure in repo, and returns of how many repositories there is one: from
+// add takes down a failure, and returns of how many repositories there is one like it: from
 // spreadWide on it is no fault of single images.
-func (s spread) add(repo string, now time.Time) (repos int) {
+func (s spread) add(of spreadOf, now time.Time) (repos int) {
 	for other, at := range s {
 		if now.Sub(at) > spreadWindow {
 			delete(s, other)
 		}
 	}
-	s[repo] = now
-	return len(s)
+	s[of] = now
+	for other := range s {
+		if other.class == of.class && other.code == of.code {
+			repos++
+		}
+	}
+	return repos
+}
+
+// ok drops what came of class before a request was sent that has been served: what was said
+// to one image then was not said to all.
+func (s spread) ok(class pullchain.Class, sent time.Time) {
+	for other, at := range s {
+		if other.class == class && !at.After(sent) {
+			delete(s, other)
+		}
+	}
 }

@@ -201,6 +201,7 @@ func classifyLimit(a answer, e *pullchain.Error) {
 		e.Code = pullchain.CodeThrottle
 	default: // plain text or a page, from what stands before the registry
 		e.Code = pullchain.CodeAbuse
+		e.Assumed = e.RetryAfter == 0
 		e.RetryAfter = max(e.RetryAfter, minBan)
 	}
 	e.RetryAfter = wire.ClampRetryAfter(e.RetryAfter)

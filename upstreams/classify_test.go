@@ -122,7 +122,7 @@ func TestClassifyLimit(t *testing.T) {
 		},
 		"Hub's abuse limit": {
 			answer{status: 429, header: http.Header{"Content-Type": {"text/plain"}}, body: []byte(hapBody)},
-			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeAbuse, RetryAfter: time.Minute},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeAbuse, RetryAfter: time.Minute, Assumed: true},
 		},
 		"abuse limit that asks for less than a minute": {
 			answer{status: 429, header: http.Header{"Retry-After": {"5"}}, body: []byte(hapBody)},
@@ -142,11 +142,11 @@ func TestClassifyLimit(t *testing.T) {
 		},
 		"abuse limit to a HEAD": {
 			answer{status: 429, header: http.Header{"Content-Type": {"text/plain"}}},
-			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeAbuse, RetryAfter: time.Minute},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeAbuse, RetryAfter: time.Minute, Assumed: true},
 		},
 		"Cloudflare 1015": {
 			answer{status: 429, header: fromCloudflare, body: []byte(cf1015Body)},
-			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeAbuse, RetryAfter: time.Minute},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeAbuse, RetryAfter: time.Minute, Assumed: true},
 		},
 		"Cloudflare 1027 with 429": {
 			answer{status: 429, header: fromCloudflare, body: []byte(cf1027Body)},
@@ -202,12 +202,12 @@ func TestClassifyHubLimit(t *testing.T) {
 		},
 		"Hub's abuse limit with pulls left": {
 			answer{status: 429, header: with(quotaHeader, "Ratelimit-Remaining", "80;w=21600", "Content-Type", "text/plain"), body: []byte(hapBody)},
-			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeAbuse, RetryAfter: time.Minute,
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeAbuse, RetryAfter: time.Minute, Assumed: true,
 				Quota: &pullchain.Quota{Limit: 100, Remaining: 80, Window: 6 * time.Hour, Source: "192.0.2.7", At: statusNow}},
 		},
 		"Hub's abuse limit in words": {
 			answer{status: 429, header: http.Header{"Content-Type": {"text/plain"}}, body: []byte("You have reached your request limit. Too Many Requests\n")},
-			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeAbuse, RetryAfter: time.Minute},
+			pullchain.Error{Reason: pullchain.Limited, Code: pullchain.CodeAbuse, RetryAfter: time.Minute, Assumed: true},
 		},
 		"a burst at Docker's own API": {
 			answer{status: 429, header: with(fromJSON, "X-Retry-After", strconv.FormatInt(statusNow.Add(4*time.Second).Unix(), 10)), body: []byte(`{"detail":"Rate limit exceeded"}`)},

@@ -230,7 +230,7 @@ func (c *chain) path(cfg *config.Config, registry string, u config.Upstream, old
 		Egress:         shared,
 		Via:            proxy.Name,
 		Host:           hostOf(u.URL),
-		Account:        cmp.Or(u.Username, u.TokenFile),
+		Account:        cmp.Or(u.Username, u.TokenFile, u.CredentialHelper, u.ClientCert),
 		Breaker:        u.Breaker,
 		Patience:       u.Patience,
 	})

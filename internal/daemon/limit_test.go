@@ -262,6 +262,11 @@ func TestF09_Abuse(t *testing.T) {
 				p.b.Inject(fault)
 				ask("manifest", 0)
 				ask("manifest", 1)
+				// No time was named: the last path is tried until a second image was told the same.
+				if got := p.asked("a", "", 0) - asked; got > 1 {
+					t.Errorf("%d forced tries, want one at most", got)
+				}
+				asked = p.asked("a", "", 0)
 				for range 3 {
 					p.wantError(ask("manifest", 0), 429, "TOOMANYREQUESTS")
 				}

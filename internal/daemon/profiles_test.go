@@ -40,8 +40,7 @@ type profiled struct {
 	*rig
 	simnet.Profile
 	image *simnet.Content
-	host  []string // header by which a client names the registry
-	repo  string   // path that does, with the repository
+	repo  string // path that does, with the repository
 }
 
 func newProfiled(t *testing.T, p simnet.Profile, img simnet.Image) *profiled {

@@ -18,7 +18,7 @@ import (
 type Bandwidth struct {
 	limiter *rate.Limiter
 	piece   int
-	held    atomic.Int64 // when a reader has last waited, or was to wait till then; ns since 1970
+	held    atomic.Pointer[time.Time] // a reader has last waited, or was to wait, till then
 }
 
 // A piece is what a fiftieth of a second brings, within these.
@@ -26,6 +26,10 @@ const (
 	minPiece = 1 << 10
 	maxPiece = 256 << 10
 )
+
+// A shorter wait is left to the limiter, as a debt: a timer takes about as long beyond its
+// time, and for each piece of a large rate that would cost a good part of it.
+const leastWait = time.Millisecond
 
 // MinRate is the least bound: below it a piece takes so long that clients give up.
 const MinRate amount.Rate = 1 << 10
@@ -35,8 +39,8 @@ func NewBandwidth(r amount.Rate) *Bandwidth {
 	if r <= 0 {
 		return nil
 	}
-	piece := min(max(int(min(r, 1<<40))/50, minPiece), maxPiece)
-	return &Bandwidth{limiter: rate.NewLimiter(rate.Limit(r), piece), piece: piece}
+	burst := max(int(min(r, 1<<40))/50, minPiece) // what a reader that comes late may make up for
+	return &Bandwidth{limiter: rate.NewLimiter(rate.Limit(r), burst), piece: min(burst, maxPiece)}
 }
 
 // Piece returns how much of p may be read at once.
@@ -56,15 +60,22 @@ func (b *Bandwidth) Pay(ctx context.Context, n int) bool {
 	now := time.Now()
 	wait := b.limiter.ReserveN(now, n).DelayFrom(now)
 	if wait > 0 {
-		b.held.Store(now.Add(wait).UnixNano())
+		until := now.Add(wait) // by the monotonic clock too: the other may be set back
+		b.held.Store(&until)
+	}
+	if wait < leastWait {
+		wait = 0
 	}
 	return snooze.For(ctx, wait)
 }
 
 // Held returns until when a reader has last been made to wait; zero for never.
 func (b *Bandwidth) Held() time.Time {
-	if b == nil || b.held.Load() == 0 {
+	if b == nil {
 		return time.Time{}
 	}
-	return time.Unix(0, b.held.Load())
+	if held := b.held.Load(); held != nil {
+		return *held
+	}
+	return time.Time{}
 }

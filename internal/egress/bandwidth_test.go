@@ -53,6 +53,47 @@ func TestBandwidthIsShared(t *testing.T) {
 	})
 }
 
+// A reader of a large rate that comes late, as each does that a timer wakes, makes up for it;
+// and no wait is too short for a timer.
+func TestBandwidthOfALargeRate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const bound = 1 << 30
+		b := NewBandwidth(bound)
+		start, naps := time.Now(), 0
+		for total := 0; total < bound; {
+			n := len(b.Piece(make([]byte, maxPiece)))
+			before := time.Now()
+			b.Pay(t.Context(), n)
+			if took := time.Since(before); took > 0 {
+				if took < leastWait {
+					t.Fatalf("a nap of %v", took)
+				}
+				naps++
+				time.Sleep(time.Millisecond) // it wakes late
+			}
+			total += n
+		}
+		if took := time.Since(start); naps == 0 || took < 970*time.Millisecond || took > 1010*time.Millisecond {
+			t.Errorf("%d bytes took %v, with %d naps", bound, took, naps)
+		}
+	})
+}
+
+// A clock that is set back must not make a wait of long ago one to come. A bubble has no
+// monotonic clock.
+func TestHeldIsMonotonic(t *testing.T) {
+	t.Parallel()
+	b := NewBandwidth(MinRate)
+	b.Pay(t.Context(), 1<<10)
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	b.Pay(ctx, 1<<10)
+	if held := b.Held(); held.IsZero() || held == held.Round(0) {
+		t.Errorf("held back until %v", held)
+	}
+}
+
 func TestBandwidthWithoutABound(t *testing.T) {
 	t.Parallel()
 	b := NewBandwidth(0)
