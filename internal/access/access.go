@@ -67,6 +67,11 @@ func New(c Config, log *slog.Logger) (*Access, error) {
 	return a, nil
 }
 
+// ByAddress reports whether it counts where a client is, which a cache in front does not see.
+func (a *Access) ByAddress() bool {
+	return a != nil && len(a.cfg.AllowCIDRs)+len(a.cfg.DenyCIDRs) > 0
+}
+
 // Check returns why a request is not served, or nil if it is.
 func (a *Access) Check(from Client, r *http.Request) *Refusal {
 	if a == nil || isOwn(r) {

@@ -59,9 +59,9 @@ func (h *chain) join(ctx context.Context, req pullchain.Request, private bool) e
 
 // blobHead answers a HEAD of a blob.
 func (h *chain) blobHead(ctx context.Context, req pullchain.Request) (pullchain.Response, error) {
-	answer := func(size int64, result pullchain.CacheResult) pullchain.Response {
+	answer := func(size int64, private bool, result pullchain.CacheResult) pullchain.Response {
 		return pullchain.Response{
-			Status: http.StatusOK, Digest: req.Digest, Size: size, Body: pullchain.NoBody, Cache: result,
+			Status: http.StatusOK, Digest: req.Digest, Size: size, Body: pullchain.NoBody, Private: private, Cache: result,
 		}
 	}
 	c, r := h.cache, h.registry
@@ -73,7 +73,7 @@ func (h *chain) blobHead(ctx context.Context, req pullchain.Request) (pullchain.
 		case err != nil:
 			return pullchain.Response{}, err
 		}
-		return g.mark(answer(info.Size, pullchain.CacheHit)), nil
+		return g.mark(answer(info.Size, !info.Public, pullchain.CacheHit)), nil
 	}
 	if u, ok := c.fills.Underway(req.Digest); ok {
 		if u.By != h.repository(req) || u.Expired(r) {
@@ -84,7 +84,7 @@ func (h *chain) blobHead(ctx context.Context, req pullchain.Request) (pullchain.
 				return pullchain.Response{}, err
 			}
 		}
-		return answer(u.Size, pullchain.CacheCoalesced), nil
+		return answer(u.Size, u.Private, pullchain.CacheCoalesced), nil
 	}
 	return h.headThrough(ctx, req)
 }

@@ -57,9 +57,11 @@ func (h *chain) list(ctx context.Context, req pullchain.Request) (pullchain.Resp
 	if l == nil || !h.stillServed(l, err, now) {
 		return pullchain.Response{}, err
 	}
-	failed := *l
-	failed.failed, failed.err = now, err
-	c.lists.known.Set(key, &failed)
+	if newest, ok := c.lists.known.GetIfPresent(key); ok && newest == l {
+		failed := *l
+		failed.failed, failed.err = now, err
+		c.lists.known.Set(key, &failed)
+	}
 	return h.stale(l, err, now)
 }
 
@@ -68,10 +70,13 @@ func (h *chain) askList(ctx context.Context, key listKey, req pullchain.Request)
 	c := h.cache
 	resp, err := h.registry.Next.Fetch(ctx, req)
 	if err != nil {
-		if l := h.lastList(key); l != nil && !l.None && takenAway(err, h.judgesOf(l)) {
-			c.lists.forget(key)
+		// What is still served as it was is not gone: a mirror that lacks it has no say.
+		if l := h.lastList(key); l == nil || l.None || takenAway(err, h.judgesOf(l)) {
+			if l != nil && !l.None {
+				c.lists.forget(key)
+			}
+			c.lists.noteAbsence(key, err)
 		}
-		c.lists.noteAbsence(key, err)
 		return listed{}, err
 	}
 	defer resp.Body.Close()

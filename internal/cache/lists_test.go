@@ -2,9 +2,11 @@ package cache_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -167,5 +169,66 @@ func TestF71_Absences(t *testing.T) {
 		time.Sleep(11 * time.Second) // none is asked again at once
 		before := l.asked
 		l.wantList(t, r.do(referrers), miss, `{"manifests":[1]}`, before+1)
+	})
+}
+
+// F71 What is asked all the time is written down again and again, so that a restart finds it
+// as it was confirmed last.
+func TestF71_ListsAskedAllTheTime(t *testing.T) {
+	lists(t, func(t *testing.T, r *rig, l *lister) {
+		for range 8 * 24 * 15 {
+			r.do(tagsList)
+			r.do(byTag(alpine, signature))
+			time.Sleep(4 * time.Minute)
+		}
+		l.err = errDown
+		r.restart()
+		r.hub = r.cache.Chain(cache.Registry{Name: "docker.io", Next: l})
+		if got := r.do(tagsList); got.result != stale || got.err != nil {
+			t.Errorf("the list: %s, %v", got.result, got.err)
+		}
+		if got := r.do(byTag(alpine, signature)); got.reason != pullchain.NotFound {
+			t.Errorf("the absence: %v", got.err)
+		}
+	})
+}
+
+// F71 A mirror that has no list takes none away that a login was told.
+func TestF71_MirrorHasNoSay(t *testing.T) {
+	lists(t, func(t *testing.T, r *rig, l *lister) {
+		l.login = "robot"
+		reg := cache.Registry{Name: "docker.io", Next: l, Holds: func(login string) bool { return login == "robot" }, Knows: func(up string) bool { return up == "hub" }}
+		r.hub = r.cache.Chain(reg)
+		l.wantList(t, r.do(referrers), miss, `{"manifests":[]}`, 1)
+		l.err = &pullchain.Error{Reason: pullchain.NotFound, Code: pullchain.CodeNotFound, Status: 404, Attempts: []pullchain.Attempt{
+			{Upstream: "hub", Err: errDown}, {Upstream: "mirror", Err: notFound},
+		}}
+		time.Sleep(time.Hour)
+		for asked := range 2 {
+			l.wantList(t, r.do(referrers), stale, `{"manifests":[]}`, 2+asked)
+			time.Sleep(time.Minute)
+			r.restart()
+			r.hub = r.cache.Chain(reg)
+		}
+	})
+}
+
+// F71 However many pages clients ask for, so many are written down.
+func TestF71_PagesAreBounded(t *testing.T) {
+	lists(t, func(t *testing.T, r *rig, l *lister) {
+		page := `{"tags":["` + strings.Repeat("a", 10) + `"]}`
+		for i := range 5000 {
+			query := fmt.Sprint("last=", i)
+			l.pages["tags?"+query] = page
+			r.do(pullchain.Request{Op: pullchain.Tags, Repo: alpine, Query: query})
+		}
+		synctest.Wait()
+		n := 0
+		for range r.store.Records("list") {
+			n++
+		}
+		if n != 4096 {
+			t.Errorf("%d records", n)
+		}
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -47,6 +48,7 @@ type list struct {
 	Login     string      `json:"login,omitempty"` // that it took
 	Confirmed time.Time   `json:"confirmed"`
 
+	saved  time.Time // when it was last written down
 	failed time.Time // when no upstream could say, after Confirmed; else zero
 	err    error     // why not
 }
@@ -65,6 +67,12 @@ type listTable struct {
 	life  *life
 	log   *slog.Logger
 	known *otter.Cache[listKey, *list]
+
+	records struct { // what is written down
+		sync.Mutex // held while a record is written or removed, so that the newest is the last
+		counted    bool
+		n          int
+	}
 }
 
 func newListTable(store *blobstore.Store, alive *life, log *slog.Logger) *listTable {
@@ -90,7 +98,7 @@ func (lt *listTable) find(key listKey) *list {
 	if l.Body, err = unpack(l.Packed); err != nil {
 		return nil
 	}
-	l.Packed = nil
+	l.Packed, l.saved = nil, l.Confirmed
 	if newer, stored := lt.known.SetIfAbsent(key, l); !stored {
 		return newer
 	}
@@ -100,18 +108,25 @@ func (lt *listTable) find(key listKey) *list {
 // put makes l what is known of key, here and, where it is small enough, after a restart. What is
 // confirmed as it was is written once in saveEvery.
 func (lt *listTable) put(key listKey, l *list) {
-	old, known := lt.known.GetIfPresent(key)
+	if old := lt.find(key); old != nil && old.None == l.None && old.Login == l.Login && bytes.Equal(old.Body, l.Body) {
+		if since := l.Confirmed.Sub(old.saved); since >= 0 && since < saveEvery {
+			l.saved = old.saved
+			lt.known.Set(key, l)
+			return
+		}
+	}
+	l.saved = l.Confirmed
 	lt.known.Set(key, l)
-	if !known && lt.known.EstimatedSize() > listsKept {
-		return
-	}
-	if known && old.None == l.None && bytes.Equal(old.Body, l.Body) && l.Confirmed.Sub(old.Confirmed) < saveEvery/2 {
-		return
-	}
-	lt.life.spawn(func() { lt.write(key, l) })
+	lt.life.spawn(func() { lt.write(key) })
 }
 
-func (lt *listTable) write(key listKey, l *list) {
+func (lt *listTable) write(key listKey) {
+	lt.records.Lock()
+	defer lt.records.Unlock()
+	l, ok := lt.known.GetIfPresent(key)
+	if !ok || !lt.hasRoom(key) {
+		return
+	}
 	kept := *l
 	kept.Packed = packed(l.Body)
 	content, err := json.Marshal(kept)
@@ -124,8 +139,29 @@ func (lt *listTable) write(key listKey, l *list) {
 	}
 }
 
+// hasRoom reports whether the record of key is there, or one more can be.
+func (lt *listTable) hasRoom(key listKey) bool {
+	r := &lt.records
+	if !r.counted {
+		for range lt.store.Records(listKind) {
+			r.n++
+		}
+		r.counted = true
+	}
+	if _, err := lt.store.Record(listKind, key.record()); err == nil {
+		return true
+	}
+	if r.n >= listsKept {
+		return false
+	}
+	r.n++
+	return true
+}
+
 // forget makes key unknown, here and after a restart.
 func (lt *listTable) forget(key listKey) {
+	lt.records.Lock()
+	defer lt.records.Unlock()
 	lt.known.Invalidate(key)
 	if err := lt.store.DeleteRecord(listKind, key.record()); err != nil {
 		lt.log.Debug("record of a list is not removed", "list", key.record(), "error", err)

@@ -254,3 +254,26 @@ func TestHeadOfAFillWhoseLoginIsGone(t *testing.T) {
 		<-first
 	})
 }
+
+// What took a login is told to be private by every answer, from the cache as well: caches in
+// front of us keep what is not.
+func TestHitsArePrivate(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		d, layer := r.up.image("one")
+		r.up.tag("library/alpine:3.20", d)
+		r.up.set(func() { r.up.private, r.up.login = true, "robot" })
+		r.hub = r.cache.Chain(cache.Registry{Name: "docker.io", Next: r.up, Holds: func(login string) bool { return login == "robot" }})
+		all := []pullchain.Request{byTag(alpine, "3.20"), byDigest(alpine, d), {Op: pullchain.Blob, Repo: alpine, Digest: layer}}
+		for round := range 4 {
+			for _, req := range all {
+				for _, one := range []pullchain.Request{req, head(req)} {
+					if got := r.do(one); got.err != nil || !got.resp.Private {
+						t.Errorf("round %d, %+v: %s, private %t, %v", round, one, got.result, got.resp.Private, got.err)
+					}
+				}
+			}
+			synctest.Wait()
+			time.Sleep(45 * time.Second)
+		}
+	})
+}

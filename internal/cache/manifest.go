@@ -42,6 +42,7 @@ func (m *manifest) response(head bool) pullchain.Response {
 		Digest:    m.digest,
 		Size:      int64(len(m.body)),
 		Body:      pullchain.NoBody,
+		Private:   !m.meta.Public,
 		Cache:     pullchain.CacheHit,
 	}
 	if head {

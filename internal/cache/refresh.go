@@ -24,7 +24,7 @@ func (q tagQuery) refreshedAs(got refreshed, joined bool) pullchain.Response {
 	resp := got.resp
 	if got.manifest != nil {
 		resp = q.cache.manifests.answer(q.key.Repository, got.manifest, q.req.Head)
-		resp.Private, resp.Quota, resp.Attempts = got.resp.Private, got.resp.Quota, got.resp.Attempts
+		resp.Private, resp.Quota, resp.Attempts = resp.Private || got.resp.Private, got.resp.Quota, got.resp.Attempts
 		resp.Cache = got.resp.Cache
 	}
 	resp.Cache = shared(resp.Cache, joined)
@@ -221,7 +221,7 @@ func (q tagQuery) confirm(t *tag) {
 // unrefreshed records that a refresh failed: an upstream's "no" is an answer, and
 // the tag is forgotten; where no upstream could say, none is asked for a while.
 func (q tagQuery) unrefreshed(t *tag, err error) {
-	if key, ok := q.companionKey(); ok {
+	if key, ok := q.companionKey(); ok && (t == nil || takenAway(err, q.judges(t))) {
 		q.cache.lists.noteAbsence(key, err)
 	}
 	if t == nil {

@@ -93,7 +93,7 @@ func (q tagQuery) meaning(ctx context.Context, t *tag, recent func(at, now time.
 	if q.req.Head && t.complete() {
 		return pullchain.Response{
 			Status: http.StatusOK, MediaType: t.mediaType, Digest: t.digest, Size: t.size,
-			Body: pullchain.NoBody, Cache: pullchain.CacheHit,
+			Body: pullchain.NoBody, Private: t.private, Cache: pullchain.CacheHit,
 		}, true
 	}
 	m := q.readableNow(ctx, t, recent)

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -80,6 +81,9 @@ func (u Upstream) checked() *Upstream {
 // any checks the block that serves the registries which no other one names: what a client
 // names must lead to no login, to no private address and to one registry.
 func (c *checker) any(at place, r *Registry) {
+	if r.ClientAuth == "passthrough" {
+		c.doc.blame(at.child("client_auth"), "hosts that clients name get no login: give the registry that it is for a block of its own")
+	}
 	if len(r.Aliases) > 0 {
 		c.doc.blame(at.child("aliases"), "what serves any registry has no other name")
 	}
@@ -116,9 +120,17 @@ func (c *checker) openHost(at place, u *Upstream) {
 }
 
 // opensToAll reports whether more than this machine, and those that [access] lets in, could
-// have any host asked by way of listen.
+// have any host asked by way of listen. Behind a proxy or under a name of its own a loopback
+// serves others too.
 func (c *Config) opensToAll(listen string) bool {
-	return !loopback(listen) && !c.Access.AsksForProof() && len(c.Access.AllowCIDRs) == 0
+	s := c.Server
+	alone := loopback(listen) && len(s.TrustedProxies) == 0 && len(s.AllowedHosts) == 0
+	return !alone && !c.Access.AsksForProof() && !narrow(c.Access.AllowCIDRs)
+}
+
+// narrow reports whether ranges leave any address out; where there are none, none is.
+func narrow(ranges []netip.Prefix) bool {
+	return len(ranges) > 0 && !slices.ContainsFunc(ranges, func(p netip.Prefix) bool { return p.Bits() == 0 })
 }
 
 func openToAll(listen string) string {

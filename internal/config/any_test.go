@@ -75,10 +75,15 @@ func TestAnyOfTheEmbedded(t *testing.T) {
 			t.Errorf("%s: %v, warnings %q", listen, err, cfg.Warnings)
 		}
 	}
-	for access, want := range map[string]bool{"allow_cidrs = [\"10.0.0.0/8\"]": true, "deny_cidrs = [\"10.0.0.0/8\"]": false} {
+	for access, want := range map[string]bool{"allow_cidrs = [\"10.0.0.0/8\"]": true, "deny_cidrs = [\"10.0.0.0/8\"]": false, "allow_cidrs = [\"0.0.0.0/0\", \"::/0\"]": false} {
 		cfg := anyOf(t, "[server]\nlisten = \":5151\"\n[access]\n"+access+"\n")
 		if _, err := cfg.Any("shop.example"); (err == nil) != want {
 			t.Errorf("%s: %v", access, err)
+		}
+	}
+	for _, open := range []string{"trusted_proxies = [\"127.0.0.1/32\"]", "allowed_hosts = [\"mirror.example.com\"]"} {
+		if _, err := anyOf(t, "[server]\nlisten = \"127.0.0.1:5151\"\n"+open+"\n").Any("shop.example"); err == nil {
+			t.Errorf("%s: any registry is served to what is behind the proxy", open)
 		}
 	}
 	cfg := anyOf(t, "") // as with --listen

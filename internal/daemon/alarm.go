@@ -42,7 +42,7 @@ func (d *Daemon) watchForAlarms(ctx context.Context) {
 		news, seq, _ = events.Since(seq)
 		alarmed := map[string]bool{}
 		for _, ev := range news {
-			if isAlarm(ev) {
+			if isAlarm(ev) && !d.chain.Load().registryNamed(ev.Registry).asked.madeUp() {
 				alarmed[ev.Registry] = true
 			}
 		}

@@ -147,7 +147,7 @@ func newInstance() string { return strings.ToLower(rand.Text()[:10]) }
 func (c *chain) routes(s *storage) (*front.Routes, error) {
 	var served []front.Registry
 	for _, r := range c.registries {
-		served = append(served, front.Registry{Name: r.name, Aliases: r.aliases, TagTTL: c.tagTTL(), Fetcher: c.policy.Before(r.asked.noted(s.behindCache(r.name, r.balancer))), Search: c.search(r), Token: c.tokens(r)})
+		served = append(served, front.Registry{Name: r.name, Aliases: r.aliases, Asked: r.asked != nil, TagTTL: c.tagTTL(), Fetcher: c.policy.Before(r.asked.noted(s.behindCache(r.name, r.balancer))), Search: c.search(r), Token: c.tokens(r)})
 	}
 	return front.NewRoutes(served)
 }

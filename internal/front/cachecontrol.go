@@ -16,6 +16,10 @@ const (
 	// configuration.
 	keepNever = "private, no-store"
 
+	// keepApart is where it counts which client asks: a cache that many share would answer
+	// those that are refused here.
+	keepApart = "private"
+
 	// askAgain is for lists and for tags that we ask for each time: an upstream's word of now.
 	askAgain = "no-cache"
 
@@ -38,6 +42,8 @@ func (a answer) caching() string {
 	switch {
 	case a.resp.Private || header(a.r.Header, "Authorization") != "":
 		return keepNever
+	case a.h.access.Load().ByAddress():
+		return keepApart
 	case a.resp.Cache == pullchain.CacheStale: // right once, and of use while we are asked for better
 		return "no-store"
 	case a.req.Immutable():

@@ -3,10 +3,12 @@ package front
 import (
 	"context"
 	"net/http"
+	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/access"
 )
 
 // What caches in front of us are told: content of a digest for ever, a tag shortly, and never
@@ -68,6 +70,23 @@ func TestCacheControl(t *testing.T) {
 		}
 		if tt.status == 405 && g.Header.Get("Allow") != "GET, HEAD" {
 			t.Errorf("%s: Allow %q", tt.name, g.Header.Get("Allow"))
+		}
+	}
+}
+
+// Where addresses decide, no cache that many share keeps an answer.
+func TestCacheControlByAddress(t *testing.T) {
+	t.Parallel()
+	h, _ := newHandler(t, Config{}, &fakeFetcher{fetch: healthy})
+	rules, err := access.New(access.Config{DenyCIDRs: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.SetAccess(rules)
+	s := serve(t, h)
+	for _, path := range []string{blobPath, "/v2/alpine/manifests/" + manifestDigest.String(), "/v2/alpine/manifests/3.20", "/v2/alpine/tags/list"} {
+		if g := do(t, s.Client(), "GET", s.URL+path); g.Status != http.StatusOK || g.Header.Get("Cache-Control") != "private" {
+			t.Errorf("%s: %d, Cache-Control %q", path, g.Status, g.Header.Get("Cache-Control"))
 		}
 	}
 }

@@ -21,7 +21,7 @@ func (x *exchange) fetch() (pullchain.Response, error) {
 	whole := x.req.Repo
 	short, inDoubt := strings.CutPrefix(whole, x.doubt+"/")
 	inDoubt = inDoubt && x.doubt != ""
-	if inDoubt && x.h.shortened.has(x.req.Registry, whole) {
+	if inDoubt && x.req.Digest != "" && x.h.shortened.has(x.req.Registry, whole) {
 		x.shorten(short)
 		inDoubt = false
 	}
@@ -57,7 +57,9 @@ func isNo(err error) bool {
 
 // shortened remembers which names in doubt stand for the shorter ones, so that not
 // each layer of an image is asked for twice: there are mirrors that bar a client for
-// a hundred answers of 404 (docs/protocol.md 4.2). It lasts as long as the process.
+// a hundred answers of 404 (docs/protocol.md 4.2). It lasts as long as the process,
+// and is for what a digest names alone: of a tag there may be one by the longer name, which is
+// another image.
 // Safe for concurrent use; the zero value has none.
 type shortened struct {
 	mu    sync.Mutex

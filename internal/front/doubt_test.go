@@ -33,7 +33,7 @@ func (f *fakeFetcher) repos() []string {
 
 // Where the first component of a name may be none of it, the name that the client sent
 // is served if there is one, and the other if not, with the fix for the file that is
-// wrong. A name that is settled is not asked for again.
+// wrong. What a digest names is not asked for by a name that is settled; a tag is.
 func TestNamesInDoubt(t *testing.T) {
 	t.Parallel()
 	blob := "blobs/" + layerDigest.String()
@@ -46,7 +46,7 @@ func TestNamesInDoubt(t *testing.T) {
 		warned                   bool
 	}{
 		{"the path without override_path", "/v2/ghcr.io/v2/owner/app/", "?ns=ghcr.io", "owner/app",
-			[]string{tag, blob, tag}, 200, []string{"v2/owner/app", "owner/app", "owner/app", "owner/app"}, true},
+			[]string{tag, blob, tag}, 200, []string{"v2/owner/app", "owner/app", "owner/app", "v2/owner/app", "owner/app"}, true},
 		{"an owner that is called v2", "/v2/ghcr.io/v2/owner/app/", "?ns=ghcr.io", "v2/owner/app",
 			[]string{tag, blob}, 200, []string{"v2/owner/app", "v2/owner/app"}, false},
 		{"neither", "/v2/ghcr.io/v2/owner/app/", "?ns=ghcr.io", "other",

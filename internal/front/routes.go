@@ -42,6 +42,10 @@ type Registry struct {
 	// own token server; without repos it tells whether the login is right. Nil: clients'
 	// logins are not passed on to the registry.
 	Token func(ctx context.Context, login regauth.Login, repos []string) (regauth.Grant, error)
+
+	// Asked says that a client has made the name up: it stands in paths and in ns, and is
+	// no name of this mirror's in Host, nor shown to other clients.
+	Asked bool
 }
 
 // words are short names that paths may have for registries, as recipes for mirrors
@@ -76,7 +80,9 @@ func NewRoutes(registries []Registry) (*Routes, error) {
 	var errs []error
 	for i := range registries {
 		reg := registries[i]
-		t.order = append(t.order, reg.Name)
+		if !reg.Asked {
+			t.order = append(t.order, reg.Name)
+		}
 		if reg.passes() {
 			t.onePassing = t.firstPassing == nil
 			t.firstPassing = cmp.Or(t.firstPassing, &reg)
@@ -142,7 +148,7 @@ func (t *Routes) byWord(name string) *Registry {
 // byHost returns the registry that a Host header names, or nil.
 func (t *Routes) byHost(hostport string) *Registry {
 	for _, host := range []string{hostport, hostOnly(hostport)} {
-		if reg := t.byName(host); reg != nil && looksLikeHost(host) {
+		if reg := t.byName(host); reg != nil && !reg.Asked && looksLikeHost(host) {
 			return reg
 		}
 	}
