@@ -1,10 +1,10 @@
 package cli
 
 import (
-	"bytes"
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -189,8 +189,12 @@ func TestLooksLikeFile(t *testing.T) {
 	}
 }
 
+// lineBreak is what ends a line to a parser of YAML (1.1, 4.2).
+var lineBreak = regexp.MustCompile("\r\n|[\n\r\u0085\u2028\u2029]")
+
 // Whatever a file holds, it is read in time, and what comes out can be asked for.
 func FuzzReadImages(f *testing.F) {
+	f.Add([]byte("0: 00000000\n1: 0000000\nservices:   \r\r 00:\n   image: 00"), false)
 	for _, name := range []string{"images.txt", "compose.yaml", "kubernetes.yaml", "kubernetes.json", "helm.yaml", "values.yaml"} {
 		text, err := os.ReadFile(filepath.Join("testdata", "warm", name))
 		if err != nil {
@@ -209,7 +213,7 @@ func FuzzReadImages(f *testing.F) {
 		} else {
 			d.read(data)
 		}
-		lines := bytes.Count(data, []byte("\n")) + 2
+		lines := len(lineBreak.FindAll(data, -1)) + 2
 		for _, m := range d.found {
 			if m.line < 1 || m.line > lines {
 				t.Errorf("line %d of %d", m.line, lines)
