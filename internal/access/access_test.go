@@ -192,9 +192,9 @@ func TestF63GuessesAreLimited(t *testing.T) {
 		if got := asks(a, "192.0.2.1", basic("alice", "right")); got != 0 {
 			t.Fatal(got)
 		}
-		for i := range 3 * guesses {
+		for i := range 3 * GuessesAtOnce {
 			want := 401
-			if i >= guesses {
+			if i >= GuessesAtOnce {
 				want = 429
 			}
 			if got := asks(a, "192.0.2.1", basic("alice", strings.Repeat("x", i))); got != want {
@@ -250,8 +250,8 @@ func TestF63LoginsAtOnce(t *testing.T) {
 		}
 		clients.Wait()
 	}
-	if tokens := a.logins.guessers.getOrAdd(netip.MustParseAddr("192.0.2.1"), time.Now(), nil).Tokens(); tokens < guesses-2 {
-		t.Errorf("one wrong login counted as %v", guesses-tokens)
+	if tokens := a.logins.guesses.wrong.getOrAdd(netip.MustParseAddr("192.0.2.1"), time.Now(), nil).Tokens(); tokens < GuessesAtOnce-2 {
+		t.Errorf("one wrong login counted as %v", GuessesAtOnce-tokens)
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/singleflight"
-	"golang.org/x/time/rate"
 )
 
 const (
@@ -18,24 +17,19 @@ const (
 	// client sends it with each request, and bcrypt takes tens of milliseconds of a core.
 	loginLasts = 10 * time.Minute
 
-	// loginsKept and guessersKept bound what is remembered: 1 MB.
-	loginsKept   = 4096
-	guessersKept = 4096
-
-	// A client may be wrong with this many different logins at once, and once more each
-	// guessEvery. The same wrong one again costs nothing and counts once.
-	guesses    = 10
-	guessEvery = 6 * time.Second
+	// loginsKept bounds what is remembered: with the guessers 1 MB. The same wrong login again
+	// costs nothing and counts as one guess.
+	loginsKept = 4096
 )
 
 // logins verify users' passwords. They are safe for concurrent use.
 type logins struct {
-	users    *watched[users]
-	key      [32]byte // of the sums below; it is nowhere else
-	known    *recent[loginSum, bool]
-	guessers *recent[netip.Addr, *rate.Limiter]
-	under    singleflight.Group // an image is many requests that come at once
-	turns    chan struct{}      // of a core for hashing: pulls need the others
+	users   *watched[users]
+	key     [32]byte // of the sums below; it is nowhere else
+	known   *recent[loginSum, bool]
+	guesses *Guesses
+	under   singleflight.Group // an image is many requests that come at once
+	turns   chan struct{}      // of a core for hashing: pulls need the others
 }
 
 // A loginSum stands for a name and a password as one edit of the file judged them.
@@ -43,7 +37,7 @@ type loginSum [sha256.Size]byte
 
 func newLogins(u *watched[users]) *logins {
 	l := &logins{
-		users: u, known: newRecent[loginSum, bool](loginsKept, loginLasts), guessers: newRecent[netip.Addr, *rate.Limiter](guessersKept, time.Hour),
+		users: u, known: newRecent[loginSum, bool](loginsKept, loginLasts), guesses: NewGuesses(),
 		turns: make(chan struct{}, max(1, runtime.NumCPU()/2)),
 	}
 	rand.Read(l.key[:]) // it never fails
@@ -57,23 +51,22 @@ func (l *logins) verify(client netip.Addr, user, password string) (wait time.Dur
 	if ok, known := l.known.get(sum, time.Now()); known {
 		return 0, ok
 	}
-	limit := l.guessers.getOrAdd(client, time.Now(), func() *rate.Limiter { return rate.NewLimiter(rate.Every(guessEvery), guesses) })
 	type outcome struct {
 		wait time.Duration
 		ok   bool
 	}
 	result, _, _ := l.under.Do(string(sum[:]), func() (any, error) {
-		if limit.Tokens() < 1 {
-			return outcome{wait: guessEvery}, nil
+		if wait := l.guesses.Wait(client); wait > 0 {
+			return outcome{wait: wait}, nil
 		}
 		l.turns <- struct{}{}
 		defer func() { <-l.turns }()
-		if limit.Tokens() < 1 { // others of this client were wrong meanwhile
-			return outcome{wait: guessEvery}, nil
+		if wait := l.guesses.Wait(client); wait > 0 { // others of this client were wrong meanwhile
+			return outcome{wait: wait}, nil
 		}
 		ok := all.check(user, password)
 		if !ok {
-			limit.Allow()
+			l.guesses.Wrong(client)
 		}
 		l.known.put(sum, ok, time.Now())
 		return outcome{ok: ok}, nil

@@ -36,7 +36,7 @@ type Handler struct {
 	starts   starts
 	cursors  cursors
 	ask      func(registry string) error // nil: what no route names is not served
-	guesses  guesses
+	guesses  *access.Guesses             // of logins that are passed on
 
 	shortened shortened
 }
@@ -55,7 +55,7 @@ func New(c Config, log *slog.Logger) *Handler {
 		hangUp:   hangUpTime,
 		born:     time.Now(),
 		journal:  journal,
-		guesses:  newGuesses(),
+		guesses:  access.NewGuesses(),
 	}
 }
 

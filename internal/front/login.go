@@ -209,14 +209,14 @@ func (x clientLogin) giveToken() {
 	grant, given := regauth.Grant{Life: anonymousLife}, ticket{}
 	if reg, repos := x.scopes(asked); reg != nil && login != (regauth.Login{}) {
 		client := x.client()
-		if wait := x.h.guesses.wait(client); wait > 0 {
+		if wait := x.h.guesses.Wait(client); wait > 0 && client.IsValid() { // many clients are not held to one's
 			x.refuse(problem{status: http.StatusTooManyRequests, code: wire.CodeTooManyRequests, message: "too many wrong logins came from here; try again later", retryAfter: wait})
 			return
 		}
 		var err error
 		if grant, err = reg.Token(x.r.Context(), login, repos); err != nil {
 			if pullchain.ReasonOf(err) == pullchain.Denied && !errors.Is(err, regauth.ErrAgain) {
-				x.h.guesses.add(client)
+				x.h.guesses.Wrong(client)
 			}
 			x.noToken(reg, err)
 			return

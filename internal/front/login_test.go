@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pullchain/pullchain"
+	"github.com/pullchain/pullchain/internal/access"
 	"github.com/pullchain/pullchain/internal/regauth"
 )
 
@@ -193,10 +194,10 @@ func TestGuessesAreFew(t *testing.T) {
 	h.SetRoutes(passingRoutes(t, &fakeFetcher{fetch: healthy}, hub, &tokenServer{}))
 	s := serve(t, h)
 	last := 0
-	for range 5 * guessesMade {
+	for range 5 * access.GuessesAtOnce {
 		last = do(t, s.Client(), http.MethodGet, s.URL+"/token?scope=repository:a/b:pull", "Authorization: Basic YW5uOnB3").Status
 	}
-	if n := len(hub.calls()); last != http.StatusTooManyRequests || n < guessesMade || n >= 3*guessesMade {
+	if n := len(hub.calls()); last != http.StatusTooManyRequests || n < access.GuessesAtOnce || n >= 3*access.GuessesAtOnce {
 		t.Errorf("%d guesses were shown to the registry, and the last was answered %d", n, last)
 	}
 }
