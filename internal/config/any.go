@@ -81,9 +81,6 @@ func (u Upstream) checked() *Upstream {
 // any checks the block that serves the registries which no other one names: what a client
 // names must lead to no login, to no private address and to one registry.
 func (c *checker) any(at place, r *Registry) {
-	if r.ClientAuth == "passthrough" {
-		c.doc.blame(at.child("client_auth"), "hosts that clients name get no login: give the registry that it is for a block of its own")
-	}
 	if len(r.Aliases) > 0 {
 		c.doc.blame(at.child("aliases"), "what serves any registry has no other name")
 	}

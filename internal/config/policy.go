@@ -9,9 +9,8 @@ import (
 // often a slip of the pen than a plan.
 func (c *checker) policy(at place) {
 	c.room(at, c.cfg.Policy.Validate())
-	any := slices.ContainsFunc(c.cfg.Registries, func(r Registry) bool { return r.Name == "*" })
 	for _, name := range c.cfg.Policy.Registries() {
-		if !any && !c.serves(c.cfg.RegistryOf(name)) {
+		if !c.cfg.ServesAny() && !c.serves(c.cfg.RegistryOf(name)) {
 			c.doc.warn(at, "a rule begins with %q, which is no [[registry]] here", name)
 		}
 	}
