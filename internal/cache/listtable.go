@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
-	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -17,7 +16,6 @@ import (
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/blobstore"
 	"github.com/pullchain/pullchain/internal/fill"
-	"github.com/pullchain/pullchain/internal/openfiles"
 	"github.com/pullchain/pullchain/internal/wire"
 )
 
@@ -108,7 +106,7 @@ func (lt *listTable) find(key listKey) *list {
 // put makes l what is known of key, here and, where it is small enough, after a restart. What is
 // confirmed as it was is written once in saveEvery.
 func (lt *listTable) put(key listKey, l *list) {
-	if old := lt.find(key); old != nil && old.None == l.None && old.Login == l.Login && bytes.Equal(old.Body, l.Body) {
+	if old, known := lt.known.GetIfPresent(key); known && old.None == l.None && old.Login == l.Login && bytes.Equal(old.Body, l.Body) {
 		if since := l.Confirmed.Sub(old.saved); since >= 0 && since < saveEvery {
 			l.saved = old.saved
 			lt.known.Set(key, l)
@@ -133,10 +131,7 @@ func (lt *listTable) write(key listKey) {
 	if err != nil || len(content) > blobstore.MaxRecord {
 		return // it is known until the process ends
 	}
-	err = lt.store.PutRecord(lt.life.ctx, listKind, key.record(), content)
-	if err != nil && !errors.Is(err, blobstore.ErrFull) && !errors.Is(err, blobstore.ErrReadOnly) && !openfiles.Short(err) {
-		lt.log.Warn("list is not recorded", "list", key.record(), "error", err)
-	}
+	unkept(lt.log, "list is not recorded", lt.store.PutRecord(lt.life.ctx, listKind, key.record(), content), "list", key.record())
 }
 
 // hasRoom reports whether the record of key is there, or one more can be.

@@ -2,7 +2,6 @@ package cache
 
 import (
 	"encoding/json"
-	"errors"
 	"hash/maphash"
 	"log/slog"
 	"strconv"
@@ -16,7 +15,6 @@ import (
 	"github.com/pullchain/pullchain"
 	"github.com/pullchain/pullchain/internal/blobstore"
 	"github.com/pullchain/pullchain/internal/fill"
-	"github.com/pullchain/pullchain/internal/openfiles"
 	"github.com/pullchain/pullchain/internal/wire"
 )
 
@@ -199,9 +197,7 @@ func (tt *tagTable) write(key tagKey) {
 	if err == nil {
 		err = tt.store.PutRecord(tt.life.ctx, tagKind, key.record(), content)
 	}
-	if err != nil && !errors.Is(err, blobstore.ErrFull) && !errors.Is(err, blobstore.ErrReadOnly) && !openfiles.Short(err) {
-		tt.log.Warn("tag is not recorded", "image", key.image(), "error", err)
-	}
+	unkept(tt.log, "tag is not recorded", err, "image", key.image())
 }
 
 // forget makes key unknown, here and after a restart.
