@@ -13,6 +13,32 @@ import (
 	"github.com/pullchain/pullchain/internal/simnet"
 )
 
+// sleepInPulls begins the pulls of a round, and stops the daemon in the middle of them for as
+// long as asleep takes. They are under way when it returns.
+func (s *slayer) sleepInPulls(v *victim, client *http.Client, addr string, round int, asleep func()) *sync.WaitGroup {
+	s.t.Helper()
+	before := s.blobBytes()
+	pulls := new(sync.WaitGroup)
+	for i := round; i < slayerLayers; i += 3 {
+		pulls.Go(func() {
+			if !s.get(client, addr, i) {
+				s.t.Errorf("round %d: layer %d did not come", round, i)
+			}
+		})
+	}
+	for s.blobBytes()-before < 4<<20 { // it is in the middle of them
+		time.Sleep(time.Millisecond)
+	}
+	if err := v.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		s.t.Fatal(err)
+	}
+	asleep()
+	if err := v.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		s.t.Fatal(err)
+	}
+	return pulls
+}
+
 // TestSuspendAndResume stops a daemon in the middle of pulls, as a laptop's lid does, for
 // longer than an upstream may stall, and lets it go on: what was under way comes, and
 // nothing is shut for it.
@@ -34,26 +60,7 @@ func TestSuspendAndResume(t *testing.T) {
 	client := &http.Client{Transport: &http.Transport{DisableCompression: true}, Timeout: 2 * time.Minute}
 	defer client.CloseIdleConnections()
 	for round := range 3 {
-		before := s.blobBytes()
-		var pulls sync.WaitGroup
-		for i := round; i < slayerLayers; i += 3 {
-			pulls.Go(func() {
-				if !s.get(client, addr, i) {
-					t.Errorf("round %d: layer %d did not come", round, i)
-				}
-			})
-		}
-		for s.blobBytes()-before < 4<<20 { // it is in the middle of them
-			time.Sleep(time.Millisecond)
-		}
-		if err := v.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(1500 * time.Millisecond) // this is how long the machine sleeps
-		if err := v.cmd.Process.Signal(syscall.SIGCONT); err != nil {
-			t.Fatal(err)
-		}
-		pulls.Wait()
+		s.sleepInPulls(v, client, addr, round, func() { time.Sleep(1500 * time.Millisecond) }).Wait()
 	}
 	if !s.get(client, addr, slayerLayers) {
 		t.Error("the manifest did not come")
@@ -96,26 +103,11 @@ func TestF60_ResumeWithATokenThatHasExpired(t *testing.T) {
 	}
 	refused := func() int { return n.Ledger().Count(simnet.Filter{Server: "hub", Status: http.StatusUnauthorized}) }
 	for round := range 3 {
-		before, tokens := s.blobBytes(), refused()
-		var pulls sync.WaitGroup
-		for i := round; i < slayerLayers; i += 3 {
-			pulls.Go(func() {
-				if !s.get(client, addr, i) {
-					t.Errorf("round %d: layer %d did not come", round, i)
-				}
-			})
-		}
-		for s.blobBytes()-before < 4<<20 { // it is in the middle of them
-			time.Sleep(time.Millisecond)
-		}
-		if err := v.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-			t.Fatal(err)
-		}
-		hub.Auth.ExpireTokens()
-		time.Sleep(500 * time.Millisecond) // this is how long the machine sleeps
-		if err := v.cmd.Process.Signal(syscall.SIGCONT); err != nil {
-			t.Fatal(err)
-		}
+		tokens := refused()
+		pulls := s.sleepInPulls(v, client, addr, round, func() {
+			hub.Auth.ExpireTokens()
+			time.Sleep(500 * time.Millisecond)
+		})
 		if !s.get(client, addr, slayerLayers) {
 			t.Errorf("round %d: the manifest did not come", round)
 		}
